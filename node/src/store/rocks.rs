@@ -1,0 +1,302 @@
+//! The state store in RocksDB: one column family a table, log-structured, unsynced until flushed.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parlance_proto::shard::Group;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction,
+    IngestExternalFileOptions, IteratorMode, Options, ReadOptions, SstFileWriter, WriteBatch,
+};
+
+use super::{Change, ExportedFile, Order, StateStore, StoreError, Table, WriteSet, key};
+
+/// Memory for blocks read from disk, for all tables together.
+const BLOCK_CACHE_BYTES: usize = 128 << 20;
+/// Memory of one table's newest rows before they go to a file.
+const WRITE_BUFFER_BYTES: usize = 32 << 20;
+/// Write-ahead log kept at most, so that a rarely written table does not pin old files.
+const WAL_BYTES_MAX: u64 = 512 << 20;
+
+/// [`StateStore`] in a RocksDB of its own.
+pub struct RocksStore {
+    db: DB,
+}
+
+impl RocksStore {
+    /// Opens the store in `dir`, or makes it.
+    ///
+    /// A torn or damaged end of the write-ahead log is cut off: what is lost there is in the Raft log, which is kept
+    /// until the rows are durable; a group whose rows end before its log starts is refused when it starts.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let mut options = table_options(&cache);
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        options.set_max_total_wal_size(WAL_BYTES_MAX);
+        options.set_max_background_jobs(2);
+        options.set_keep_log_file_num(4);
+        let tables = Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), table_options(&cache)));
+        let db = DB::open_cf_descriptors(&options, dir, tables)?;
+        Ok(Self { db })
+    }
+
+    fn family(&self, table: Table) -> Result<&ColumnFamily, StoreError> {
+        self.db.cf_handle(table.name()).ok_or_else(|| StoreError::Damaged {
+            what: format!("table {}", table.name()),
+            reason: "it is not in the database".to_owned(),
+        })
+    }
+}
+
+fn table_options(cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options
+}
+
+fn file_error(path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::File { path: path.to_owned(), source: Arc::new(source) }
+}
+
+impl StateStore for RocksStore {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let row = self.db.get_pinned_cf(self.family(table)?, key)?;
+        Ok(row.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        order: Order,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(from);
+        options.set_iterate_upper_bound(to);
+        let start = match order {
+            Order::Rising => IteratorMode::From(from, Direction::Forward),
+            Order::Falling => IteratorMode::End,
+        };
+        for row in self.db.iterator_cf_opt(self.family(table)?, options, start) {
+            let (key, value) = row?;
+            if !visit(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, set: WriteSet) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        for change in set.changes() {
+            match change {
+                Change::Put(table, key, value) => batch.put_cf(self.family(*table)?, key, value),
+                Change::Delete(table, key) => batch.delete_cf(self.family(*table)?, key),
+                Change::DeleteRange(table, from, to) => batch.delete_range_cf(self.family(*table)?, from, to),
+            }
+        }
+        Ok(self.db.write(batch)?)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        Ok(self.db.flush_wal(true)?)
+    }
+
+    fn export(
+        &self,
+        group: Group,
+        dir: &Path,
+        read: &mut dyn FnMut(&dyn Fn(Table, &[u8]) -> Result<Option<Bytes>, StoreError>) -> Result<(), StoreError>,
+    ) -> Result<Vec<ExportedFile>, StoreError> {
+        let picture = self.db.snapshot();
+        read(&|table, key| Ok(picture.get_cf(self.family(table)?, key)?.map(Bytes::from)))?;
+        std::fs::create_dir_all(dir).map_err(|e| file_error(dir, e))?;
+        let (from, to) = key::group_range(group);
+        let mut files = Vec::new();
+        for table in Table::ALL {
+            let mut options = ReadOptions::default();
+            options.set_iterate_upper_bound(to.clone());
+            options.fill_cache(false);
+            let rows = picture.iterator_cf_opt(
+                self.family(table)?,
+                options,
+                IteratorMode::From(&from, Direction::Forward),
+            );
+            let name = format!("{}.sst", table.name());
+            if write_sst(&dir.join(&name), rows)? {
+                files.push(describe(dir, table, name)?);
+            }
+        }
+        let folder = File::open(dir).map_err(|e| file_error(dir, e))?;
+        folder.sync_all().map_err(|e| file_error(dir, e))?;
+        Ok(files)
+    }
+
+    fn import(&self, group: Group, dir: &Path, files: &[ExportedFile]) -> Result<(), StoreError> {
+        let (from, to) = key::group_range(group);
+        let mut batch = WriteBatch::default();
+        for table in Table::ALL {
+            batch.delete_range_cf(self.family(table)?, &from, &to);
+        }
+        self.db.write(batch)?;
+        // The files stay where they are, so that a crash half-way can be mended by doing it again.
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(false);
+        for file in files {
+            self.db.ingest_external_file_cf_opts(
+                self.family(file.table)?,
+                &options,
+                vec![dir.join(&file.name)],
+            )?;
+        }
+        self.flush()
+    }
+}
+
+/// Writes rows to a new SST file; answers false, and leaves no file, if there are none.
+fn write_sst(
+    path: &Path,
+    rows: impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>>,
+) -> Result<bool, StoreError> {
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        return Ok(false);
+    }
+    let mut options = Options::default();
+    options.set_compression_type(DBCompressionType::Lz4);
+    let mut writer = SstFileWriter::create(&options);
+    writer.open(path)?;
+    for row in rows {
+        let (key, value) = row?;
+        writer.put(key, value)?;
+    }
+    writer.finish()?;
+    Ok(true)
+}
+
+fn describe(dir: &Path, table: Table, name: String) -> Result<ExportedFile, StoreError> {
+    let path = dir.join(&name);
+    let (size_bytes, crc32c) = checksum(&path)?;
+    File::open(&path).and_then(|f| f.sync_all()).map_err(|e| file_error(&path, e))?;
+    Ok(ExportedFile { table, name, size_bytes, crc32c })
+}
+
+/// Size and CRC-32C of a whole file, read in pieces.
+pub fn checksum(path: &Path) -> Result<(u64, u32), StoreError> {
+    let mut file = File::open(path).map_err(|e| file_error(path, e))?;
+    let mut buffer = vec![0; 256 * 1024];
+    let (mut size, mut crc) = (0u64, 0u32);
+    loop {
+        let read = file.read(&mut buffer).map_err(|e| file_error(path, e))?;
+        if read == 0 {
+            return Ok((size, crc));
+        }
+        size += read as u64;
+        crc = crc32c::crc32c_append(crc, buffer.get(..read).unwrap_or_default());
+    }
+}
+
+/// Where the state store is inside a data directory.
+pub fn state_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("state")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(store: &RocksStore, group: Group) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+        let (from, to) = key::group_range(group);
+        let mut all = Vec::new();
+        for table in Table::ALL {
+            store
+                .scan(table, &from, &to, Order::Rising, &mut |k, v| {
+                    all.push((table, k.to_vec(), v.to_vec()));
+                    true
+                })
+                .unwrap();
+        }
+        all
+    }
+
+    fn filled(dir: &Path) -> RocksStore {
+        let store = RocksStore::open(dir).unwrap();
+        let mut set = WriteSet::default();
+        for group in [6, 7, 8] {
+            for seq in 1..=100 {
+                set.put(Table::Events, key::event(group, "demo", "d:1:a:b", seq), vec![seq as u8; 50]);
+            }
+            set.put(Table::Meta, key::applied_key(group), vec![group as u8]);
+        }
+        store.write(set).unwrap();
+        store
+    }
+
+    #[test]
+    fn export_and_import_carry_one_group_and_replace_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = filled(&dir.path().join("a"));
+        let mut applied = None;
+        let files = source
+            .export(7, &dir.path().join("x"), &mut |get| {
+                applied = get(Table::Meta, &key::applied_key(7))?;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(applied.as_deref(), Some(&[7u8][..]));
+        assert_eq!(files.len(), 2, "empty tables have no file");
+
+        let target = RocksStore::open(&dir.path().join("b")).unwrap();
+        let mut set = WriteSet::default();
+        set.put(Table::Events, key::event(7, "demo", "old", 1), vec![1]);
+        set.put(Table::Events, key::event(8, "demo", "other group", 1), vec![1]);
+        target.write(set).unwrap();
+        for _ in 0..2 {
+            target.import(7, &dir.path().join("x"), &files).unwrap();
+            assert_eq!(rows(&target, 7), rows(&source, 7));
+        }
+        assert_eq!(rows(&target, 8).len(), 1, "other groups are left alone");
+    }
+
+    #[test]
+    fn scans_go_both_ways_inside_their_range() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = filled(dir.path());
+        let (from, to) = (key::event(7, "demo", "d:1:a:b", 10), key::event(7, "demo", "d:1:a:b", 13));
+        for (order, expected) in [(Order::Rising, [10, 11, 12]), (Order::Falling, [12, 11, 10])] {
+            let mut seqs = Vec::new();
+            store
+                .scan(Table::Events, &from, &to, order, &mut |k, _| {
+                    seqs.extend(key::event_seq(k));
+                    true
+                })
+                .unwrap();
+            assert_eq!(seqs, expected);
+        }
+    }
+
+    #[test]
+    fn flushed_rows_are_there_after_opening_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = filled(dir.path());
+        store.flush().unwrap();
+        let before = rows(&store, 6);
+        drop(store);
+        assert_eq!(rows(&RocksStore::open(dir.path()).unwrap(), 6), before);
+    }
+}
