@@ -1,0 +1,319 @@
+//! One connection: a task that reads and writes the socket, and the handles that requests and pushes go through.
+//!
+//! States: open → closing (all handles dropped, or `close`) → closed. Every request that waits when the connection
+//! ends gets [`ClientError::Closed`]. No queue is unbounded: callers wait for room, and a reader that does not take
+//! its pushes stops the socket, never grows memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt, StreamExt};
+use parking_lot::Mutex;
+use parlance_proto::client::v1::{
+    ClientFrame, Event, PingRequest, ReadCursor, ServerFrame, client_frame, server_frame,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::client::socket::{Socket, dial};
+use crate::client::{ClientError, Closed, Options, WireFormat};
+
+/// Frames taken from the queue for one write at most.
+const WRITE_BATCH_MAX: usize = 64;
+/// How long the gateway gets to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What nobody asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Push {
+    /// A new event of a conversation. At least once: drop what you have, by `seq`.
+    Event(Event),
+    /// Somebody's read cursor moved.
+    ReadCursor(ReadCursor),
+    /// Events may have been missed: list the conversations again and fetch what is new.
+    Resync,
+    /// The gateway is about to close: connect again, elsewhere if possible, within this many milliseconds.
+    Reconnect {
+        /// Upper end of the random delay, in ms.
+        within_ms: u32,
+    },
+}
+
+/// A handle to a connection; clones share it. The connection closes when the last handle is dropped.
+#[derive(Clone)]
+pub struct Client {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    outbox: mpsc::Sender<ClientFrame>,
+    shared: Arc<Shared>,
+    next_id: AtomicU64,
+    pub(super) options: Options,
+}
+
+/// What the connection's task and the handles both know.
+struct Shared {
+    waiting: Mutex<HashMap<u64, oneshot::Sender<server_frame::Body>>>,
+    closed: watch::Sender<Option<Closed>>,
+}
+
+/// The pushes of one connection, in the order they came. Ends with the connection.
+pub struct PushStream {
+    pushes: mpsc::Receiver<Push>,
+}
+
+impl PushStream {
+    /// The next push; none once the connection has ended and all are taken. Cancel safe.
+    pub async fn recv(&mut self) -> Option<Push> {
+        self.pushes.recv().await
+    }
+
+    /// The next push if one is there already.
+    pub fn try_recv(&mut self) -> Option<Push> {
+        self.pushes.try_recv().ok()
+    }
+}
+
+/// A request under way. Dropping it forgets the answer; the request itself is not undone.
+pub struct Answer {
+    request_id: u64,
+    request: &'static str,
+    timeout: Duration,
+    body: oneshot::Receiver<server_frame::Body>,
+    shared: Arc<Shared>,
+}
+
+/// Connects and upgrades; the session still has to log in.
+///
+/// Drop the [`PushStream`] to ignore pushes.
+pub async fn connect(url: &str, options: Options) -> Result<(Client, PushStream), ClientError> {
+    let socket = dial(url, &options).await?;
+    let (outbox, queued) = mpsc::channel(options.requests_max.max(1));
+    let (push, pushes) = mpsc::channel(options.pushes_max.max(1));
+    let shared = Arc::new(Shared {
+        waiting: Mutex::default(),
+        closed: watch::channel(None).0,
+    });
+    let (sink, stream) = socket.split();
+    let (format, keepalive) = (options.format, options.keepalive);
+    let task_shared = shared.clone();
+    // Boxed: the state of the socket would otherwise be copied into the task.
+    tokio::spawn(Box::pin(async move {
+        let closed = tokio::select! {
+            closed = read(stream, format, &task_shared, push) => closed,
+            closed = write(sink, format, queued, keepalive) => closed,
+        };
+        task_shared.end(closed);
+    }));
+    let inner = Inner {
+        outbox,
+        shared,
+        next_id: AtomicU64::new(1),
+        options,
+    };
+    Ok((
+        Client {
+            inner: Arc::new(inner),
+        },
+        PushStream { pushes },
+    ))
+}
+
+impl Client {
+    /// Hands a request to the socket and returns at once with what to wait on: many requests may be under way.
+    /// Waits only for room in the queue. Requests leave in the order of these calls.
+    pub async fn submit(&self, body: client_frame::Body) -> Result<Answer, ClientError> {
+        let request_id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
+        let request = name_of(&body);
+        let (sender, receiver) = oneshot::channel();
+        self.inner.shared.waiting.lock().insert(request_id, sender);
+        let answer = Answer {
+            request_id,
+            request,
+            timeout: self.inner.options.request_timeout,
+            body: receiver,
+            shared: self.inner.shared.clone(),
+        };
+        let frame = ClientFrame {
+            request_id,
+            body: Some(body),
+        };
+        // On failure dropping `answer` removes it from the waiting ones.
+        if self.inner.outbox.send(frame).await.is_err() {
+            return Err(self.inner.shared.closed_error());
+        }
+        Ok(answer)
+    }
+
+    /// How the connection ended, once it has. Cancel safe.
+    pub async fn closed(&self) -> Closed {
+        let mut closed = self.inner.shared.closed.subscribe();
+        match closed.wait_for(Option::is_some).await {
+            Ok(value) => value.clone().unwrap_or_default(),
+            Err(_) => Closed::default(),
+        }
+    }
+
+    /// How the connection ended, if it has.
+    pub fn close_reason(&self) -> Option<Closed> {
+        self.inner.shared.closed.borrow().clone()
+    }
+}
+
+impl Answer {
+    /// Waits for the answer, within the time that the options give a request.
+    pub async fn wait(mut self) -> Result<server_frame::Body, ClientError> {
+        match tokio::time::timeout(self.timeout, &mut self.body).await {
+            Ok(Ok(server_frame::Body::Error(error))) => Err(ClientError::Rejected(error)),
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(_)) => Err(self.shared.closed_error()),
+            Err(_) => Err(ClientError::Timeout {
+                request: self.request,
+                after: self.timeout,
+            }),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.shared.waiting.lock().remove(&self.request_id);
+    }
+}
+
+impl Shared {
+    fn end(&self, closed: Closed) {
+        self.closed.send_replace(Some(closed));
+        self.waiting.lock().clear();
+    }
+
+    fn closed_error(&self) -> ClientError {
+        ClientError::Closed(self.closed.borrow().clone().unwrap_or_default())
+    }
+
+    fn answer(&self, request_id: u64, body: server_frame::Body) {
+        let waiting = self.waiting.lock().remove(&request_id);
+        if let Some(waiting) = waiting {
+            // Nobody waits any more: the answer came too late.
+            let _ = waiting.send(body);
+        }
+    }
+}
+
+async fn read(
+    mut stream: SplitStream<WebSocketStream<Socket>>,
+    format: WireFormat,
+    shared: &Shared,
+    pushes: mpsc::Sender<Push>,
+) -> Closed {
+    let mut close = None;
+    loop {
+        let message = match stream.next().await {
+            Some(Ok(Message::Close(frame))) => {
+                close = frame.map(|f| Closed {
+                    code: Some(f.code.into()),
+                    reason: f.reason.to_string(),
+                });
+                continue;
+            }
+            Some(Ok(message)) => message,
+            Some(Err(e)) => return close.unwrap_or_else(|| Closed::cut(e.to_string())),
+            None => return close.unwrap_or_else(|| Closed::cut("")),
+        };
+        match format.decode(message) {
+            None => {}
+            Some(Err(reason)) => {
+                return Closed::cut(format!("the gateway broke the protocol: {reason}"));
+            }
+            Some(Ok(ServerFrame {
+                request_id,
+                body: Some(body),
+            })) if request_id > 0 => shared.answer(request_id, body),
+            Some(Ok(ServerFrame { body, .. })) => {
+                if let Some(push) = body.and_then(push_of) {
+                    // An error means that nobody wants pushes.
+                    let _ = pushes.send(push).await;
+                }
+            }
+        }
+    }
+}
+
+async fn write(
+    mut sink: SplitSink<WebSocketStream<Socket>, Message>,
+    format: WireFormat,
+    mut queued: mpsc::Receiver<ClientFrame>,
+    keepalive: Option<Duration>,
+) -> Closed {
+    let mut batch = Vec::new();
+    // Long enough never to matter where no keepalive is wanted.
+    let quiet_max = keepalive.unwrap_or(Duration::from_secs(365 * 24 * 3600));
+    loop {
+        match tokio::time::timeout(quiet_max, queued.recv_many(&mut batch, WRITE_BATCH_MAX)).await {
+            Ok(0) => {
+                // The last handle is gone: the read side sees the gateway's answer, or the time is up.
+                let _ = sink.close().await;
+                tokio::time::sleep(CLOSE_TIMEOUT).await;
+                return Closed {
+                    code: Some(1000),
+                    reason: "closed by this client".to_owned(),
+                };
+            }
+            Ok(_) => {}
+            // No request has this id, so that its answer is let go.
+            Err(_) => batch.push(ClientFrame {
+                request_id: u64::MAX,
+                body: Some(client_frame::Body::Ping(PingRequest {})),
+            }),
+        }
+        for frame in batch.drain(..) {
+            let message = match format.encode(&frame) {
+                Ok(message) => message,
+                Err(e) => return Closed::cut(format!("a frame cannot be written: {e}")),
+            };
+            if let Err(e) = sink.feed(message).await {
+                return write_failed(e).await;
+            }
+        }
+        if let Err(e) = sink.flush().await {
+            return write_failed(e).await;
+        }
+    }
+}
+
+/// A gateway that closes may reset the socket under our write: its close frame, if it came, says more than the reset.
+async fn write_failed(error: tokio_tungstenite::tungstenite::Error) -> Closed {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    Closed::cut(error.to_string())
+}
+
+fn push_of(body: server_frame::Body) -> Option<Push> {
+    use server_frame::Body;
+    match body {
+        Body::Event(event) => Some(Push::Event(event)),
+        Body::ReadCursor(cursor) => Some(Push::ReadCursor(cursor)),
+        Body::Resync(_) => Some(Push::Resync),
+        Body::Reconnect(notice) => Some(Push::Reconnect {
+            within_ms: notice.within_ms,
+        }),
+        // An error that answers no request comes just before a close, which repeats it.
+        _ => None,
+    }
+}
+
+fn name_of(body: &client_frame::Body) -> &'static str {
+    use client_frame::Body;
+    match body {
+        Body::Login(_) => "login",
+        Body::Ping(_) => "ping",
+        Body::Send(_) => "send",
+        Body::History(_) => "history",
+        Body::Conversations(_) => "conversations",
+        Body::MarkRead(_) => "mark_read",
+    }
+}
