@@ -9,39 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
 use parking_lot::Mutex;
-use parlance_proto::client::v1::{
-    ClientFrame, Event, PingRequest, ReadCursor, ServerFrame, client_frame, server_frame,
-};
+use parlance_proto::client::v1::{ClientFrame, client_frame, server_frame};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::socket::{Socket, dial};
-use crate::client::{ClientError, Closed, Options, WireFormat};
-
-/// Frames taken from the queue for one write at most.
-const WRITE_BATCH_MAX: usize = 64;
-/// How long the gateway gets to answer a close frame.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What nobody asked for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Push {
-    /// A new event of a conversation. At least once: drop what you have, by `seq`.
-    Event(Event),
-    /// Somebody's read cursor moved.
-    ReadCursor(ReadCursor),
-    /// Events may have been missed: list the conversations again and fetch what is new.
-    Resync,
-    /// The gateway is about to close: connect again, elsewhere if possible, within this many milliseconds.
-    Reconnect {
-        /// Upper end of the random delay, in ms.
-        within_ms: u32,
-    },
-}
+use crate::client::push::PushStream;
+use crate::client::socket::dial;
+use crate::client::task::{read, write};
+use crate::client::{ClientError, Closed, Options};
 
 /// A handle to a connection; clones share it. The connection closes when the last handle is dropped.
 #[derive(Clone)]
@@ -57,26 +33,9 @@ pub(super) struct Inner {
 }
 
 /// What the connection's task and the handles both know.
-struct Shared {
+pub(super) struct Shared {
     waiting: Mutex<HashMap<u64, oneshot::Sender<server_frame::Body>>>,
     closed: watch::Sender<Option<Closed>>,
-}
-
-/// The pushes of one connection, in the order they came. Ends with the connection.
-pub struct PushStream {
-    pushes: mpsc::Receiver<Push>,
-}
-
-impl PushStream {
-    /// The next push; none once the connection has ended and all are taken. Cancel safe.
-    pub async fn recv(&mut self) -> Option<Push> {
-        self.pushes.recv().await
-    }
-
-    /// The next push if one is there already.
-    pub fn try_recv(&mut self) -> Option<Push> {
-        self.pushes.try_recv().ok()
-    }
 }
 
 /// A request under way. Dropping it forgets the answer; the request itself is not undone.
@@ -120,7 +79,7 @@ pub async fn connect(url: &str, options: Options) -> Result<(Client, PushStream)
         Client {
             inner: Arc::new(inner),
         },
-        PushStream { pushes },
+        PushStream::new(pushes),
     ))
 }
 
@@ -196,113 +155,12 @@ impl Shared {
         ClientError::Closed(self.closed.borrow().clone().unwrap_or_default())
     }
 
-    fn answer(&self, request_id: u64, body: server_frame::Body) {
+    pub(super) fn answer(&self, request_id: u64, body: server_frame::Body) {
         let waiting = self.waiting.lock().remove(&request_id);
         if let Some(waiting) = waiting {
             // Nobody waits any more: the answer came too late.
             let _ = waiting.send(body);
         }
-    }
-}
-
-async fn read(
-    mut stream: SplitStream<WebSocketStream<Socket>>,
-    format: WireFormat,
-    shared: &Shared,
-    pushes: mpsc::Sender<Push>,
-) -> Closed {
-    let mut close = None;
-    loop {
-        let message = match stream.next().await {
-            Some(Ok(Message::Close(frame))) => {
-                close = frame.map(|f| Closed {
-                    code: Some(f.code.into()),
-                    reason: f.reason.to_string(),
-                });
-                continue;
-            }
-            Some(Ok(message)) => message,
-            Some(Err(e)) => return close.unwrap_or_else(|| Closed::cut(e.to_string())),
-            None => return close.unwrap_or_else(|| Closed::cut("")),
-        };
-        match format.decode(message) {
-            None => {}
-            Some(Err(reason)) => {
-                return Closed::cut(format!("the gateway broke the protocol: {reason}"));
-            }
-            Some(Ok(ServerFrame {
-                request_id,
-                body: Some(body),
-            })) if request_id > 0 => shared.answer(request_id, body),
-            Some(Ok(ServerFrame { body, .. })) => {
-                if let Some(push) = body.and_then(push_of) {
-                    // An error means that nobody wants pushes.
-                    let _ = pushes.send(push).await;
-                }
-            }
-        }
-    }
-}
-
-async fn write(
-    mut sink: SplitSink<WebSocketStream<Socket>, Message>,
-    format: WireFormat,
-    mut queued: mpsc::Receiver<ClientFrame>,
-    keepalive: Option<Duration>,
-) -> Closed {
-    let mut batch = Vec::new();
-    // Long enough never to matter where no keepalive is wanted.
-    let quiet_max = keepalive.unwrap_or(Duration::from_secs(365 * 24 * 3600));
-    loop {
-        match tokio::time::timeout(quiet_max, queued.recv_many(&mut batch, WRITE_BATCH_MAX)).await {
-            Ok(0) => {
-                // The last handle is gone: the read side sees the gateway's answer, or the time is up.
-                let _ = sink.close().await;
-                tokio::time::sleep(CLOSE_TIMEOUT).await;
-                return Closed {
-                    code: Some(1000),
-                    reason: "closed by this client".to_owned(),
-                };
-            }
-            Ok(_) => {}
-            // No request has this id, so that its answer is let go.
-            Err(_) => batch.push(ClientFrame {
-                request_id: u64::MAX,
-                body: Some(client_frame::Body::Ping(PingRequest {})),
-            }),
-        }
-        for frame in batch.drain(..) {
-            let message = match format.encode(&frame) {
-                Ok(message) => message,
-                Err(e) => return Closed::cut(format!("a frame cannot be written: {e}")),
-            };
-            if let Err(e) = sink.feed(message).await {
-                return write_failed(e).await;
-            }
-        }
-        if let Err(e) = sink.flush().await {
-            return write_failed(e).await;
-        }
-    }
-}
-
-/// A gateway that closes may reset the socket under our write: its close frame, if it came, says more than the reset.
-async fn write_failed(error: tokio_tungstenite::tungstenite::Error) -> Closed {
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    Closed::cut(error.to_string())
-}
-
-fn push_of(body: server_frame::Body) -> Option<Push> {
-    use server_frame::Body;
-    match body {
-        Body::Event(event) => Some(Push::Event(event)),
-        Body::ReadCursor(cursor) => Some(Push::ReadCursor(cursor)),
-        Body::Resync(_) => Some(Push::Resync),
-        Body::Reconnect(notice) => Some(Push::Reconnect {
-            within_ms: notice.within_ms,
-        }),
-        // An error that answers no request comes just before a close, which repeats it.
-        _ => None,
     }
 }
 

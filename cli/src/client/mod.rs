@@ -20,11 +20,14 @@ mod codec;
 mod connection;
 mod error;
 mod options;
+mod push;
 mod requests;
 mod socket;
+mod task;
 
 pub use codec::WireFormat;
-pub use connection::{Answer, Client, Push, PushStream, connect};
+pub use connection::{Answer, Client, connect};
 pub use error::{ClientError, Closed};
 pub use options::Options;
+pub use push::{Push, PushStream};
 pub use requests::{PendingSend, text_to};
