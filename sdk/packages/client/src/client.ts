@@ -1,0 +1,248 @@
+// The facade: holds the parts and passes calls on. No logic of its own.
+import { directionToWire, conversationFromWire, eventFromWire, historyFromWire, readTarget, type ServerFrame } from "./codec.js";
+import type { CancelSignal } from "./cancel.js";
+import { Connection } from "./connection.js";
+import { Conversations } from "./conversations.js";
+import { ClosedError, ParlanceError } from "./errors.js";
+import { type ClientEvents, type ConnectionState, Emitter, type Listener } from "./events.js";
+import { directConversationId } from "./ids.js";
+import type {
+  Content,
+  Conversation,
+  ConversationEvent,
+  ConversationPage,
+  HistoryPage,
+  ReadResult,
+  SendResult,
+  Session,
+  Target,
+} from "./model.js";
+import { type ClientOptions, type Settings, settingsFrom } from "./options.js";
+import { Outbox } from "./outbox.js";
+import { newId } from "./random.js";
+import { Requests } from "./requests.js";
+import { Sync } from "./sync.js";
+
+/** A message to send: a target, and text or the app's own bytes. */
+export type SendOptions = Target &
+  ({ readonly text: string } | { readonly customType: number; readonly data: Uint8Array }) & {
+    /** Give the id of a failed send to retry it: it is stored once at most. Default: a fresh one. */
+    readonly clientMessageId?: string;
+    readonly signal?: CancelSignal;
+  };
+
+/** Which part of a conversation's log to read. */
+export type HistoryOptions = Target & {
+  /** The first seq wanted, inclusive. Default: the newest (backward) or the oldest (forward). */
+  readonly startSeq?: number;
+  /** Events wanted, 200 at most. Default: 50. */
+  readonly limit?: number;
+  /** Default: backward. */
+  readonly direction?: "backward" | "forward";
+  readonly signal?: CancelSignal;
+};
+
+/** A client of a Parlance cluster, for one user. */
+export class ParlanceClient {
+  readonly #settings: Settings;
+  readonly #emitter = new Emitter();
+  readonly #requests: Requests;
+  readonly #outbox: Outbox;
+  readonly #sync: Sync;
+  readonly #conversations: Conversations;
+  readonly #connection: Connection;
+  #session: Session | undefined;
+  #waiters: { resolve(session: Session): void; reject(error: ParlanceError): void }[] = [];
+  #closedBy: ClosedError | undefined;
+
+  constructor(options: ClientOptions) {
+    this.#settings = settingsFrom(options);
+    const { clock, random, backoff, store } = this.#settings;
+    const shared = { clock, random, backoff };
+    const failed = (error: ParlanceError): void => this.#emitter.emit("error", error);
+    this.#requests = new Requests({
+      ...shared,
+      timeoutMs: this.#settings.requestTimeoutMs,
+      waitingMax: this.#settings.requestsWaitingMax,
+      room: () => this.#outbox.pump(),
+    });
+    this.#outbox = new Outbox({
+      ...shared,
+      timeoutMs: this.#settings.sendTimeoutMs,
+      max: this.#settings.outboxMax,
+      requests: this.#requests,
+      stored: (event) => this.#sync.push(event),
+    });
+    this.#conversations = new Conversations({
+      changed: (conversation) => this.#emitter.emit("conversation", conversation),
+      read: (change) => this.#emitter.emit("read", change),
+      unsure: () => this.#sync.refresh(),
+    });
+    this.#sync = new Sync({
+      ...shared,
+      store,
+      heldMax: this.#settings.heldEventsMax,
+      list: (after) => this.listConversations({ after }),
+      history: (conversationId, startSeq) => this.#fetch(conversationId, startSeq),
+      deliver: (event) => this.#deliver(event),
+      listed: (conversation) => this.#conversations.listed(conversation),
+      gap: (notice) => this.#emitter.emit("gap", notice),
+      synced: (session) => this.#emitter.emit("synced", session),
+      failed,
+    });
+    this.#connection = new Connection(this.#settings, {
+      changed: (change) => {
+        if (change.state === "closed") this.#shut(change.error);
+        this.#emitter.emit("state", change);
+      },
+      loggedIn: (session) => this.#logIn(session),
+      lost: () => this.#requests.detach(),
+      received: (frame) => this.#receive(frame),
+      ping: () => this.#requests.post({ $case: "ping", value: {} }, () => {}),
+      failed,
+    });
+  }
+
+  /** Where the connection stands. */
+  get state(): ConnectionState {
+    return this.#connection.state;
+  }
+
+  /** The last log-in; undefined before the first. */
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
+  /** Listens; returns what stops listening. */
+  on<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): () => void {
+    return this.#emitter.on(name, listener);
+  }
+
+  /**
+   * Starts, and stays connected until `close`. Resolves with the first log-in; until then failed attempts are
+   * repeated and told by the `state` event. Rejects only when the client is closed, or refused for good.
+   */
+  connect(): Promise<Session> {
+    return new Promise((resolve, reject) => {
+      if (this.#closedBy !== undefined) throw this.#closedBy;
+      if (this.#session !== undefined) return resolve(this.#session);
+      this.#waiters.push({ resolve, reject });
+      this.#connection.open();
+    });
+  }
+
+  /** Ends for good: what is unanswered rejects with a ClosedError. */
+  close(): void {
+    this.#connection.close();
+  }
+
+  /** The network may be back (call it on the platform's own sign): connects now instead of after the wait. */
+  reconnectNow(): void {
+    this.#connection.wake();
+  }
+
+  /** Resolves when the message is durable. Goes on over reconnects until `sendTimeoutMs`. */
+  send(options: SendOptions): Promise<SendResult> {
+    const content: Content =
+      "text" in options
+        ? { type: "text", text: options.text }
+        : { type: "custom", customType: options.customType, data: options.data };
+    const clientMessageId = options.clientMessageId ?? this.newMessageId();
+    return this.#outbox.send({ target: targetOf(options), content, clientMessageId }, options.signal);
+  }
+
+  /** An id for `send`, for apps that want to know it before. */
+  newMessageId(): string {
+    return newId(this.#settings.random);
+  }
+
+  /** Reads a conversation's log. */
+  async history(options: HistoryOptions): Promise<HistoryPage> {
+    const value = {
+      target: readTarget(targetOf(options)),
+      startSeq: options.startSeq ?? 0,
+      limit: options.limit ?? 0,
+      direction: directionToWire(options.direction ?? "backward"),
+    };
+    return historyFromWire(await this.#requests.call({ $case: "history", value }, options.signal));
+  }
+
+  /** A page of the list as the cluster has it. For showing a list, `conversations()` is nearer. */
+  async listConversations(options: { readonly after?: string; readonly limit?: number } = {}): Promise<ConversationPage> {
+    const value = { after: options.after ?? "", limit: options.limit ?? 0 };
+    const page = await this.#requests.call({ $case: "conversations", value });
+    return { conversations: page.conversations.map(conversationFromWire), nextAfter: page.nextAfter };
+  }
+
+  /** All conversations as known here, the latest first. Complete after `synced`. */
+  conversations(): readonly Conversation[] {
+    return this.#conversations.all();
+  }
+
+  /** One conversation as known here. */
+  conversation(conversationId: string): Conversation | undefined {
+    return this.#conversations.get(conversationId);
+  }
+
+  /** The id of the direct conversation with a user, known from the first log-in on. */
+  conversationIdWith(userId: string): string {
+    if (this.#session === undefined) throw new ParlanceError("not_logged_in", "there was no log-in yet");
+    return directConversationId(this.#session.userId, userId);
+  }
+
+  /** Moves this user's read cursor to `seq`; it never moves back. */
+  async markRead(options: Target & { readonly seq: number }): Promise<ReadResult> {
+    const value = { target: readTarget(targetOf(options)), seq: options.seq };
+    const { conversationId, readSeq, unreadCount } = await this.#requests.call({ $case: "markRead", value });
+    this.#conversations.marked({ conversationId, readSeq, unreadCount });
+    return { conversationId, readSeq, unreadCount };
+  }
+
+  #fetch(conversationId: string, startSeq: number): Promise<HistoryPage> {
+    const limit = this.#session?.limits.historyEventsMax ?? 0;
+    return this.history({ conversationId, startSeq, limit, direction: "forward" });
+  }
+
+  #logIn(session: Session): ParlanceError | undefined {
+    const before = this.#session;
+    if (before !== undefined && (before.userId !== session.userId || before.appId !== session.appId)) {
+      return new ParlanceError("user_changed", `getToken gave a token of ${session.userId}, not of ${before.userId}`);
+    }
+    this.#session = session;
+    this.#conversations.setUser(session.userId);
+    this.#requests.attach((frame) => this.#connection.write(frame), session.limits);
+    this.#sync.start(session);
+    this.#outbox.online(session);
+    for (const waiter of this.#waiters.splice(0)) waiter.resolve(session);
+    return undefined;
+  }
+
+  #receive(frame: ServerFrame): void {
+    if (frame.requestId !== 0) return this.#requests.answer(frame);
+    const body = frame.body;
+    if (body?.$case === "event") this.#sync.push(eventFromWire(body.value));
+    else if (body?.$case === "readCursor") {
+      this.#conversations.cursor(body.value.conversationId, body.value.userId, body.value.readSeq);
+    } else if (body?.$case === "resync" && this.#session !== undefined) this.#sync.start(this.#session);
+    else if (body?.$case === "reconnect") this.#connection.moveWithin(body.value.withinMs);
+  }
+
+  #deliver(event: ConversationEvent): void {
+    this.#conversations.delivered(event);
+    this.#emitter.emit("event", event);
+    if (event.type === "message") this.#emitter.emit("message", event);
+  }
+
+  #shut(cause: ParlanceError | undefined): void {
+    const error = new ClosedError(cause);
+    this.#closedBy = error;
+    this.#sync.close();
+    this.#outbox.close(error);
+    this.#requests.close(error);
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(cause ?? error);
+  }
+}
+
+function targetOf(options: Target): Target {
+  return "to" in options ? { to: options.to } : { conversationId: options.conversationId };
+}

@@ -1,0 +1,264 @@
+// The connection as a state machine:
+//
+//   idle ─open─▶ connecting ─logged in─▶ online
+//                  ▲    │                  │
+//                  │    └──── failed ──────┤
+//                  └──wait over── waiting ◀┘        any ─close, refused for good─▶ closed
+//
+// It knows sockets, addresses, tokens and time, and nothing of messages. Each attempt has a number; what an older
+// attempt's socket still says is ignored.
+import { Backoff } from "./backoff.js";
+import { Alarm } from "./clock.js";
+import { CloseCode, closeAction } from "./codes.js";
+import { decodeFrame, encodeRequest, type ServerFrame, sessionFromWire, SUBPROTOCOL } from "./codec.js";
+import { ConnectionError, fromWire, KickedError, ParlanceError, ProtocolError, TokenError } from "./errors.js";
+import type { ConnectionState, StateChange } from "./events.js";
+import { Heartbeat } from "./heartbeat.js";
+import type { Session } from "./model.js";
+import type { Settings } from "./options.js";
+import { fraction } from "./random.js";
+import { Tokens } from "./tokens.js";
+import type { Socket } from "./transport.js";
+import { VERSION } from "./version.js";
+
+/** What the rest of the client does with a connection. */
+export interface ConnectionEvents {
+  changed(change: StateChange): void;
+  /** Returns an error when this session is not wanted; then the connection closes for good. */
+  loggedIn(session: Session): ParlanceError | undefined;
+  /** After `loggedIn`: the connection is gone. */
+  lost(): void;
+  received(frame: ServerFrame): void;
+  ping(): void;
+  failed(error: ParlanceError): void;
+}
+
+const LOGIN_ID = 1;
+/** A connection that lasted so long was a good one: the next failure starts from the shortest wait. */
+const STABLE_MS = 10_000;
+/** A planned move needs no wait, unless gateways keep sending us on. */
+const MOVES_MAX = 2;
+
+export class Connection {
+  readonly #settings: Settings;
+  readonly #events: ConnectionEvents;
+  readonly #tokens: Tokens;
+  readonly #backoff: Backoff;
+  readonly #alarm: Alarm;
+  readonly #move: Alarm;
+  readonly #heartbeat: Heartbeat;
+  #state: ConnectionState = "idle";
+  #attempt = 0;
+  #address: number;
+  #socket: Socket | undefined;
+  #onlineSince = 0;
+  /** Planned moves in a row, none of which led to a lasting connection. */
+  #moves = 0;
+
+  constructor(settings: Settings, events: ConnectionEvents) {
+    this.#settings = settings;
+    this.#events = events;
+    this.#tokens = new Tokens(settings.getToken);
+    this.#backoff = new Backoff(settings.backoff, settings.random);
+    this.#alarm = new Alarm(settings.clock);
+    this.#move = new Alarm(settings.clock);
+    this.#address = Math.floor(fraction(settings.random) * settings.gateways.length);
+    const heart = {
+      ping: () => events.ping(),
+      dead: () => this.#end(new ConnectionError("no answer to a ping")),
+    };
+    this.#heartbeat = new Heartbeat(settings.clock, heart, settings.pingTimeoutMs);
+  }
+
+  get state(): ConnectionState {
+    return this.#state;
+  }
+
+  open(): void {
+    if (this.#state === "idle") this.#connect();
+  }
+
+  /** For good. */
+  close(error?: ParlanceError): void {
+    if (this.#state === "closed") return;
+    const wasOnline = this.#drop();
+    this.#enter("closed", error === undefined ? {} : { error });
+    if (wasOnline) this.#events.lost();
+  }
+
+  /** The network may be back: does not wait any longer, and looks if an open connection still lives. */
+  wake(): void {
+    if (this.#state === "waiting") this.#connect();
+    else if (this.#state === "online") this.#heartbeat.check();
+  }
+
+  write(frame: Uint8Array): void {
+    try {
+      this.#socket?.send(frame);
+    } catch (cause) {
+      this.#end(new ConnectionError("the socket refused a frame", CloseCode.abnormal, cause));
+    }
+  }
+
+  /** The gateway will close: connects to the next address after a random part of the delay. */
+  moveWithin(ms: number): void {
+    if (this.#state !== "online" || this.#move.running) return;
+    this.#move.start(Math.floor(fraction(this.#settings.random) * ms), () =>
+      this.#end(new ConnectionError("the gateway asked to connect elsewhere", CloseCode.goingAway)),
+    );
+  }
+
+  #connect(): void {
+    this.#attempt += 1;
+    const attempt = this.#attempt;
+    this.#alarm.stop();
+    if (this.#state !== "connecting") this.#enter("connecting");
+    if (attempt !== this.#attempt) return;
+    this.#tokens.current().then(
+      (token) => {
+        if (attempt === this.#attempt) this.#dial(attempt, token);
+      },
+      (error: ParlanceError) => {
+        if (attempt !== this.#attempt) return;
+        this.#events.failed(error);
+        this.#wait(error, this.#backoff.next());
+      },
+    );
+  }
+
+  #dial(attempt: number, token: string): void {
+    const { clock, transport, connectTimeoutMs } = this.#settings;
+    const url = this.#url();
+    let reader = (bytes: Uint8Array): void => this.#readLogin(bytes, url);
+    const current = (act: () => void): void => {
+      if (attempt === this.#attempt) act();
+    };
+    this.#alarm.start(connectTimeoutMs, () => this.#end(new ConnectionError(`${url} did not answer in time`)));
+    this.#onlineSince = clock.now();
+    try {
+      this.#socket = transport.connect(url, SUBPROTOCOL, {
+        opened: () => current(() => this.#login(token)),
+        received: (bytes) =>
+          current(() => {
+            reader(bytes);
+            if (this.#state === "online") reader = (next) => this.#read(next);
+          }),
+        closed: (code, reason) => current(() => this.#end(closeError(url, code, reason))),
+      });
+    } catch (cause) {
+      this.#end(new ConnectionError(`no connection to ${url}`, CloseCode.abnormal, cause));
+    }
+  }
+
+  #login(token: string): void {
+    const { platform, deviceId, connectTimeoutMs } = this.#settings;
+    this.#alarm.start(connectTimeoutMs, () => this.#end(new ConnectionError("no answer to the log-in in time")));
+    const value = { token, platform, deviceId, clientVersion: VERSION };
+    this.write(encodeRequest(LOGIN_ID, { $case: "login", value }));
+  }
+
+  #readLogin(bytes: Uint8Array, url: string): void {
+    const frame = this.#decode(bytes);
+    if (frame === undefined) return;
+    if (frame.body?.$case === "error") return this.#end(fromWire(frame.body.value));
+    if (frame.body?.$case !== "login") return this.#end(new ProtocolError("the log-in was not answered first"));
+    this.#alarm.stop();
+    this.#tokens.accept();
+    const session = sessionFromWire(frame.body.value, url);
+    this.#onlineSince = this.#settings.clock.now();
+    this.#heartbeat.start(Math.min(this.#settings.pingIntervalMs, session.limits.idleTimeoutMs / 3));
+    this.#state = "online";
+    const refusal = this.#events.loggedIn(session);
+    if (refusal !== undefined) return this.close(refusal);
+    this.#events.changed({ state: "online", previous: "connecting" });
+  }
+
+  #read(bytes: Uint8Array): void {
+    const frame = this.#decode(bytes);
+    if (frame === undefined) return;
+    this.#heartbeat.heard();
+    this.#events.received(frame);
+  }
+
+  #decode(bytes: Uint8Array): ServerFrame | undefined {
+    try {
+      return decodeFrame(bytes);
+    } catch (cause) {
+      const error = new ProtocolError("the gateway sent what is no frame", cause);
+      this.#events.failed(error);
+      this.#end(error);
+      return undefined;
+    }
+  }
+
+  /** This attempt is over: decides what comes next. */
+  #end(error: ParlanceError): void {
+    const lasted = this.#state === "online" ? this.#settings.clock.now() - this.#onlineSince : 0;
+    if (lasted >= STABLE_MS) {
+      this.#backoff.reset();
+      this.#moves = 0;
+    }
+    const wasOnline = this.#drop();
+    this.#address += 1;
+    if (wasOnline) this.#events.lost();
+    if (this.#state === "closed") return;
+    const action = error instanceof ConnectionError ? closeAction(error.closeCode) : undefined;
+    if (error instanceof TokenError || action === "new_token") return this.#renewToken(error);
+    if (action === "stop") return this.close(stopError(error));
+    if (!error.retryable && !(error instanceof ProtocolError) && error.code !== "internal") return this.close(error);
+    if ((action === "elsewhere" || error.code === "shutting_down") && this.#moves < MOVES_MAX) {
+      this.#moves += 1;
+      return this.#wait(error, 0);
+    }
+    this.#wait(error, this.#backoff.next(error.retryAfterMs));
+  }
+
+  #renewToken(error: ParlanceError): void {
+    if (this.#tokens.refuse(error) === "give_up") return this.close(error);
+    this.#wait(error, 0);
+  }
+
+  #wait(error: ParlanceError, ms: number): void {
+    this.#attempt += 1;
+    const attempt = this.#attempt;
+    this.#enter("waiting", { error, retryInMs: ms });
+    if (attempt === this.#attempt && this.#state === "waiting") this.#alarm.start(ms, () => this.#connect());
+  }
+
+  /** Lets go of the socket and of all timers; says if a session was up. */
+  #drop(): boolean {
+    this.#attempt += 1;
+    this.#alarm.stop();
+    this.#move.stop();
+    this.#heartbeat.stop();
+    const socket = this.#socket;
+    this.#socket = undefined;
+    try {
+      socket?.close(CloseCode.normal, "");
+    } catch {
+      // It was closed already, or never opened.
+    }
+    return this.#state === "online";
+  }
+
+  #enter(state: ConnectionState, detail: Pick<StateChange, "error" | "retryInMs"> = {}): void {
+    const previous = this.#state;
+    this.#state = state;
+    this.#events.changed({ state, previous, ...detail });
+  }
+
+  #url(): string {
+    const { gateways } = this.#settings;
+    return gateways[this.#address % gateways.length] ?? "";
+  }
+}
+
+function closeError(url: string, code: number, reason: string): ConnectionError {
+  return new ConnectionError(`the connection to ${url} closed with ${code}${reason === "" ? "" : `: ${reason}`}`, code);
+}
+
+function stopError(error: ParlanceError): ParlanceError {
+  if (!(error instanceof ConnectionError)) return error;
+  if (error.closeCode === CloseCode.kicked) return new KickedError(error.message);
+  return new ProtocolError(error.message, error);
+}

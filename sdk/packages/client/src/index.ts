@@ -1,0 +1,49 @@
+// The public door.
+export type { BackoffOptions } from "./backoff.js";
+export type { CancelSignal } from "./cancel.js";
+export { type HistoryOptions, ParlanceClient, type SendOptions } from "./client.js";
+export { type Clock, systemClock, type Timer } from "./clock.js";
+export { type CloseAction, CloseCode, closeAction, type ErrorName } from "./codes.js";
+export {
+  AppError,
+  CancelledError,
+  ClosedError,
+  ConflictError,
+  ConnectionError,
+  InternalError,
+  KickedError,
+  ParlanceError,
+  PermissionError,
+  ProtocolError,
+  QueueFullError,
+  RequestError,
+  StateError,
+  TimeoutError,
+  TokenError,
+  UnavailableError,
+} from "./errors.js";
+export type { ClientEvents, ConnectionState, GapNotice, Listener, ReadChange, StateChange } from "./events.js";
+export { directConversationId } from "./ids.js";
+export type {
+  Content,
+  Conversation,
+  ConversationEvent,
+  ConversationPage,
+  EventBase,
+  HistoryPage,
+  Limits,
+  MessageEvent,
+  ReadResult,
+  SendResult,
+  Session,
+  Target,
+  UnknownEvent,
+} from "./model.js";
+export type { ClientOptions, TokenReason } from "./options.js";
+export { platformRandom, type RandomSource } from "./random.js";
+export type { Positions, Store, StoreOwner } from "./store.js";
+export { type KeyValueStorage, KeyValueStore } from "./store/key-value.js";
+export { MemoryStore } from "./store/memory.js";
+export type { Socket, SocketEvents, Transport } from "./transport.js";
+export { type WeChat, type WeChatSocketTask, weChatTransport } from "./transport/wechat.js";
+export { type WebSocketConstructor, type WebSocketLike, webSocketTransport } from "./transport/websocket.js";

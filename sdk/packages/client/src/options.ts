@@ -1,0 +1,92 @@
+// What an app may set, with defaults.
+import type { BackoffOptions } from "./backoff.js";
+import { type Clock, systemClock } from "./clock.js";
+import { platformRandom, type RandomSource } from "./random.js";
+import type { Store } from "./store.js";
+import { MemoryStore } from "./store/memory.js";
+import { webSocketTransport } from "./transport/websocket.js";
+import type { Transport } from "./transport.js";
+
+/** Why a token is wanted. */
+export type TokenReason =
+  /** There is none yet. */
+  | "first"
+  /** The last one is too old. */
+  | "expired"
+  /** The cluster refused the last one for another reason. */
+  | "refused";
+
+/** Options of a client. */
+export interface ClientOptions {
+  /** WebSocket addresses, as in `wss://chat.example.com/ws`; one is chosen at random, the next is tried on a failure. */
+  readonly gateways: readonly string[];
+  /** Asked for a token when one is needed: before the first connection and after a refusal, not at each reconnect. */
+  readonly getToken: (reason: TokenReason) => Promise<string> | string;
+  /** Default: the platform's WebSocket. */
+  readonly transport?: Transport;
+  /** Default: a `MemoryStore`. */
+  readonly store?: Store;
+  /** Free text for device lists, 64 bytes at most. */
+  readonly platform?: string;
+  readonly deviceId?: string;
+  /** Time for the socket to open, and again for the log-in. Default: 10,000. */
+  readonly connectTimeoutMs?: number;
+  /** Time for history, list and read requests, over reconnects. Default: 20,000. */
+  readonly requestTimeoutMs?: number;
+  /** Time for a send to be acknowledged, over reconnects. Default: 60,000. */
+  readonly sendTimeoutMs?: number;
+  /** Longest time between two pings; the gateway's idle limit can make it shorter. Default: 25,000. */
+  readonly pingIntervalMs?: number;
+  /** A connection that is silent so long after a ping is given up. Default: 10,000. */
+  readonly pingTimeoutMs?: number;
+  readonly backoff?: Partial<BackoffOptions>;
+  /** Sends waiting for their acknowledgement. Default: 1,000. */
+  readonly outboxMax?: number;
+  /** Other requests waiting for their turn. Default: 256. */
+  readonly requestsWaitingMax?: number;
+  /** Events of one conversation held back until a gap before them is filled. Default: 256. */
+  readonly heldEventsMax?: number;
+  readonly clock?: Clock;
+  readonly random?: RandomSource;
+}
+
+/** Options with every default filled in. */
+export interface Settings extends Required<Omit<ClientOptions, "backoff">> {
+  readonly backoff: BackoffOptions;
+}
+
+/** Fills in defaults; throws a TypeError that names what is wrong. */
+export function settingsFrom(options: ClientOptions): Settings {
+  if (options.gateways.length === 0) throw new TypeError("gateways must have at least one address");
+  for (const url of options.gateways) {
+    if (!/^wss?:\/\//.test(url)) throw new TypeError(`gateway address ${url} must begin with ws:// or wss://`);
+  }
+  return {
+    gateways: [...options.gateways],
+    getToken: options.getToken,
+    transport: options.transport ?? webSocketTransport(),
+    store: options.store ?? new MemoryStore(),
+    platform: options.platform ?? "",
+    deviceId: options.deviceId ?? "",
+    connectTimeoutMs: positive("connectTimeoutMs", options.connectTimeoutMs, 10_000),
+    requestTimeoutMs: positive("requestTimeoutMs", options.requestTimeoutMs, 20_000),
+    sendTimeoutMs: positive("sendTimeoutMs", options.sendTimeoutMs, 60_000),
+    pingIntervalMs: positive("pingIntervalMs", options.pingIntervalMs, 25_000),
+    pingTimeoutMs: positive("pingTimeoutMs", options.pingTimeoutMs, 10_000),
+    backoff: {
+      baseMs: positive("backoff.baseMs", options.backoff?.baseMs, 500),
+      maxMs: positive("backoff.maxMs", options.backoff?.maxMs, 20_000),
+    },
+    outboxMax: positive("outboxMax", options.outboxMax, 1_000),
+    requestsWaitingMax: positive("requestsWaitingMax", options.requestsWaitingMax, 256),
+    heldEventsMax: positive("heldEventsMax", options.heldEventsMax, 256),
+    clock: options.clock ?? systemClock,
+    random: options.random ?? platformRandom,
+  };
+}
+
+function positive(name: string, value: number | undefined, otherwise: number): number {
+  if (value === undefined) return otherwise;
+  if (!(value > 0)) throw new TypeError(`${name} must be above 0, not ${value}`);
+  return value;
+}

@@ -1,0 +1,186 @@
+// Requests and their answers on the connection of the moment.
+//
+// `post` is one try on this connection. `call` lasts: it waits for a connection, goes again after a lost one or a
+// retryable error, and ends at its time-out. That is right for every request of this protocol, as all are idempotent.
+import { Backoff, type BackoffOptions } from "./backoff.js";
+import { Alarm, type Clock } from "./clock.js";
+import { encodeRequest, type RequestBody, type ServerBody, type ServerFrame } from "./codec.js";
+import { ClosedError, fromWire, type ParlanceError, ProtocolError, QueueFullError, RequestError, TimeoutError } from "./errors.js";
+import { type CancelSignal, onCancel } from "./cancel.js";
+import type { Limits } from "./model.js";
+import type { RandomSource } from "./random.js";
+
+/** How one try ended. `lost`: the connection went before an answer came. */
+export type Outcome =
+  | { readonly kind: "answer"; readonly body: ServerBody }
+  | { readonly kind: "error"; readonly error: ParlanceError }
+  | { readonly kind: "lost" };
+
+/** What `Requests` needs. */
+export interface RequestsContext {
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly backoff: BackoffOptions;
+  readonly timeoutMs: number;
+  readonly waitingMax: number;
+  /** An answer made room for another request. */
+  room(): void;
+}
+
+/** Kind of an answer → what it carries. */
+type Answers = { [Body in ServerBody as Body["$case"]]: Body["value"] };
+
+interface Call {
+  readonly body: RequestBody;
+  readonly deadline: Alarm;
+  readonly pause: Alarm;
+  readonly backoff: Backoff;
+  resolve(body: ServerBody): void;
+  reject(error: ParlanceError): void;
+}
+
+/** Room that sends leave to other requests. */
+const RESERVED = 4;
+
+export class Requests {
+  readonly #context: RequestsContext;
+  readonly #inFlight = new Map<number, (outcome: Outcome) => void>();
+  readonly #waiting: Call[] = [];
+  readonly #open = new Set<Call>();
+  #nextId = 2;
+  #write: ((frame: Uint8Array) => void) | undefined;
+  #inFlightMax = 1;
+  #frameBytesMax = 0;
+  #closed: ClosedError | undefined;
+
+  constructor(context: RequestsContext) {
+    this.#context = context;
+  }
+
+  /** A connection is logged in: what waits goes out, in order. */
+  attach(write: (frame: Uint8Array) => void, limits: Limits): void {
+    this.#write = write;
+    this.#inFlightMax = limits.requestsInFlightMax;
+    this.#frameBytesMax = limits.frameBytesMax;
+    this.#pump();
+  }
+
+  /** The connection is gone: everything in flight is lost. */
+  detach(): void {
+    this.#write = undefined;
+    const lost = [...this.#inFlight.values()];
+    this.#inFlight.clear();
+    for (const done of lost) done({ kind: "lost" });
+  }
+
+  close(error: ClosedError): void {
+    this.#closed = error;
+    this.detach();
+    for (const call of [...this.#open]) call.reject(error);
+  }
+
+  /** True when a send may be posted. */
+  get hasRoom(): boolean {
+    return this.#write !== undefined && this.#inFlight.size < Math.max(1, this.#inFlightMax - RESERVED);
+  }
+
+  /** One try on this connection; `done` is called exactly once, in the order of the answers. */
+  post(body: RequestBody, done: (outcome: Outcome) => void): void {
+    const write = this.#write;
+    if (write === undefined) {
+      done({ kind: "lost" });
+      return;
+    }
+    const id = this.#nextId;
+    const frame = encodeRequest(id, body);
+    if (frame.length > this.#frameBytesMax) {
+      // The gateway would close the connection, and this request would come again on the next one.
+      const message = `a frame of ${frame.length} bytes is above the limit of ${this.#frameBytesMax}`;
+      done({ kind: "error", error: new RequestError("frame_too_large", message) });
+      return;
+    }
+    this.#nextId += 1;
+    this.#inFlight.set(id, done);
+    write(frame);
+  }
+
+  /** Hands an answer to whoever asked; one that nobody asked for is ignored. */
+  answer(frame: ServerFrame): void {
+    const done = this.#inFlight.get(frame.requestId);
+    if (done === undefined) return;
+    this.#inFlight.delete(frame.requestId);
+    done(outcomeOf(frame));
+    this.#pump();
+    this.#context.room();
+  }
+
+  /** Resolves with the answer whose kind is that of the request. */
+  call<Kind extends keyof Answers & RequestBody["$case"]>(
+    body: Extract<RequestBody, { $case: Kind }>,
+    signal?: CancelSignal,
+  ): Promise<Answers[Kind]> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed !== undefined) throw this.#closed;
+      if (this.#open.size >= this.#context.waitingMax) {
+        throw new QueueFullError(`${this.#context.waitingMax} requests are waiting already`);
+      }
+      const settle = (act: () => void): void => {
+        call.deadline.stop();
+        call.pause.stop();
+        forget();
+        this.#open.delete(call);
+        const at = this.#waiting.indexOf(call);
+        if (at >= 0) this.#waiting.splice(at, 1);
+        act();
+      };
+      const call: Call = {
+        body,
+        deadline: new Alarm(this.#context.clock),
+        pause: new Alarm(this.#context.clock),
+        backoff: new Backoff(this.#context.backoff, this.#context.random),
+        resolve: (answer) =>
+          settle(() => {
+            if (answer.$case === body.$case) resolve(answer.value as Answers[Kind]);
+            else reject(new ProtocolError(`asked for ${body.$case}, got ${answer.$case}`));
+          }),
+        reject: (error) => settle(() => reject(error)),
+      };
+      const forget = onCancel(signal, (error) => call.reject(error));
+      call.deadline.start(this.#context.timeoutMs, () =>
+        call.reject(new TimeoutError(`no answer to ${body.$case} within ${this.#context.timeoutMs} ms`)),
+      );
+      this.#open.add(call);
+      this.#waiting.push(call);
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    while (this.#write !== undefined && this.#inFlight.size < this.#inFlightMax) {
+      const call = this.#waiting.shift();
+      if (call === undefined) return;
+      this.post(call.body, (outcome) => this.#settle(call, outcome));
+    }
+  }
+
+  #settle(call: Call, outcome: Outcome): void {
+    if (!this.#open.has(call)) return;
+    if (outcome.kind === "answer") return call.resolve(outcome.body);
+    if (outcome.kind === "lost") {
+      this.#waiting.push(call);
+      return;
+    }
+    if (!outcome.error.retryable) return call.reject(outcome.error);
+    call.pause.start(call.backoff.next(outcome.error.retryAfterMs), () => {
+      this.#waiting.push(call);
+      this.#pump();
+    });
+  }
+}
+
+function outcomeOf(frame: ServerFrame): Outcome {
+  const body = frame.body;
+  if (body === undefined) return { kind: "error", error: new ProtocolError("an answer of an unknown kind") };
+  if (body.$case === "error") return { kind: "error", error: fromWire(body.value) };
+  return { kind: "answer", body };
+}

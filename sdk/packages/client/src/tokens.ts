@@ -1,0 +1,48 @@
+// Keeps the token between connections and asks the app for a new one only when the cluster refused it.
+import { asError, TokenError } from "./errors.js";
+import type { TokenReason } from "./options.js";
+
+/** What to do after a refusal. */
+export type Refusal = "try_again" | "give_up";
+
+/** One token at a time. */
+export class Tokens {
+  readonly #get: (reason: TokenReason) => Promise<string> | string;
+  #token: string | undefined;
+  #reason: TokenReason = "first";
+  /** The token was accepted once, so that its refusal means it became too old. */
+  #accepted = false;
+  #refusals = 0;
+
+  constructor(get: (reason: TokenReason) => Promise<string> | string) {
+    this.#get = get;
+  }
+
+  /** The token to log in with; rejects with an error of code `token_source`. */
+  async current(): Promise<string> {
+    if (this.#token !== undefined) return this.#token;
+    try {
+      const token = await this.#get(this.#reason);
+      if (typeof token !== "string" || token === "") throw new TypeError("getToken gave no token");
+      this.#token = token;
+      return token;
+    } catch (cause) {
+      throw asError("token_source", "getToken failed", cause);
+    }
+  }
+
+  accept(): void {
+    this.#accepted = true;
+    this.#refusals = 0;
+  }
+
+  /** Two fresh tokens refused in a row: the app has no good one. */
+  refuse(error: unknown): Refusal {
+    const expired = error instanceof TokenError && error.code === "token_expired";
+    this.#reason = expired || this.#accepted ? "expired" : "refused";
+    this.#token = undefined;
+    this.#accepted = false;
+    this.#refusals += 1;
+    return this.#refusals > 1 ? "give_up" : "try_again";
+  }
+}
