@@ -1,0 +1,82 @@
+//! What can happen to a cluster. Each fault is started under load, does its worst, and leaves the cluster so that it
+//! can heal by itself; what it may not do to the promises is for the checker.
+
+mod damage;
+mod freeze;
+mod kill;
+mod replace;
+mod restart;
+mod retries;
+
+use std::fmt;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use rand::rngs::StdRng;
+
+use crate::cluster::Cluster;
+use crate::history::History;
+use crate::load::Load;
+use crate::logs::Allowed;
+
+/// A fault by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Fault {
+    /// Nothing at all.
+    None,
+    /// `kill -9` of each node in turn, each started again.
+    KillNode,
+    /// `kill -9` of all nodes at once.
+    KillAll,
+    /// `kill -9` of each gateway in turn, each started again.
+    KillGateway,
+    /// The node that leads most is stopped for longer than an election, and goes on.
+    FreezeLeader,
+    /// A node loses its disk, and an empty one takes its place.
+    ReplaceNode,
+    /// Every message twice through two gateways, across a leader's death; known ids with other payloads.
+    Retries,
+    /// All nodes and then all gateways, one after the other, restarted as an upgrade does.
+    RollingRestart,
+    /// A flipped bit in the middle of a stopped node's Raft log.
+    CorruptLog,
+    /// A cut-off file of a stopped node's state.
+    TruncateState,
+    /// A cut-off identity file of a stopped node.
+    TruncateMetadata,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("unnamed", |value| value.get_name()))
+    }
+}
+
+/// What a fault works on.
+pub struct Stage<'a> {
+    pub cluster: &'a mut Cluster,
+    pub load: &'a Load,
+    pub history: &'a History,
+    pub rng: &'a mut StdRng,
+    pub allowed: &'a mut Allowed,
+}
+
+impl Fault {
+    /// Does it once.
+    pub async fn run(self, stage: &mut Stage<'_>) -> Result<()> {
+        match self {
+            Fault::None => Ok(()),
+            Fault::KillNode => kill::each_node(stage).await,
+            Fault::KillAll => kill::all_nodes(stage).await,
+            Fault::KillGateway => kill::each_gateway(stage).await,
+            Fault::FreezeLeader => freeze::leader(stage).await,
+            Fault::ReplaceNode => replace::wiped_node(stage).await,
+            Fault::Retries => retries::run(stage).await,
+            Fault::RollingRestart => restart::rolling(stage).await,
+            Fault::CorruptLog => damage::raft_log(stage).await,
+            Fault::TruncateState => damage::state(stage).await,
+            Fault::TruncateMetadata => damage::identity(stage).await,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! A disk is lost. An empty directory under the old id is refused; a new member takes the place, by snapshot.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rand::Rng;
+use tokio::time::sleep;
+
+use super::Stage;
+use crate::cluster::START_WITHIN;
+use crate::logs;
+
+/// How long a node that must not come in is watched.
+const WATCHED: Duration = Duration::from_secs(4);
+const MENDED_WITHIN: Duration = Duration::from_secs(90);
+
+pub(super) async fn wiped_node(stage: &mut Stage<'_>) -> Result<()> {
+    let at = stage.rng.random_range(0..stage.cluster.nodes.len());
+    let old = stage.cluster.nodes.keys().copied().nth(at).unwrap_or(1);
+    stage
+        .history
+        .note(format!("kill -9 of node {old}, its disk is lost"));
+    stage.cluster.node(old)?.kill()?;
+    std::fs::remove_dir_all(stage.cluster.data_dir(old))?;
+    empty_under_the_old_id_stays_out(stage, old).await?;
+    let new = stage.cluster.replace_node(old).await?;
+    stage
+        .history
+        .note(format!("node {new} was brought in for node {old}"));
+    stage.cluster.wait_node_ready(new, START_WITHIN).await?;
+    stage.cluster.wait_healthy(MENDED_WITHIN).await?;
+    stage.history.note(format!("node {new} votes everywhere"));
+    Ok(())
+}
+
+/// A wiped node that came back as its old self could vote for a leader that lacks what it had acknowledged.
+async fn empty_under_the_old_id_stays_out(stage: &mut Stage<'_>, old: u64) -> Result<()> {
+    stage.history.note(format!(
+        "start of node {old} with an empty disk: it must stay out"
+    ));
+    let name = stage.cluster.node(old)?.name.clone();
+    stage.allowed.processes.push(name);
+    stage.cluster.node(old)?.start()?;
+    sleep(WATCHED).await;
+    let ended = stage.cluster.node(old)?.ended()?;
+    match ended {
+        Some(status) if status.success() => {
+            bail!("node {old} with an empty disk ended as if all were well")
+        }
+        Some(_) => {}
+        None => {
+            let ready = stage
+                .cluster
+                .wait_node_ready(old, Duration::from_millis(500))
+                .await;
+            if ready.is_ok() {
+                bail!("node {old} with an empty disk says that it is ready");
+            }
+        }
+    }
+    let log = logs::read(stage.cluster.node(old)?.log())?;
+    if !log.contains("replace") {
+        bail!(
+            "node {old} with an empty disk does not say what to do (nothing of `node replace` in its log)"
+        );
+    }
+    stage.cluster.node(old)?.kill()
+}
