@@ -1,0 +1,228 @@
+//! `parlance tail`: every event of a user's conversations, in order and once, also across gateways and reconnects.
+//!
+//! It starts with what is new. After each connect, and when the gateway says so, it lists the conversations and
+//! fetches what it has missed; a push that leaves a gap is filled from the history first.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use parlance_proto::client::v1::{
+    ConversationsRequest, Direction, Event, HistoryRequest, ReadCursor, history_request,
+};
+use serde::Serialize;
+
+use super::view::EventView;
+use super::{Actor, say};
+use crate::args::TailArgs;
+use crate::client::{Client, Push, PushStream};
+use crate::commands::Session;
+use crate::output::Output;
+
+/// Between attempts to connect again; a gateway that drains says itself how long.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Attempts in a row that fail before it gives up.
+const ATTEMPTS_MAX: u32 = 60;
+
+/// One line of JSON.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line {
+    Event(EventView),
+    ReadCursor {
+        conversation_id: String,
+        user_id: String,
+        read_seq: u64,
+    },
+}
+
+/// What has been printed.
+struct Tail {
+    output: Output,
+    /// Per conversation the newest seq that is printed, or was there before the start.
+    have: HashMap<String, u64>,
+    printed: u64,
+    count: u64,
+}
+
+/// Why the reading of one connection ended without an error.
+enum Ended {
+    /// As many events as wanted.
+    Enough,
+    /// Connect again.
+    Reconnect,
+}
+
+pub async fn run(session: &Session, args: TailArgs) -> anyhow::Result<()> {
+    let actor = Actor::find(session, &args.actor).await?;
+    let count = args.count.unwrap_or(u64::MAX);
+    let mut tail = Tail {
+        output: session.output,
+        have: HashMap::new(),
+        printed: 0,
+        count,
+    };
+    let mut first = true;
+    let mut failed = 0;
+    loop {
+        let connected = match actor.log_in().await {
+            Ok(connected) => connected,
+            Err(e)
+                if first
+                    || failed >= ATTEMPTS_MAX
+                    || crate::exit::code_of(&e) == crate::exit::NOT_POSSIBLE =>
+            {
+                return Err(e);
+            }
+            Err(_) => {
+                failed += 1;
+                tokio::time::sleep(RETRY_DELAY).await;
+                continue;
+            }
+        };
+        say(if first {
+            "listening; Ctrl-C ends it"
+        } else {
+            "connected again"
+        });
+        match tail.follow(connected.0, connected.1, first).await {
+            Ok(Ended::Enough) => return Ok(()),
+            Ok(Ended::Reconnect) => {}
+            Err(e) if e.is::<crate::client::ClientError>() && failed < ATTEMPTS_MAX => {
+                say(format!("connection lost: {e:#}"))
+            }
+            Err(e) => return Err(e),
+        }
+        first = false;
+        failed += 1;
+        tokio::time::sleep(RETRY_DELAY).await;
+    }
+}
+
+impl Tail {
+    async fn follow(
+        &mut self,
+        client: Client,
+        mut pushes: PushStream,
+        first: bool,
+    ) -> anyhow::Result<Ended> {
+        self.catch_up(&client, first).await?;
+        while self.printed < self.count {
+            match pushes.recv().await {
+                Some(Push::Event(event)) => self.event(&client, event).await?,
+                Some(Push::ReadCursor(cursor)) => self.read_cursor(cursor)?,
+                Some(Push::Resync) => self.catch_up(&client, false).await?,
+                Some(Push::Reconnect { .. }) => return Ok(Ended::Reconnect),
+                None => {
+                    let closed = client.closed().await;
+                    if closed.may_reconnect() {
+                        return Ok(Ended::Reconnect);
+                    }
+                    anyhow::bail!("the gateway closed the connection: {closed}");
+                }
+            }
+        }
+        Ok(Ended::Enough)
+    }
+
+    /// Fetches what is new in each conversation; at the start only notes where each stands.
+    async fn catch_up(&mut self, client: &Client, first: bool) -> anyhow::Result<()> {
+        let mut after = String::new();
+        loop {
+            let page = client
+                .conversations(ConversationsRequest { after, limit: 0 })
+                .await?;
+            for conversation in page.conversations {
+                if first {
+                    self.have
+                        .insert(conversation.conversation_id, conversation.head_seq);
+                } else {
+                    self.fetch(client, &conversation.conversation_id, conversation.head_seq)
+                        .await?;
+                }
+            }
+            after = page.next_after;
+            if after.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn event(&mut self, client: &Client, event: Event) -> anyhow::Result<()> {
+        let have = self
+            .have
+            .get(&event.conversation_id)
+            .copied()
+            .unwrap_or_default();
+        if event.seq > have + 1 {
+            self.fetch(client, &event.conversation_id.clone(), event.seq - 1)
+                .await?;
+        }
+        self.print(event)
+    }
+
+    /// Prints from the history what comes after what is printed, up to and with `until`.
+    async fn fetch(
+        &mut self,
+        client: &Client,
+        conversation_id: &str,
+        until: u64,
+    ) -> anyhow::Result<()> {
+        loop {
+            let have = self.have.get(conversation_id).copied().unwrap_or_default();
+            if have >= until || self.printed >= self.count {
+                return Ok(());
+            }
+            let request = HistoryRequest {
+                target: Some(history_request::Target::ConversationId(
+                    conversation_id.to_owned(),
+                )),
+                start_seq: have + 1,
+                limit: 0,
+                direction: Direction::Forward.into(),
+            };
+            let page = client.history(request).await?;
+            anyhow::ensure!(
+                !page.events.is_empty(),
+                "the history of {conversation_id} ends before {until}"
+            );
+            for event in page.events {
+                self.print(event)?;
+            }
+        }
+    }
+
+    fn print(&mut self, event: Event) -> anyhow::Result<()> {
+        let have = self.have.entry(event.conversation_id.clone()).or_default();
+        if event.seq <= *have || self.printed >= self.count {
+            return Ok(());
+        }
+        *have = event.seq;
+        self.printed += 1;
+        let view = EventView::from(event);
+        let text = |_: &Output, line: &Line| match line {
+            Line::Event(view) => view.line(),
+            Line::ReadCursor { .. } => String::new(),
+        };
+        self.output
+            .print(&Line::Event(view), text)
+            .context("print an event")
+    }
+
+    /// For programs only: people see messages.
+    fn read_cursor(&self, cursor: ReadCursor) -> anyhow::Result<()> {
+        let ReadCursor {
+            conversation_id,
+            user_id,
+            read_seq,
+        } = cursor;
+        if !self.output.is_json() {
+            return Ok(());
+        }
+        self.output.line_json(&Line::ReadCursor {
+            conversation_id,
+            user_id,
+            read_seq,
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! Data goes to stdout, as a table or as JSON; talk goes to stderr.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Context;
+use comfy_table::{Attribute, Cell, Color, Table, presets};
+use serde::Serialize;
+
+use crate::args::OutputFormat;
+
+/// Where a command's answer goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    format: OutputFormat,
+    colour: bool,
+}
+
+/// How a value is meant, for its colour on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    Good,
+    Bad,
+    Plain,
+}
+
+impl Output {
+    /// Colours only on a terminal, and not where `NO_COLOR` is set.
+    pub fn new(format: OutputFormat) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self {
+            format,
+            colour: wanted && std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// Whether programs read the answer.
+    pub fn is_json(&self) -> bool {
+        self.format == OutputFormat::Json
+    }
+
+    /// Prints the answer: the value as JSON, or what `table` makes of it.
+    pub fn print<T: Serialize>(
+        &self,
+        value: &T,
+        table: impl FnOnce(&Self, &T) -> String,
+    ) -> anyhow::Result<()> {
+        if self.is_json() {
+            self.line_json(value)
+        } else {
+            self.text(&table(self, value))
+        }
+    }
+
+    /// One line of JSON, flushed: somebody may be waiting for it.
+    pub fn line_json<T: Serialize>(&self, value: &T) -> anyhow::Result<()> {
+        self.text(&serde_json::to_string(value).context("write JSON")?)
+    }
+
+    /// Text with a line end, flushed.
+    pub fn text(&self, text: &str) -> anyhow::Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        stdout
+            .write_all(text.trim_end_matches('\n').as_bytes())
+            .context("write to stdout")?;
+        stdout.write_all(b"\n").context("write to stdout")?;
+        stdout.flush().context("write to stdout")
+    }
+
+    /// An empty table with a head.
+    pub fn table(&self, head: &[&str]) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        let bold = |name: &&str| {
+            let cell = Cell::new(name);
+            if self.colour {
+                cell.add_attribute(Attribute::Bold)
+            } else {
+                cell
+            }
+        };
+        table.set_header(head.iter().map(bold));
+        if self.colour {
+            table.enforce_styling();
+        }
+        table
+    }
+
+    /// A cell with a tone.
+    pub fn cell(&self, text: impl ToString, tone: Tone) -> Cell {
+        let cell = Cell::new(text);
+        match tone {
+            Tone::Good if self.colour => cell.fg(Color::Green),
+            Tone::Bad if self.colour => cell.fg(Color::Red),
+            _ => cell,
+        }
+    }
+}
+
+/// Says something to the person at the terminal. A closed stderr is no error.
+pub fn say(text: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// Asks for a yes on the terminal; without one the answer must come by `--yes`.
+pub fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(crate::exit::not_possible(format!(
+            "{question}: add --yes, as nobody can be asked here"
+        )));
+    }
+    let _ = write!(std::io::stderr().lock(), "{question}? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .context("read the answer")?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(crate::exit::not_possible("not confirmed"))
+    }
+}
+
+/// A time of the protocol as text, UTC, to the millisecond.
+pub fn time_text(time_ms: i64) -> String {
+    let (days, ms_of_day) = (
+        time_ms.div_euclid(86_400_000),
+        time_ms.rem_euclid(86_400_000),
+    );
+    let (year, month, day) = civil_from_days(days);
+    let (seconds, ms) = (ms_of_day / 1000, ms_of_day % 1000);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
+/// Days since 1970-01-01 to year, month and day of the Gregorian calendar.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    // Counted from 0000-03-01, so that the leap day is the last of its year.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc() {
+        assert_eq!(time_text(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(time_text(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(time_text(1_795_262_399_999), "2026-11-21T11:59:59.999Z");
+        assert_eq!(time_text(-1), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn without_a_terminal_a_destructive_step_needs_yes() {
+        assert!(confirm("replace node 2", true).is_ok());
+        if !std::io::stdin().is_terminal() {
+            assert_eq!(
+                crate::exit::code_of(&confirm("replace node 2", false).unwrap_err()),
+                2
+            );
+        }
+    }
+}
