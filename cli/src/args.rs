@@ -117,6 +117,16 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
+impl Command {
+    /// Whether this runs a process that serves, with settings of its own for its logs.
+    pub fn is_process(&self) -> bool {
+        matches!(
+            self,
+            Command::Dev(_) | Command::Gateway(_) | Command::Node(NodeArgs { command: None, .. })
+        )
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub struct DevArgs {
     /// Nodes of the cluster, 1 to 9; only the first run in a data directory decides
@@ -134,6 +144,9 @@ pub struct DevArgs {
     /// Folder with the demo page
     #[arg(long, value_name = "DIR")]
     pub page_dir: Option<PathBuf>,
+    /// Address of /metrics, /healthz and /readyz; port 0 lets the system choose
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "HOST:PORT")]
+    pub ops: SocketAddr,
 }
 
 #[derive(Debug, clap::Args)]

@@ -19,8 +19,8 @@ pub trait Settings: Serialize + DeserializeOwned {
     const NAME: &'static str;
     /// Paths of the settings that have no default.
     const REQUIRED: &'static [&'static str];
-    /// The defaults; the values of the required settings do not matter, only their types.
-    fn template() -> Self;
+    /// Values for the required settings; only their types matter.
+    fn placeholders() -> Value;
     /// What is wrong with the values, each fault with its key's path.
     fn validate(&self) -> Result<(), Vec<String>>;
 }
@@ -66,7 +66,8 @@ fn merge<S: Settings>(
     file: &str,
     environment: &BTreeMap<String, String>,
 ) -> Result<S, Vec<String>> {
-    let template = as_object(&S::template()).map_err(|e| vec![e])?;
+    let template = S::deserialize(S::placeholders()).map_err(|e| vec![e.to_string()])?;
+    let template = as_object(&template).map_err(|e| vec![e])?;
     let mut given = match toml::from_str::<toml::Table>(file).map(serde_json::to_value) {
         Ok(Ok(Value::Object(given))) => given,
         Ok(_) => Map::new(),

@@ -8,17 +8,34 @@ use super::*;
 #[serde(deny_unknown_fields)]
 struct Demo {
     id: u64,
+    #[serde(default = "listen")]
     listen: std::net::SocketAddr,
+    #[serde(default)]
     seeds: Vec<String>,
+    #[serde(default)]
     timing: Timing,
+    #[serde(default)]
     tls: Option<Pair>,
 }
 
+fn listen() -> std::net::SocketAddr {
+    ([127, 0, 0, 1], 7000).into()
+}
+
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 struct Timing {
     heartbeat_ms: u32,
     strict: bool,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 150,
+            strict: false,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -32,18 +49,8 @@ impl Settings for Demo {
     const NAME: &'static str = "demo";
     const REQUIRED: &'static [&'static str] = &["id"];
 
-    fn template() -> Self {
-        let listen = ([127, 0, 0, 1], 7000).into();
-        Self {
-            id: 0,
-            listen,
-            seeds: vec![],
-            timing: Timing {
-                heartbeat_ms: 150,
-                strict: false,
-            },
-            tls: None,
-        }
+    fn placeholders() -> Value {
+        serde_json::json!({ "id": 0 })
     }
 
     fn validate(&self) -> Result<(), Vec<String>> {

@@ -16,6 +16,56 @@ pub mod exit;
 pub mod files;
 pub mod ops;
 pub mod output;
+pub mod serve;
 pub mod signals;
 pub mod telemetry;
 pub mod token;
+
+use anyhow::Context;
+
+use crate::args::{Args, Command, NodeArgs};
+use crate::commands::Session;
+
+/// Runs one command to its end.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the async runtime")?;
+    // Boxed: the largest of the commands would otherwise sit on the stack for all.
+    let result = runtime.block_on(Box::pin(dispatch(args)));
+    // A task that still blocks must not keep the process: what had to be waited for, was.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(args: Args) -> anyhow::Result<()> {
+    let session = Session::new(args.globals);
+    if !args.command.is_process() {
+        telemetry::init_logs(
+            telemetry::LogFormat::Text,
+            session.globals.log.as_deref().unwrap_or("warn"),
+        )?;
+    }
+    match args.command {
+        Command::Dev(dev) => serve::dev::run(&session, dev).await,
+        Command::Gateway(process) => serve::gateway::run(&session, process).await,
+        Command::Node(NodeArgs {
+            process,
+            command: None,
+        }) => serve::node::run(&session, process).await,
+        Command::Node(NodeArgs {
+            command: Some(command),
+            ..
+        }) => commands::node::run(&session, command).await,
+        Command::Cluster(command) => commands::cluster::run(&session, command).await,
+        Command::App(command) => commands::app::run(&session, command).await,
+        Command::Token(command) => commands::token::run(&session, command).await,
+        Command::Send(args) => commands::message::send::run(&session, args).await,
+        Command::Tail(args) => commands::message::tail::run(&session, args).await,
+        Command::History(args) => commands::message::history::run(&session, args).await,
+        Command::Context(command) => commands::context::run(&session, command),
+        Command::Ca(command) => commands::ca::run(&session, command),
+        Command::Completions { shell } => commands::completions::run(&session, shell),
+    }
+}

@@ -1,0 +1,79 @@
+//! `parlance gateway`: one gateway, until a signal; its clients are told to go elsewhere first.
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Context;
+use parlance_gateway::{Config, Gateway};
+use serde_json::{Value, json};
+
+use super::process::{self, Process};
+use super::settings::WithProcess;
+use crate::args::ProcessArgs;
+use crate::commands::Session;
+use crate::config_file::Settings;
+use crate::ops::Probes;
+
+impl Settings for WithProcess<Config> {
+    const NAME: &'static str = "gateway";
+    const REQUIRED: &'static [&'static str] = &[
+        "gateway_id",
+        "listen",
+        "nodes",
+        "tls.ca",
+        "tls.cert",
+        "tls.key",
+    ];
+
+    fn placeholders() -> Value {
+        json!({
+            "gateway_id": "g", "listen": "127.0.0.1:1", "nodes": ["127.0.0.1:1"],
+            "tls": { "ca": "", "cert": "", "key": "" },
+        })
+    }
+
+    fn validate(&self) -> Result<(), Vec<String>> {
+        self.part.validate()
+    }
+}
+
+/// Runs until told to stop.
+pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
+    let Some(settings) = process::settings::<Config>(session, &args)? else {
+        return Ok(());
+    };
+    let mut process = Process::set_up(&settings.process)?;
+    let config = settings.part;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        gateway = config.gateway_id,
+        listen = %config.listen,
+        nodes = config.nodes.join(","),
+        "gateway starts"
+    );
+    let started: Arc<OnceLock<Arc<Gateway>>> = Arc::default();
+    let probed = started.clone();
+    let mut probes = Probes::default();
+    let name = format!("gateway {}", config.gateway_id);
+    probes.live(name.as_str(), || Ok(()));
+    probes.ready(name, move || {
+        probed
+            .get()
+            .map_or_else(|| Err("starting".to_owned()), |gateway| gateway.ready())
+    });
+    let _ops = process.serve_ops(&settings.process, probes).await?;
+    let gateway = tokio::select! {
+        gateway = Gateway::start(config) => Arc::new(gateway.context("start the gateway")?),
+        signal = process.signals.next() => {
+            tracing::info!(signal, "stopped while starting");
+            return Ok(());
+        }
+    };
+    let _ = started.set(gateway.clone());
+    tracing::info!(listen = %gateway.local_addr(), "gateway serves");
+    let signal = process.signals.next().await;
+    tracing::info!(signal, "gateway stops: sends its clients elsewhere");
+    process.signals.force_on_next();
+    gateway.shutdown().await;
+    tracing::info!("gateway stopped");
+    Ok(())
+}

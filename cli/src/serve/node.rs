@@ -1,0 +1,98 @@
+//! `parlance node`: one node, until a signal or a failed disk.
+
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, anyhow};
+use parlance_node::{Config, Node};
+use serde_json::{Value, json};
+
+use super::process::{self, Process};
+use super::settings::WithProcess;
+use crate::args::ProcessArgs;
+use crate::commands::Session;
+use crate::config_file::Settings;
+use crate::ops::Probes;
+
+impl Settings for WithProcess<Config> {
+    const NAME: &'static str = "node";
+    const REQUIRED: &'static [&'static str] = &[
+        "node_id",
+        "data_dir",
+        "raft_listen",
+        "link_listen",
+        "tls.ca",
+        "tls.cert",
+        "tls.key",
+    ];
+
+    fn placeholders() -> Value {
+        json!({
+            "node_id": 1, "data_dir": "data", "raft_listen": "127.0.0.1:1", "link_listen": "127.0.0.1:1",
+            "tls": { "ca": "", "cert": "", "key": "" },
+        })
+    }
+
+    fn validate(&self) -> Result<(), Vec<String>> {
+        self.part.validate()
+    }
+}
+
+/// Runs until told to stop.
+pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
+    let Some(settings) = process::settings::<Config>(session, &args)? else {
+        return Ok(());
+    };
+    let mut process = Process::set_up(&settings.process)?;
+    let config = settings.part;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = config.node_id,
+        raft = %config.raft_listen,
+        link = %config.link_listen,
+        data_dir = %config.data_dir.display(),
+        "node starts"
+    );
+    // Served before the node is: reading a long log is no reason to seem dead.
+    let started: Arc<OnceLock<Arc<Node>>> = Arc::default();
+    let _ops = process
+        .serve_ops(&settings.process, probes(config.node_id, started.clone()))
+        .await?;
+    let node = tokio::select! {
+        node = Node::start(config) => Arc::new(node.context("start the node")?),
+        signal = process.signals.next() => {
+            tracing::info!(signal, "stopped while starting");
+            return Ok(());
+        }
+    };
+    let _ = started.set(node.clone());
+    tracing::info!(raft = %node.raft_address(), link = %node.link_address(), "node serves");
+    let failure = tokio::select! {
+        signal = process.signals.next() => {
+            tracing::info!(signal, "node stops: hands over what it leads");
+            None
+        }
+        failure = node.failed() => Some(failure),
+    };
+    process.signals.force_on_next();
+    node.shutdown().await;
+    match failure {
+        None => {
+            tracing::info!("node stopped");
+            Ok(())
+        }
+        Some(failure) => Err(anyhow!("the node cannot go on: {failure}")),
+    }
+}
+
+fn probes(node_id: u64, started: Arc<OnceLock<Arc<Node>>>) -> Probes {
+    let name = format!("node {node_id}");
+    let mut probes = Probes::default();
+    // That this answers says that the runtime still runs tasks; a failed disk ends the process.
+    probes.live(name.as_str(), || Ok(()));
+    probes.ready(name, move || {
+        started
+            .get()
+            .map_or_else(|| Err("starting".to_owned()), |node| node.ready())
+    });
+    probes
+}

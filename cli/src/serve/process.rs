@@ -1,0 +1,68 @@
+//! What a serving process does around its library: settings, logs, metrics, signals, the operations listener.
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::settings::{ProcessSettings, WithProcess};
+use crate::args::ProcessArgs;
+use crate::commands::Session;
+use crate::config_file::{self, Settings};
+use crate::ops::{self, Ops, Probes};
+use crate::output::say;
+use crate::signals::Signals;
+use crate::telemetry;
+
+/// Reads the settings; none if they were only to be checked, and are shown.
+pub(super) fn settings<C>(
+    session: &Session,
+    args: &ProcessArgs,
+) -> anyhow::Result<Option<WithProcess<C>>>
+where
+    C: Serialize + DeserializeOwned,
+    WithProcess<C>: Settings,
+{
+    let mut settings = config_file::load::<WithProcess<C>>(args.config.as_deref())?;
+    if let Some(filter) = &session.globals.log {
+        settings.process.log_filter.clone_from(filter);
+    }
+    if !args.check {
+        return Ok(Some(settings));
+    }
+    let toml = config_file::effective_toml(&settings)?;
+    session.output.print(&settings, |_, _| toml)?;
+    say("the settings are good");
+    Ok(None)
+}
+
+/// A process that is set up but serves nothing yet.
+pub(super) struct Process {
+    pub signals: Signals,
+    metrics: PrometheusHandle,
+}
+
+impl Process {
+    /// Once in a process, before anything is started.
+    pub(super) fn set_up(settings: &ProcessSettings) -> anyhow::Result<Self> {
+        telemetry::init_logs(settings.log_format, &settings.log_filter)?;
+        telemetry::abort_on_panic();
+        Ok(Self {
+            signals: Signals::listen()?,
+            metrics: telemetry::init_metrics()?,
+        })
+    }
+
+    /// Starts the operations listener, if one is wanted.
+    pub(super) async fn serve_ops(
+        &self,
+        settings: &ProcessSettings,
+        probes: Probes,
+    ) -> anyhow::Result<Option<Ops>> {
+        let Some(listen) = settings.ops_listen else {
+            return Ok(None);
+        };
+        Ok(Some(
+            ops::serve(listen, self.metrics.clone(), probes).await?,
+        ))
+    }
+}
