@@ -40,6 +40,8 @@ pub struct ClusterSpec {
     pub node_settings: toml::Table,
     pub gateway_settings: toml::Table,
     pub environment: Vec<(String, String)>,
+    /// Another program than the usual one.
+    pub binary: Option<PathBuf>,
 }
 
 impl Default for ClusterSpec {
@@ -52,6 +54,7 @@ impl Default for ClusterSpec {
             node_settings,
             gateway_settings,
             environment: Vec::new(),
+            binary: None,
         }
     }
 }
@@ -82,7 +85,10 @@ impl Cluster {
 
     /// Files and certificates; nothing runs.
     pub fn prepare(spec: ClusterSpec) -> Result<Self> {
-        let binary = binary::find()?;
+        let binary = match &spec.binary {
+            Some(binary) => binary.clone(),
+            None => binary::find()?,
+        };
         let dir = tempfile::Builder::new()
             .prefix("parlance-cluster-")
             .tempdir()?;

@@ -22,5 +22,6 @@ pub mod logs;
 pub mod quiet;
 pub mod report;
 pub mod session;
+pub mod story;
 pub mod token;
 pub mod wait;
