@@ -1,5 +1,12 @@
 // The facade: holds the parts and passes calls on. No logic of its own.
-import { directionToWire, conversationFromWire, eventFromWire, historyFromWire, readTarget, type ServerFrame } from "./codec.js";
+import {
+  directionToWire,
+  conversationFromWire,
+  eventFromWire,
+  historyFromWire,
+  readTarget,
+  type ServerFrame,
+} from "./codec.js";
 import type { CancelSignal } from "./cancel.js";
 import { Connection } from "./connection.js";
 import { Conversations } from "./conversations.js";
@@ -168,7 +175,9 @@ export class ParlanceClient {
   }
 
   /** A page of the list as the cluster has it. For showing a list, `conversations()` is nearer. */
-  async listConversations(options: { readonly after?: string; readonly limit?: number } = {}): Promise<ConversationPage> {
+  async listConversations(
+    options: { readonly after?: string; readonly limit?: number } = {},
+  ): Promise<ConversationPage> {
     const value = { after: options.after ?? "", limit: options.limit ?? 0 };
     const page = await this.#requests.call({ $case: "conversations", value });
     return { conversations: page.conversations.map(conversationFromWire), nextAfter: page.nextAfter };

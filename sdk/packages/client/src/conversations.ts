@@ -51,7 +51,12 @@ export class Conversations {
     const { conversationId, headSeq } = conversation;
     const view = this.#views.get(conversationId);
     if (view === undefined) {
-      this.#views.set(conversationId, { shown: conversation, listedHead: headSeq, listedUnread: conversation.unreadCount, others: [] });
+      this.#views.set(conversationId, {
+        shown: conversation,
+        listedHead: headSeq,
+        listedUnread: conversation.unreadCount,
+        others: [],
+      });
       this.#context.changed(conversation);
       return;
     }
@@ -70,7 +75,8 @@ export class Conversations {
   #tellCursors(old: Conversation, now: Conversation): void {
     const { conversationId, peer, readSeq, peerReadSeq } = now;
     if (readSeq > old.readSeq) this.#context.read({ conversationId, userId: this.#userId, readSeq, own: true });
-    if (peerReadSeq > old.peerReadSeq) this.#context.read({ conversationId, userId: peer, readSeq: peerReadSeq, own: false });
+    if (peerReadSeq > old.peerReadSeq)
+      this.#context.read({ conversationId, userId: peer, readSeq: peerReadSeq, own: false });
   }
 
   /** The next event of its conversation was handed out. */

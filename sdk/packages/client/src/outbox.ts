@@ -9,7 +9,14 @@ import { type CancelSignal, onCancel } from "./cancel.js";
 import { Alarm, type Clock } from "./clock.js";
 import { contentToWire, type RequestBody } from "./codec.js";
 import type { SendResponse } from "./gen/parlance/client/v1/message.js";
-import { type ClosedError, type ParlanceError, ProtocolError, QueueFullError, RequestError, TimeoutError } from "./errors.js";
+import {
+  type ClosedError,
+  type ParlanceError,
+  ProtocolError,
+  QueueFullError,
+  RequestError,
+  TimeoutError,
+} from "./errors.js";
 import { directConversationId } from "./ids.js";
 import type { Content, MessageEvent, SendResult, Session, Target } from "./model.js";
 import type { RandomSource } from "./random.js";
@@ -228,7 +235,8 @@ function requestOf(letter: Letter): Extract<RequestBody, { $case: "send" }> {
 }
 
 function contentProblem(content: Content, bytesMax: number): RequestError | undefined {
-  const bytes = content.type === "text" ? encodeUtf8(content.text).length : content.type === "custom" ? content.data.length : 0;
+  const bytes =
+    content.type === "text" ? encodeUtf8(content.text).length : content.type === "custom" ? content.data.length : 0;
   if (bytes <= bytesMax) return undefined;
   const message = `the content has ${bytes} bytes, ${bytesMax} are allowed`;
   return new RequestError("payload_too_large", message, { field: "send.content" });

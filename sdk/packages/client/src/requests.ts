@@ -5,7 +5,15 @@
 import { Backoff, type BackoffOptions } from "./backoff.js";
 import { Alarm, type Clock } from "./clock.js";
 import { encodeRequest, type RequestBody, type ServerBody, type ServerFrame } from "./codec.js";
-import { ClosedError, fromWire, type ParlanceError, ProtocolError, QueueFullError, RequestError, TimeoutError } from "./errors.js";
+import {
+  ClosedError,
+  fromWire,
+  type ParlanceError,
+  ProtocolError,
+  QueueFullError,
+  RequestError,
+  TimeoutError,
+} from "./errors.js";
 import { type CancelSignal, onCancel } from "./cancel.js";
 import type { Limits } from "./model.js";
 import type { RandomSource } from "./random.js";

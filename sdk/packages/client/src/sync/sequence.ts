@@ -39,8 +39,11 @@ export class Sequence {
   accept(event: ConversationEvent): ConversationEvent[] {
     this.expect(event.seq);
     if (event.seq < this.#next) return [];
-    this.#hold(event);
-    return this.#take();
+    this.#held.set(event.seq, event);
+    const ready = this.#take();
+    // The farthest gives way: the fetch that fills the gap brings it again.
+    if (this.#held.size > this.#heldMax) this.#held.delete(Math.max(...this.#held.keys()));
+    return ready;
   }
 
   /** Everything before `seq` is gone for good. Returns what can be handed out now. */
@@ -48,12 +51,6 @@ export class Sequence {
     for (const held of [...this.#held.keys()]) if (held < seq) this.#held.delete(held);
     this.#next = Math.max(this.#next, seq);
     return this.#take();
-  }
-
-  /** When full, the farthest gives way: the fetch that fills the gap brings it again. */
-  #hold(event: ConversationEvent): void {
-    this.#held.set(event.seq, event);
-    if (this.#held.size > this.#heldMax) this.#held.delete(Math.max(...this.#held.keys()));
   }
 
   #take(): ConversationEvent[] {

@@ -22,7 +22,9 @@ declare const WebSocket: WebSocketConstructor | undefined;
 export function webSocketTransport(constructor?: WebSocketConstructor): Transport {
   const chosen = constructor ?? (typeof WebSocket === "undefined" ? undefined : WebSocket);
   if (chosen === undefined) {
-    throw new TypeError("this platform has no WebSocket: pass a transport, in Node.js nodeTransport() of @parlance/client/node");
+    throw new TypeError(
+      "this platform has no WebSocket: pass a transport, in Node.js nodeTransport() of @parlance/client/node",
+    );
   }
   return { connect: (url, protocol, events) => open(new chosen(url, [protocol]), events) };
 }

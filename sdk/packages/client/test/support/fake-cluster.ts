@@ -1,0 +1,255 @@
+// A cluster in memory that speaks the client protocol: enough to test the client against, without promises of its own.
+// Tokens have the form `user`, `user!expired` or `user!invalid`.
+import { ClientFrame, ServerFrame } from "../../src/gen/parlance/client/v1/frame.js";
+import { type Conversation, ConversationKind, Direction } from "../../src/gen/parlance/client/v1/conversation.js";
+import { Content, type Event, type SendRequest } from "../../src/gen/parlance/client/v1/message.js";
+import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
+import { directConversationId } from "../../src/ids.js";
+
+type ServerBody = NonNullable<ServerFrame["body"]>;
+type ClientBody = NonNullable<ClientFrame["body"]>;
+
+/** What a session of the fake cluster writes to. */
+export interface FakeSocket {
+  deliver(bytes: Uint8Array): void;
+  close(code: number): void;
+}
+
+interface StoredConversation {
+  readonly id: string;
+  readonly users: readonly [string, string];
+  readonly events: Event[];
+  readonly read: Map<string, number>;
+}
+
+/** A refusal, thrown by handlers. */
+class Refused extends Error {
+  constructor(
+    readonly code: ErrorCode,
+    readonly retryAfterMs = 0,
+  ) {
+    super(ErrorCode[code]);
+  }
+}
+
+export class FakeSession {
+  user = "";
+  id = "";
+  readonly #cluster: FakeCluster;
+  readonly socket: FakeSocket;
+
+  constructor(cluster: FakeCluster, socket: FakeSocket) {
+    this.#cluster = cluster;
+    this.socket = socket;
+  }
+
+  receive(bytes: Uint8Array): void {
+    const frame = ClientFrame.decode(bytes);
+    if (frame.body === undefined) return this.socket.close(4000);
+    this.#cluster.requests.push(frame.body);
+    try {
+      const answer = this.#cluster.handle(this, frame.body);
+      if (answer !== undefined) this.push(answer, frame.requestId);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      const value = { code: error.code, message: error.message, field: "", retryAfterMs: error.retryAfterMs };
+      this.push({ $case: "error", value }, frame.requestId);
+    }
+  }
+
+  push(body: ServerBody, requestId = 0): void {
+    this.socket.deliver(ServerFrame.encode({ requestId, body }).finish());
+  }
+
+  closed(): void {
+    this.#cluster.sessions.delete(this);
+  }
+}
+
+export class FakeCluster {
+  readonly sessions = new Set<FakeSession>();
+  /** Every request, in the order of arrival. */
+  readonly requests: ClientBody[] = [];
+  readonly #conversations = new Map<string, StoredConversation>();
+  /** Called before a send is stored; may throw by `refuse`, or return true to swallow the answer. */
+  beforeSend: ((request: SendRequest, session: FakeSession) => boolean | undefined) | undefined;
+  /** Events for which this says false are not pushed. */
+  pushes: (event: Event, session: FakeSession) => boolean = () => true;
+  now = 1_700_000_000_000;
+  #sessionCount = 0;
+
+  accept(socket: FakeSocket): FakeSession {
+    const session = new FakeSession(this, socket);
+    this.sessions.add(session);
+    return session;
+  }
+
+  refuse(code: ErrorCode, retryAfterMs = 0): never {
+    throw new Refused(code, retryAfterMs);
+  }
+
+  /** Stores a message as if another session had sent it. */
+  say(from: string, to: string, text: string, clientMessageId = `${from}-${this.now}`): Event {
+    const content: Content = { kind: { $case: "text", value: text } };
+    return this.#store(from, to, clientMessageId, content, undefined).event;
+  }
+
+  read(user: string, peer: string, seq: number): void {
+    this.#markRead(this.#between(user, peer), user, seq);
+  }
+
+  /** Retention: drops all events before `seq`. */
+  drop(a: string, b: string, before: number): void {
+    const { events } = this.#between(a, b);
+    events.splice(
+      0,
+      events.findIndex((event) => event.seq >= before),
+    );
+  }
+
+  pushAll(body: ServerBody): void {
+    for (const session of this.sessions) if (session.user !== "") session.push(body);
+  }
+
+  handle(session: FakeSession, body: ClientBody): ServerBody | undefined {
+    if (body.$case === "ping") return { $case: "ping", value: { serverTimeMs: this.now } };
+    if (body.$case === "login") return this.#login(session, body.value.token);
+    if (session.user === "") this.refuse(ErrorCode.ERROR_CODE_NOT_LOGGED_IN);
+    switch (body.$case) {
+      case "send":
+        return this.#send(session, body.value);
+      case "history": {
+        const { target, startSeq, limit, direction } = body.value;
+        return this.#history(this.#target(session, target), startSeq, limit || 50, direction);
+      }
+      case "conversations":
+        return this.#list(session.user, body.value.after, body.value.limit || 100);
+      case "markRead": {
+        const conversation = this.#target(session, body.value.target);
+        this.#markRead(conversation, session.user, body.value.seq);
+        const { readSeq, unreadCount } = this.#seen(conversation, session.user);
+        return { $case: "markRead", value: { conversationId: conversation.id, readSeq, unreadCount } };
+      }
+    }
+  }
+
+  #login(session: FakeSession, token: string): ServerBody {
+    const [user = "", problem] = token.split("!");
+    if (problem === "expired") this.refuse(ErrorCode.ERROR_CODE_TOKEN_EXPIRED);
+    if (problem !== undefined) this.refuse(ErrorCode.ERROR_CODE_TOKEN_INVALID);
+    this.#sessionCount += 1;
+    session.user = user;
+    session.id = `s${this.#sessionCount}`;
+    const limits = {
+      frameBytesMax: 64 * 1024,
+      contentBytesMax: 32 * 1024,
+      requestsInFlightMax: 64,
+      historyEventsMax: 200,
+      idleTimeoutMs: 60_000,
+    };
+    const value = { sessionId: session.id, appId: "demo", userId: user, serverTimeMs: this.now, limits };
+    return { $case: "login", value };
+  }
+
+  #send(session: FakeSession, request: SendRequest): ServerBody | undefined {
+    if (this.beforeSend?.(request, session)) return undefined;
+    const peer =
+      request.target?.$case === "toUser"
+        ? request.target.value
+        : this.#target(session, request.target).users.find((user) => user !== session.user);
+    if (peer === undefined || request.content === undefined) this.refuse(ErrorCode.ERROR_CODE_INVALID_ARGUMENT);
+    const { event, duplicate } = this.#store(session.user, peer, request.clientMessageId, request.content, session);
+    const { conversationId, seq, timeMs } = event;
+    return { $case: "send", value: { conversationId, seq, timeMs, duplicate } };
+  }
+
+  #store(from: string, to: string, clientMessageId: string, content: Content, except: FakeSession | undefined) {
+    const conversation = this.#between(from, to);
+    for (const event of conversation.events) {
+      if (event.sender !== from || event.body?.value.clientMessageId !== clientMessageId) continue;
+      const same =
+        String(Content.encode(event.body.value.content ?? content).finish()) ===
+        String(Content.encode(content).finish());
+      if (!same) this.refuse(ErrorCode.ERROR_CODE_CONFLICT);
+      return { event, duplicate: true };
+    }
+    this.now += 1;
+    const seq = (conversation.events.at(-1)?.seq ?? 0) + 1;
+    const event: Event = {
+      conversationId: conversation.id,
+      seq,
+      timeMs: this.now,
+      sender: from,
+      body: { $case: "message", value: { clientMessageId, content } },
+    };
+    conversation.events.push(event);
+    for (const session of this.sessions) {
+      if (session === except || !conversation.users.includes(session.user)) continue;
+      if (this.pushes(event, session)) session.push({ $case: "event", value: event });
+    }
+    return { event, duplicate: false };
+  }
+
+  #history(conversation: StoredConversation, start: number, limit: number, direction: Direction): ServerBody {
+    const { id, events } = conversation;
+    const forward = direction === Direction.DIRECTION_FORWARD;
+    const inRange = events.filter((event) => start === 0 || (forward ? event.seq >= start : event.seq <= start));
+    const page = forward ? inRange.slice(0, limit) : inRange.slice(-limit);
+    const headSeq = events.at(-1)?.seq ?? 0;
+    return {
+      $case: "history",
+      value: { conversationId: id, events: page, headSeq, more: inRange.length > page.length },
+    };
+  }
+
+  #list(user: string, after: string, limit: number): ServerBody {
+    const all = [...this.#conversations.values()]
+      .filter((c) => c.users.includes(user) && c.events.length > 0 && c.id > after)
+      .sort((a, b) => (a.id < b.id ? -1 : 1));
+    const page = all.slice(0, limit);
+    const nextAfter = all.length > page.length ? (page.at(-1)?.id ?? "") : "";
+    return { $case: "conversations", value: { conversations: page.map((c) => this.#seen(c, user)), nextAfter } };
+  }
+
+  #seen(conversation: StoredConversation, user: string): Conversation {
+    const { id, users, events, read } = conversation;
+    const peer = users.find((other) => other !== user) ?? "";
+    const readSeq = read.get(user) ?? 0;
+    return {
+      conversationId: id,
+      kind: ConversationKind.CONVERSATION_KIND_DIRECT,
+      peer,
+      headSeq: events.at(-1)?.seq ?? 0,
+      readSeq,
+      peerReadSeq: read.get(peer) ?? 0,
+      unreadCount: events.filter((event) => event.seq > readSeq && event.sender !== user).length,
+      lastEvent: events.at(-1),
+    };
+  }
+
+  #markRead(conversation: StoredConversation, user: string, seq: number): void {
+    const { id, events, read, users } = conversation;
+    const readSeq = Math.min(seq, events.at(-1)?.seq ?? 0);
+    if (readSeq <= (read.get(user) ?? 0)) return;
+    read.set(user, readSeq);
+    for (const session of this.sessions) {
+      if (!users.includes(session.user)) continue;
+      session.push({ $case: "readCursor", value: { conversationId: id, userId: user, readSeq } });
+    }
+  }
+
+  #target(session: FakeSession, target: { $case: string; value: string } | undefined): StoredConversation {
+    if (target?.$case === "withUser") return this.#between(session.user, target.value);
+    const conversation = this.#conversations.get(target?.value ?? "");
+    if (conversation === undefined) this.refuse(ErrorCode.ERROR_CODE_NOT_FOUND);
+    if (!conversation.users.includes(session.user)) this.refuse(ErrorCode.ERROR_CODE_PERMISSION_DENIED);
+    return conversation;
+  }
+
+  #between(a: string, b: string): StoredConversation {
+    const id = directConversationId(a, b);
+    const known = this.#conversations.get(id) ?? { id, users: [a, b] as const, events: [], read: new Map() };
+    this.#conversations.set(id, known);
+    return known;
+  }
+}
