@@ -11,7 +11,7 @@ import { Backoff } from "./backoff.js";
 import { Alarm } from "./clock.js";
 import { CloseCode, closeAction } from "./codes.js";
 import { decodeFrame, encodeRequest, type ServerFrame, sessionFromWire, SUBPROTOCOL } from "./codec.js";
-import { ConnectionError, fromWire, KickedError, ParlanceError, ProtocolError, TokenError } from "./errors.js";
+import { ConnectionError, fromWire, KickedError, type ParlanceError, ProtocolError, TokenError } from "./errors.js";
 import type { ConnectionState, StateChange } from "./events.js";
 import { Heartbeat } from "./heartbeat.js";
 import type { Session } from "./model.js";

@@ -6,7 +6,7 @@ import { Backoff, type BackoffOptions } from "./backoff.js";
 import { Alarm, type Clock } from "./clock.js";
 import { encodeRequest, type RequestBody, type ServerBody, type ServerFrame } from "./codec.js";
 import {
-  ClosedError,
+  type ClosedError,
   fromWire,
   type ParlanceError,
   ProtocolError,

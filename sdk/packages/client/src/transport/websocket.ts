@@ -18,9 +18,9 @@ export type WebSocketConstructor = new (url: string, protocols: string[]) => Web
 
 declare const WebSocket: WebSocketConstructor | undefined;
 
-/** Uses `constructor`, or the platform's own WebSocket. */
-export function webSocketTransport(constructor?: WebSocketConstructor): Transport {
-  const chosen = constructor ?? (typeof WebSocket === "undefined" ? undefined : WebSocket);
+/** Uses `socketClass`, or the platform's own WebSocket. */
+export function webSocketTransport(socketClass?: WebSocketConstructor): Transport {
+  const chosen = socketClass ?? (typeof WebSocket === "undefined" ? undefined : WebSocket);
   if (chosen === undefined) {
     throw new TypeError(
       "this platform has no WebSocket: pass a transport, in Node.js nodeTransport() of @parlance/client/node",

@@ -31,10 +31,18 @@ export function fakeWx(cluster: FakeCluster): FakeWx {
       };
       queueMicrotask(() => (wx.broken ? fire("error", { errMsg: "fail" }) : fire("open", {})));
       return {
-        onOpen: (listener) => void (on.open = listener),
-        onMessage: (listener) => void (on.message = listener),
-        onClose: (listener) => void (on.close = listener),
-        onError: (listener) => void (on.error = listener),
+        onOpen: (listener) => {
+          on.open = listener;
+        },
+        onMessage: (listener) => {
+          on.message = listener;
+        },
+        onClose: (listener) => {
+          on.close = listener;
+        },
+        onError: (listener) => {
+          on.error = listener;
+        },
         send: ({ data }) => session.receive(new Uint8Array(data)),
         close: () => session.closed(),
       };

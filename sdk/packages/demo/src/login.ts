@@ -1,0 +1,78 @@
+// Who logs in, and where: from the address's fragment, from this tab's memory, or from the form.
+import { element } from "./dom.js";
+
+/** Enough to connect. */
+export interface LogIn {
+  /** What the address says; the token decides. */
+  readonly user: string;
+  readonly token: string;
+  readonly gateways: readonly string[];
+}
+
+const REMEMBERED = "parlance.log-in";
+
+/** `#user=alice&token=…&gateways=ws://a/ws,ws://b/ws`; without gateways the one that served the page. */
+export function fromFragment(fragment: string, location: { protocol: string; host: string }): LogIn | undefined {
+  const values = new URLSearchParams(fragment.replace(/^#/, ""));
+  const token = values.get("token")?.trim() ?? "";
+  if (token === "") return undefined;
+  const given = (values.get("gateways") ?? "").split(",").filter((url) => /^wss?:\/\//.test(url));
+  const own = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`;
+  return { user: values.get("user") ?? userOf(token), token, gateways: given.length > 0 ? given : [own] };
+}
+
+/** The user that a token names, unchecked: only for showing a name before the log-in. */
+export function userOf(token: string): string {
+  try {
+    const middle = (token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
+    const claims: unknown = JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(middle), (c) => c.charCodeAt(0))));
+    const sub = typeof claims === "object" && claims !== null && "sub" in claims ? claims.sub : "";
+    return typeof sub === "string" ? sub : "";
+  } catch {
+    return "";
+  }
+}
+
+/** The log-in of this tab, if there is one. */
+export function currentLogIn(): LogIn | undefined {
+  return fromFragment(location.hash, location) ?? fromFragment(sessionStorage.getItem(REMEMBERED) ?? "", location);
+}
+
+export function forgetLogIn(): void {
+  sessionStorage.removeItem(REMEMBERED);
+  history.replaceState(null, "", location.pathname);
+}
+
+/** The form; `done` gets a log-in whose token this tab remembers. */
+export function logInForm(problem: string, done: (logIn: LogIn) => void): HTMLElement {
+  const token = element("textarea", {
+    id: "token",
+    rows: "4",
+    required: true,
+    spellcheck: "false",
+    autocomplete: "off",
+  });
+  const submit = (event: Event): void => {
+    event.preventDefault();
+    const fragment = new URLSearchParams({ token: token.value.trim() }).toString();
+    const logIn = fromFragment(fragment, location);
+    if (logIn === undefined) return;
+    sessionStorage.setItem(REMEMBERED, fragment);
+    done(logIn);
+  };
+  const command = element("code", {}, "parlance token issue --app demo --user alice");
+  return element(
+    "main",
+    { class: "log-in" },
+    element(
+      "form",
+      { on: { submit } },
+      element("h1", {}, "Parlance"),
+      problem !== "" && element("p", { class: "problem", role: "alert" }, problem),
+      element("label", { for: "token" }, "Token"),
+      token,
+      element("p", { class: "hint" }, "Make one with ", command),
+      element("button", { class: "primary" }, "Log in"),
+    ),
+  );
+}
