@@ -1,0 +1,95 @@
+// The page against gateways in this process: what only a fake can do on demand, such as failing.
+import assert from "node:assert/strict";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { Browser } from "playwright-core";
+import { ErrorCode } from "../../../client/src/gen/parlance/common/v1/error.js";
+import { FakeCluster } from "../../../client/test/support/fake-cluster.js";
+import { WsGateway } from "../../../client/test/support/ws-gateway.js";
+import { chat, launch } from "./story.js";
+
+const DIST = fileURLToPath(new URL("../../dist", import.meta.url));
+
+let browser: Browser;
+before(async () => {
+  browser = await launch();
+});
+after(() => browser.close());
+
+function address(gateway: WsGateway, user: string, others: readonly WsGateway[] = []): string {
+  const gateways = others.length === 0 ? "" : `&gateways=${[gateway, ...others].map((g) => g.url).join(",")}`;
+  return `http://127.0.0.1:${gateway.port}/#user=${user}&token=${user}${gateways}`;
+}
+
+test("two windows chat through two gateways, over a break", async (t) => {
+  const cluster = new FakeCluster();
+  let one = await WsGateway.start(cluster, DIST);
+  const two = await WsGateway.start(cluster, DIST);
+  const { port } = one;
+  const cut = async (): Promise<void> => {
+    await one.stop();
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    one = await WsGateway.start(cluster, DIST, port);
+  };
+  try {
+    const shots = await chat(browser, { alice: address(one, "alice"), bob: address(two, "bob", [two]), cut });
+    t.diagnostic(`screenshots in ${shots}`);
+  } finally {
+    await Promise.all([one.stop(), two.stop()]);
+  }
+});
+
+test("a failed send can be sent again, long histories page back, and a bad token asks for another", async (t) => {
+  const shots = mkdtempSync(join(tmpdir(), "parlance-page-"));
+  const cluster = new FakeCluster();
+  const gateway = await WsGateway.start(cluster, DIST);
+  cluster.now = Date.now() - 3 * 86_400_000;
+  for (let i = 1; i <= 120; i += 1) {
+    cluster.say(i % 3 === 0 ? "alice" : "bob", i % 3 === 0 ? "bob" : "alice", `message ${i} of a long talk`, `old-${i}`);
+    cluster.now += 1_700_000;
+  }
+  cluster.now = Date.now();
+  for (const user of ["carol", "用户", "dave.m", "erin"]) cluster.say(user, "alice", `It is me, ${user}. Shall we talk about the plan for next week, or is it too early?`);
+  const page = await (await browser.newContext({ viewport: { width: 1100, height: 780 } })).newPage();
+  page.setDefaultTimeout(10_000);
+  try {
+    await page.goto(`http://127.0.0.1:${gateway.port}/`);
+    await page.screenshot({ path: join(shots, "log-in.png") });
+    await page.getByLabel("Token").fill("alice!invalid");
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByRole("alert").filter({ hasText: "logged out" }).waitFor();
+    await page.getByLabel("Token").fill("alice");
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.locator("[data-peer=bob]").getByRole("button").click();
+    await page.getByText("message 120 of a long talk", { exact: true }).last().waitFor();
+    assert.equal(await page.getByText("message 1 of a long talk", { exact: true }).count(), 0);
+    for (let i = 0; i < 20 && (await page.getByText("This is where it began.").count()) === 0; i += 1) {
+      await page.locator(".scroller").evaluate((scroller: { scrollTop: number }) => {
+        scroller.scrollTop = 0;
+      });
+      await page.waitForTimeout(100);
+    }
+    assert.equal(await page.locator(".message").count(), 120);
+    const numbers = (await page.locator(".message .text").allTextContents()).map((text) => Number(text.split(" ")[1]));
+    assert.deepEqual(numbers, Array.from({ length: 120 }, (_, i) => i + 1));
+    await page.screenshot({ path: join(shots, "scrolled-back.png") });
+
+    cluster.beforeSend = () => cluster.refuse(ErrorCode.ERROR_CODE_PERMISSION_DENIED);
+    await page.getByLabel("Message to bob").fill("Does this arrive?");
+    await page.getByRole("button", { name: "Send", exact: true }).click();
+    await page.getByRole("button", { name: "Send again" }).waitFor();
+    await page.screenshot({ path: join(shots, "failed.png") });
+    cluster.beforeSend = undefined;
+    await page.getByRole("button", { name: "Send again" }).click();
+    const row = page.locator(".message", { hasText: "Does this arrive?" });
+    await row.getByRole("img", { name: "Stored" }).waitFor();
+    assert.equal(await row.count(), 1);
+    t.diagnostic(`screenshots in ${shots}`);
+  } finally {
+    await page.context().close();
+    await gateway.stop();
+  }
+});
