@@ -45,6 +45,7 @@ pub struct Globals {
         long,
         global = true,
         env = "PARLANCE_CONTEXT",
+        hide_env_values = true,
         value_name = "NAME|FILE"
     )]
     pub context: Option<String>,
@@ -53,6 +54,7 @@ pub struct Globals {
         long,
         global = true,
         env = "PARLANCE_SERVERS",
+        hide_env_values = true,
         value_delimiter = ',',
         value_name = "HOST:PORT"
     )]
@@ -62,15 +64,28 @@ pub struct Globals {
         long = "via",
         global = true,
         env = "PARLANCE_VIA",
+        hide_env_values = true,
         value_delimiter = ',',
         value_name = "URL"
     )]
     pub via: Vec<String>,
     /// Folder with ca.pem, admin.pem and admin-key.pem (see `parlance ca`), in place of the context's
-    #[arg(long, global = true, env = "PARLANCE_TLS_DIR", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLANCE_TLS_DIR",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
     pub tls_dir: Option<PathBuf>,
     /// Log filter for stderr, as in `info` or `warn,parlance_node=debug`
-    #[arg(long, global = true, env = "PARLANCE_LOG", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "PARLANCE_LOG",
+        hide_env_values = true,
+        value_name = "FILTER"
+    )]
     pub log: Option<String>,
 }
 

@@ -189,8 +189,10 @@ mod tests {
             let name = parlance_proto::tls::ANY_NODE.try_into().unwrap();
             let connected = connector.connect(name, near).await;
             assert_eq!(connected.is_ok(), trusted);
-            drop(connected);
+            // A client that refused has hung up; one that trusts stays, as the server still writes its session tickets.
+            let connected = connected.ok();
             assert_eq!(accepted.await.unwrap(), trusted);
+            drop(connected);
         }
     }
 }

@@ -175,3 +175,7 @@ fn name_of(body: &client_frame::Body) -> &'static str {
         Body::MarkRead(_) => "mark_read",
     }
 }
+
+#[cfg(test)]
+#[path = "connection_test.rs"]
+mod tests;
