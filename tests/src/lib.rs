@@ -15,6 +15,8 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod cluster;
+#[cfg(test)]
+mod fake;
 pub mod faults;
 pub mod history;
 pub mod load;

@@ -12,6 +12,7 @@ use crate::cluster::{APP, Cluster, START_WITHIN};
 use crate::history::{Closing, History, ListRow, OnlineSession, ReaderLog, ReplicaDigest, What};
 use crate::load::Load;
 use crate::session::event_as_seen;
+use crate::token::Signer;
 use crate::wait::until;
 
 const HEAL_WITHIN: Duration = Duration::from_secs(60);
@@ -40,9 +41,10 @@ pub async fn settle(cluster: &mut Cluster, load: &mut Load, history: &History) -
     load.drain(ANSWER_WITHIN).await?;
     load.wait_online(START_WITHIN).await?;
     history.note("quiet: every send is answered; reading everything back");
-    let logs = read_logs(cluster, history).await?;
-    wait_delivered(load, &logs, history).await;
-    let rows = read_lists(cluster, &logs).await?;
+    let (gateways, signer) = (cluster.gateway_addresses(), cluster.signer.clone());
+    let logs = read_logs(&gateways, &signer, history).await?;
+    wait_delivered(load, &logs, history, DELIVER_WITHIN).await;
+    let rows = read_lists(&gateways, &signer, &logs).await?;
     let replicas = read_replicas(cluster, history).await?;
     let online = load
         .sessions
@@ -63,7 +65,11 @@ pub async fn settle(cluster: &mut Cluster, load: &mut Load, history: &History) -
 }
 
 /// Every conversation that anybody sent to, by both users, through every gateway.
-async fn read_logs(cluster: &Cluster, history: &History) -> Result<Vec<ReaderLog>> {
+pub(crate) async fn read_logs(
+    gateways: &[String],
+    signer: &Signer,
+    history: &History,
+) -> Result<Vec<ReaderLog>> {
     let mut conversations = BTreeSet::new();
     for entry in history.entries() {
         if let What::Attempt { message, .. } = entry.what {
@@ -83,10 +89,9 @@ async fn read_logs(cluster: &Cluster, history: &History) -> Result<Vec<ReaderLog
             .push(id);
     }
     let mut logs = Vec::new();
-    for gateway in cluster.gateway_addresses() {
+    for gateway in gateways {
         for (user, conversations) in &by_user {
-            let mut connection =
-                Connection::logged_in(&gateway, &cluster.signer.token(user)).await?;
+            let mut connection = Connection::logged_in(gateway, &signer.token(user)).await?;
             for conversation in conversations {
                 let events = read_log(&mut connection, conversation).await?;
                 let (reader, gateway, conversation) =
@@ -128,42 +133,46 @@ async fn read_log(
 }
 
 /// Sessions get what is missing by the cluster's own doing; if they do not in time, the checker will see it.
-async fn wait_delivered(load: &Load, logs: &[ReaderLog], history: &History) {
+pub(crate) async fn wait_delivered(
+    load: &Load,
+    logs: &[ReaderLog],
+    history: &History,
+    within: Duration,
+) {
     let heads: BTreeMap<&str, u64> = logs
         .iter()
         .map(|log| (log.conversation.as_str(), log.events.len() as u64))
         .collect();
-    let delivered = until(
-        "every session has every event",
-        DELIVER_WITHIN,
-        async || {
-            for session in &load.sessions {
-                let last = session.last();
-                for (conversation, head) in &heads {
-                    let member = DirectConversation::parse(conversation)?
-                        .peer_of(&session.user)
-                        .is_some();
-                    let has = last.get(*conversation).copied().unwrap_or_default();
-                    if member && has < *head {
-                        bail!("{} has {conversation} up to {has} of {head}", session.name);
-                    }
+    let delivered = until("every session has every event", within, async || {
+        for session in &load.sessions {
+            let last = session.last();
+            for (conversation, head) in &heads {
+                let member = DirectConversation::parse(conversation)?
+                    .peer_of(&session.user)
+                    .is_some();
+                let has = last.get(*conversation).copied().unwrap_or_default();
+                if member && has < *head {
+                    bail!("{} has {conversation} up to {has} of {head}", session.name);
                 }
             }
-            Ok(())
-        },
-    );
+        }
+        Ok(())
+    });
     if let Err(error) = delivered.await {
         history.note(format!("{error:#}"));
     }
 }
 
-async fn read_lists(cluster: &Cluster, logs: &[ReaderLog]) -> Result<Vec<ListRow>> {
+pub(crate) async fn read_lists(
+    gateways: &[String],
+    signer: &Signer,
+    logs: &[ReaderLog],
+) -> Result<Vec<ListRow>> {
     let users: BTreeSet<&str> = logs.iter().map(|log| log.reader.as_str()).collect();
     let mut rows = Vec::new();
-    for gateway in cluster.gateway_addresses() {
+    for gateway in gateways {
         for user in &users {
-            let mut connection =
-                Connection::logged_in(&gateway, &cluster.signer.token(user)).await?;
+            let mut connection = Connection::logged_in(gateway, &signer.token(user)).await?;
             let mut after = String::new();
             loop {
                 let page = connection

@@ -2,6 +2,7 @@
 //! same ids, connects again elsewhere, fetches what it missed, and hands each event to its app once and in order.
 //! Everything goes into the history.
 
+mod answers;
 mod inbox;
 mod lane;
 mod online;
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::history::{History, MessageKey};
 use crate::token::Signer;
-pub use online::event_as_seen;
+pub use answers::event_as_seen;
 
 /// Who a session is and where it may connect.
 #[derive(Debug, Clone)]

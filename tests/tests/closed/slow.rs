@@ -1,0 +1,137 @@
+//! Sockets that say nothing, and readers that hardly read.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use parlance_proto::client::v1 as proto;
+use parlance_tests::client::{Connection, login_request};
+use parlance_tests::cluster::Cluster;
+use prost::Message as _;
+use proto::client_frame::Body as Ask;
+use proto::server_frame::Body as Answer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::wire::{ends, upgrade};
+use crate::{IDLE_TIMEOUT_MS, SOON};
+
+const NOT_LOGGED_IN_IN_TIME: u16 = 4001;
+const TOO_SLOW: u16 = 4100;
+const IDLE: u16 = 4101;
+
+pub async fn silent_sockets(cluster: &Cluster) -> Result<()> {
+    let gateway = &cluster.gateway_addresses()[0];
+    let mut nothing = TcpStream::connect(gateway.as_str()).await?;
+    let mut half_a_request = TcpStream::connect(gateway.as_str()).await?;
+    half_a_request
+        .write_all(b"GET /ws HTTP/1.1\r\nHost: x\r\n")
+        .await?;
+    let mut no_login = Connection::open(gateway).await?;
+    let mut idle = Connection::logged_in(gateway, &cluster.signer.token("idle")).await?;
+    let end = no_login.closed_within(SOON).await;
+    ensure!(
+        end.close_code() == Some(NOT_LOGGED_IN_IN_TIME),
+        "no login: {end}"
+    );
+    let end = idle
+        .closed_within(SOON + Duration::from_millis(IDLE_TIMEOUT_MS as u64))
+        .await;
+    ensure!(end.close_code() == Some(IDLE), "idle: {end}");
+    ends(&mut nothing)
+        .await
+        .context("a socket that says nothing")?;
+    ends(&mut half_a_request)
+        .await
+        .context("half an HTTP request")
+}
+
+/// One byte a second out of a small window, while somebody sends 8 MB: only this reader is cut off, and finds
+/// everything in the history.
+pub async fn slow_reader(cluster: &Cluster) -> Result<()> {
+    const MESSAGES: usize = 300;
+    let gateway = cluster.address.gateway(1);
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4096)?;
+    let mut slow = upgrade_and_login(
+        socket.connect(gateway).await?,
+        gateway,
+        &cluster.signer.token("slow"),
+    )
+    .await?;
+    let mut friend =
+        Connection::logged_in(&gateway.to_string(), &cluster.signer.token("slow")).await?;
+    let mut sender =
+        Connection::logged_in(&gateway.to_string(), &cluster.signer.token("quick")).await?;
+    let (all_sent, mut until) = tokio::sync::oneshot::channel();
+    let reader = tokio::spawn(async move {
+        let mut byte = [0];
+        // It pings, so that it is not idle. Whatever fails here fails because it was cut off.
+        while until.try_recv().is_err() {
+            let _ = write_frame(&mut slow, Ask::Ping(proto::PingRequest {})).await;
+            let _ = slow.read_exact(&mut byte).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let mut rest = Vec::new();
+        // What was cut off ends; what was not would go on for ever.
+        let ended = tokio::time::timeout(SOON, slow.read_to_end(&mut rest)).await;
+        (ended.is_ok(), rest)
+    });
+    let text = "x".repeat(28_000);
+    for number in 0..MESSAGES {
+        sender
+            .send("slow", &format!("bulk-{number}"), &text)
+            .await
+            .context("the sender must not notice")?;
+    }
+    for seq in 1..=MESSAGES as u64 {
+        let frame = friend
+            .next_within(SOON)
+            .await
+            .context("the other session must not notice")?;
+        ensure!(
+            matches!(&frame.body, Some(Answer::Event(event)) if event.seq == seq),
+            "{seq}: another frame"
+        );
+    }
+    let _ = all_sent.send(());
+    let (ended, rest) = reader.await?;
+    ensure!(ended, "the slow reader was not cut off");
+    let code = TOO_SLOW.to_be_bytes();
+    let told = rest.windows(2).rev().take(200).any(|bytes| bytes == code);
+    eprintln!(
+        "the slow reader {} told its close code",
+        if told { "was" } else { "was not" }
+    );
+    let mut again =
+        Connection::logged_in(&gateway.to_string(), &cluster.signer.token("slow")).await?;
+    let list = again.conversations("").await?.conversations;
+    ensure!(
+        list.len() == 1 && list[0].head_seq == MESSAGES as u64,
+        "{list:?}"
+    );
+    Ok(())
+}
+
+async fn upgrade_and_login(
+    stream: TcpStream,
+    gateway: std::net::SocketAddr,
+    token: &str,
+) -> Result<TcpStream> {
+    let mut stream = upgrade(stream, gateway).await?;
+    write_frame(&mut stream, Ask::Login(login_request(token))).await?;
+    Ok(stream)
+}
+
+/// A masked binary frame with a mask of zeros, its length in two bytes.
+async fn write_frame(stream: &mut TcpStream, body: Ask) -> Result<()> {
+    let request_id = 1;
+    let frame = proto::ClientFrame {
+        request_id,
+        body: Some(body),
+    }
+    .encode_to_vec();
+    let length = u16::try_from(frame.len())?.to_be_bytes();
+    let bytes = [&[0x82, 0x80 | 126][..], &length, &[0; 4], &frame].concat();
+    stream.write_all(&bytes).await?;
+    Ok(())
+}
