@@ -62,7 +62,8 @@ export class Connection {
     this.#backoff = new Backoff(settings.backoff, settings.random);
     this.#alarm = new Alarm(settings.clock);
     this.#move = new Alarm(settings.clock);
-    this.#address = Math.floor(fraction(settings.random) * settings.gateways.length);
+    const random = settings.firstGateway === "random" ? fraction(settings.random) : 0;
+    this.#address = Math.floor(random * settings.gateways.length);
     const heart = {
       ping: () => events.ping(),
       dead: () => this.#end(new ConnectionError("no answer to a ping")),

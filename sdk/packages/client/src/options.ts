@@ -18,8 +18,10 @@ export type TokenReason =
 
 /** Options of a client. */
 export interface ClientOptions {
-  /** WebSocket addresses, as in `wss://chat.example.com/ws`; one is chosen at random, the next is tried on a failure. */
+  /** WebSocket addresses, as in `wss://chat.example.com/ws`; after a failure the next one is tried. */
   readonly gateways: readonly string[];
+  /** The address to begin with. Default: `random`, which spreads clients over gateways. */
+  readonly firstGateway?: "random" | "first";
   /** Asked for a token when one is needed: before the first connection and after a refusal, not at each reconnect. */
   readonly getToken: (reason: TokenReason) => Promise<string> | string;
   /** Default: the platform's WebSocket. */
@@ -63,6 +65,7 @@ export function settingsFrom(options: ClientOptions): Settings {
   }
   return {
     gateways: [...options.gateways],
+    firstGateway: options.firstGateway ?? "random",
     getToken: options.getToken,
     transport: options.transport ?? webSocketTransport(),
     store: options.store ?? new MemoryStore(),

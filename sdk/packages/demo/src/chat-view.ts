@@ -3,7 +3,7 @@ import type { ConversationEvent } from "@parlance/client";
 import { arrange, element, setText } from "./dom.js";
 import { dayOf, initials, tint } from "./format.js";
 import { markRead, pendingMessage, storedMessage } from "./message-view.js";
-import type { Thread } from "./thread.js";
+import type { Pending, Thread } from "./thread.js";
 
 /** What the chat asks of the page. */
 export interface ChatActions {
@@ -18,6 +18,7 @@ export class ChatView {
   readonly #thread: Thread;
   readonly #self: string;
   readonly #messages = new Map<number, HTMLElement>();
+  readonly #pending = new WeakMap<Pending, { row: HTMLElement; problem: string }>();
   readonly #days = new Map<string, HTMLElement>();
   readonly #top = element("li", { class: "top" });
   readonly #list: HTMLElement;
@@ -86,6 +87,8 @@ export class ChatView {
   update(peerReadSeq: number, status: string): void {
     const before = this.#scroller.scrollHeight - this.#scroller.scrollTop;
     setText(this.#status, status);
+    // Old messages that are loaded are no news to read out.
+    this.#list.setAttribute("aria-busy", String(this.#thread.loading));
     arrange(this.#list, this.#rows(peerReadSeq));
     // What grows above must not move what is read; what comes below is followed only from the end.
     this.#scroller.scrollTop = this.#atEnd ? this.#scroller.scrollHeight : this.#scroller.scrollHeight - before;
@@ -106,7 +109,7 @@ export class ChatView {
       day = next;
       rows.push(this.#messageRow(event, peerReadSeq));
     }
-    for (const item of this.#thread.pending) rows.push(pendingMessage(item, this.#thread));
+    for (const item of this.#thread.pending) rows.push(this.#pendingRow(item));
     return rows;
   }
 
@@ -143,6 +146,15 @@ export class ChatView {
     const row = this.#messages.get(event.seq) ?? storedMessage(event, own);
     this.#messages.set(event.seq, row);
     if (own) markRead(row, event.seq <= peerReadSeq);
+    return row;
+  }
+
+  /** Made anew only when it fails, so that the focus stays on its buttons. */
+  #pendingRow(item: Pending): HTMLElement {
+    const known = this.#pending.get(item);
+    if (known !== undefined && known.problem === item.problem) return known.row;
+    const row = pendingMessage(item, this.#thread);
+    this.#pending.set(item, { row, problem: item.problem });
     return row;
   }
 

@@ -41,6 +41,7 @@ export class Page {
     this.root = element("div", { class: "page" }, this.#banner, this.#main);
     this.#client = new ParlanceClient({
       gateways: logIn.gateways,
+      firstGateway: "first",
       getToken: () => logIn.token,
       platform: "web",
       sendTimeoutMs: SEND_TIMEOUT_MS,

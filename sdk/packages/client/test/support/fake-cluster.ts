@@ -157,7 +157,9 @@ export class FakeCluster {
       request.target?.$case === "toUser"
         ? request.target.value
         : this.#target(session, request.target).users.find((user) => user !== session.user);
-    if (peer === undefined || request.content === undefined) this.refuse(ErrorCode.ERROR_CODE_INVALID_ARGUMENT);
+    if (peer === undefined || peer === session.user || request.content === undefined) {
+      this.refuse(ErrorCode.ERROR_CODE_INVALID_ARGUMENT);
+    }
     const { event, duplicate } = this.#store(session.user, peer, request.clientMessageId, request.content, session);
     const { conversationId, seq, timeMs } = event;
     return { $case: "send", value: { conversationId, seq, timeMs, duplicate } };

@@ -48,11 +48,17 @@ test("a failed send can be sent again, long histories page back, and a bad token
   const gateway = await WsGateway.start(cluster, DIST);
   cluster.now = Date.now() - 3 * 86_400_000;
   for (let i = 1; i <= 120; i += 1) {
-    cluster.say(i % 3 === 0 ? "alice" : "bob", i % 3 === 0 ? "bob" : "alice", `message ${i} of a long talk`, `old-${i}`);
+    cluster.say(
+      i % 3 === 0 ? "alice" : "bob",
+      i % 3 === 0 ? "bob" : "alice",
+      `message ${i} of a long talk`,
+      `old-${i}`,
+    );
     cluster.now += 1_700_000;
   }
   cluster.now = Date.now();
-  for (const user of ["carol", "用户", "dave.m", "erin"]) cluster.say(user, "alice", `It is me, ${user}. Shall we talk about the plan for next week, or is it too early?`);
+  for (const user of ["carol", "用户", "dave.m", "erin"])
+    cluster.say(user, "alice", `It is me, ${user}. Shall we talk about the plan for next week, or is it too early?`);
   const page = await (await browser.newContext({ viewport: { width: 1100, height: 780 } })).newPage();
   page.setDefaultTimeout(10_000);
   try {
@@ -74,7 +80,10 @@ test("a failed send can be sent again, long histories page back, and a bad token
     }
     assert.equal(await page.locator(".message").count(), 120);
     const numbers = (await page.locator(".message .text").allTextContents()).map((text) => Number(text.split(" ")[1]));
-    assert.deepEqual(numbers, Array.from({ length: 120 }, (_, i) => i + 1));
+    assert.deepEqual(
+      numbers,
+      Array.from({ length: 120 }, (_, i) => i + 1),
+    );
     await page.screenshot({ path: join(shots, "scrolled-back.png") });
 
     cluster.beforeSend = () => cluster.refuse(ErrorCode.ERROR_CODE_PERMISSION_DENIED);

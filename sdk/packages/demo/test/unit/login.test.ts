@@ -19,7 +19,8 @@ test("without gateways it is the one that served the page", () => {
 test("the user is read from the token when nothing else says it", () => {
   const claims = Buffer.from(JSON.stringify({ sub: "用户" })).toString("base64url");
   assert.equal(userOf(`x.${claims}.y`), "用户");
-  for (const token of ["", "a", "a.!.b", `a.${Buffer.from("[]").toString("base64url")}.b`]) assert.equal(userOf(token), "");
+  for (const token of ["", "a", "a.!.b", `a.${Buffer.from("[]").toString("base64url")}.b`])
+    assert.equal(userOf(token), "");
 });
 
 test("days and initials are for people", () => {
