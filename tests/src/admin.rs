@@ -60,19 +60,21 @@ impl Admin {
             .cluster_id)
     }
 
-    /// Makes an app and gives its first secret.
+    /// Makes an app, unless it is there already, and gives its first secret.
     pub async fn create_app(&mut self, app_id: &str) -> Result<Vec<u8>> {
+        let app_id = app_id.to_owned();
         let request = proto::CreateAppRequest {
-            app_id: app_id.to_owned(),
+            app_id: app_id.clone(),
             name: "test".to_owned(),
         };
-        let app = self
-            .client
-            .create_app(request)
-            .await?
-            .into_inner()
-            .app
-            .context("an answer without an app")?;
+        let app = match self.client.create_app(request).await {
+            Ok(created) => created.into_inner().app,
+            Err(refused) => {
+                let known = self.client.get_app(proto::GetAppRequest { app_id }).await;
+                known.map_err(|_| refused)?.into_inner().app
+            }
+        };
+        let app = app.context("an answer without an app")?;
         let secret = app.secrets.first().context("an app without a secret")?;
         hex::decode(&secret.secret_hex).context("a secret that is no hex")
     }

@@ -42,6 +42,15 @@ pub struct ChaosSpec {
 impl ChaosSpec {
     /// Defaults for some faults.
     pub fn new(seed: u64, length: Duration, faults: Vec<Fault>) -> Self {
+        // Short logs: a node that was away, or is new, catches up by snapshot.
+        let raft = toml::Table::from_iter([
+            ("snapshot_entries".to_owned(), toml::Value::Integer(100)),
+            ("keep_entries".to_owned(), toml::Value::Integer(10)),
+        ]);
+        let mut cluster = ClusterSpec::default();
+        cluster
+            .node_settings
+            .insert("raft".to_owned(), toml::Value::Table(raft));
         let load = LoadSpec {
             seed,
             ..LoadSpec::default()
@@ -54,7 +63,7 @@ impl ChaosSpec {
             seed,
             length,
             faults,
-            cluster: ClusterSpec::default(),
+            cluster,
             load,
             keep,
             keep_always: false,

@@ -122,6 +122,7 @@ impl Cluster {
         for node in self.nodes.values_mut() {
             node.start()?;
         }
+        self.wait_admin_answers(START_WITHIN).await?;
         let specs = self
             .nodes
             .keys()
@@ -129,7 +130,11 @@ impl Cluster {
             .collect::<Vec<_>>();
         let shards = self.spec.shards;
         until("the cluster is made", START_WITHIN, async || {
-            self.admin(1).await?.init(specs.clone(), shards).await
+            match self.admin(1).await?.init(specs.clone(), shards).await {
+                // An earlier try whose answer was lost.
+                Err(error) if format!("{error:#}").contains("is a member of cluster") => Ok(()),
+                other => other.map(drop),
+            }
         })
         .await?;
         self.wait_nodes_ready(START_WITHIN).await?;

@@ -201,13 +201,15 @@ pub(crate) async fn read_lists(
 /// The digests of all replicas, when those of each shard stand at the same index; else as they stand.
 async fn read_replicas(cluster: &Cluster, history: &History) -> Result<Vec<ReplicaDigest>> {
     let mut all = Vec::new();
-    for shard in 0..cluster.spec.shards {
+    let status = cluster.any_admin().await?.status().await?;
+    for shard in status.shards {
+        let (shard, wanted) = (shard.shard, shard.wanted);
         let mut last = Vec::new();
         let agreed = until(
             &format!("the replicas of shard {shard} stand at one index"),
             AGREE_WITHIN,
             async || {
-                last = read_shard(cluster, shard).await?;
+                last = read_shard(cluster, shard, &wanted).await?;
                 let indexes: BTreeSet<u64> = last.iter().map(|replica| replica.applied).collect();
                 if indexes.len() > 1 {
                     bail!("they stand at {indexes:?}");
@@ -219,11 +221,10 @@ async fn read_replicas(cluster: &Cluster, history: &History) -> Result<Vec<Repli
         if let Err(error) = agreed {
             history.note(format!("{error:#}"));
         }
-        if last.len() != cluster.nodes.len() {
+        if last.len() != wanted.len() {
             bail!(
-                "shard {shard}: {} of {} replicas were read",
-                last.len(),
-                cluster.nodes.len()
+                "shard {shard}: only {} of the replicas {wanted:?} were read",
+                last.len()
             );
         }
         all.extend(last);
@@ -231,9 +232,9 @@ async fn read_replicas(cluster: &Cluster, history: &History) -> Result<Vec<Repli
     Ok(all)
 }
 
-async fn read_shard(cluster: &Cluster, shard: u32) -> Result<Vec<ReplicaDigest>> {
+async fn read_shard(cluster: &Cluster, shard: u32, nodes: &[u64]) -> Result<Vec<ReplicaDigest>> {
     let mut replicas = Vec::new();
-    for node_id in cluster.nodes.keys().copied() {
+    for node_id in nodes.iter().copied() {
         let digest = cluster.admin(node_id).await?.digest(shard).await?;
         let (applied, digest, rows) = (digest.applied, digest.digest_hex, digest.rows);
         replicas.push(ReplicaDigest {

@@ -83,7 +83,14 @@ fn modules_use_only_what_their_place_allows() {
         (
             "node/src/meta/apply",
             // It may tell others of a change (tokio::sync::watch), but wait for nothing.
-            &["tokio::time", "tokio::task", "openraft", "rand", "Instant", "SystemTime"],
+            &[
+                "tokio::time",
+                "tokio::task",
+                "openraft",
+                "rand",
+                "Instant",
+                "SystemTime",
+            ],
         ),
         ("proto/src/", &["tokio", "rand", "Instant", "SystemTime"]),
     ];

@@ -38,7 +38,7 @@ pub(super) struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    pub fn of(run: &'a Run) -> Self {
+    pub(super) fn of(run: &'a Run) -> Self {
         let mut sent = BTreeMap::<&MessageKey, Sent<'_>>::new();
         for entry in &run.entries {
             index_entry(&mut sent, entry);
@@ -54,12 +54,12 @@ impl<'a> Index<'a> {
     }
 
     /// The log of a conversation; empty if nobody read one.
-    pub fn log(&self, conversation: &str) -> &'a [SeenEvent] {
+    pub(super) fn log(&self, conversation: &str) -> &'a [SeenEvent] {
         self.logs.get(conversation).copied().unwrap_or_default()
     }
 
     /// The event with this seq.
-    pub fn event(&self, conversation: &str, seq: u64) -> Option<&'a SeenEvent> {
+    pub(super) fn event(&self, conversation: &str, seq: u64) -> Option<&'a SeenEvent> {
         self.log(conversation).iter().find(|event| event.seq == seq)
     }
 }

@@ -40,10 +40,13 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Gives the evidence against one promise.
+type Check = fn(&Index<'_>) -> Vec<String>;
+
 /// All promises against one run.
 pub fn all(run: &Run) -> Vec<Violation> {
     let index = Index::of(run);
-    let checks: [(&str, fn(&Index<'_>) -> Vec<String>); 7] = [
+    let checks: [(&str, Check); 7] = [
         ("durable", durable::check),
         ("ordered", ordered::check),
         ("once", once::check),

@@ -29,7 +29,16 @@ pub(super) async fn wiped_node(stage: &mut Stage<'_>) -> Result<()> {
         .note(format!("node {new} was brought in for node {old}"));
     stage.cluster.wait_node_ready(new, START_WITHIN).await?;
     stage.cluster.wait_healthy(MENDED_WITHIN).await?;
-    stage.history.note(format!("node {new} votes everywhere"));
+    let installed = stage
+        .cluster
+        .node_metric(new, "parlance_node_snapshots_total", "installed")
+        .await?;
+    stage.history.note(format!(
+        "node {new} votes everywhere; it installed {installed} snapshots"
+    ));
+    if installed == 0.0 {
+        bail!("node {new} caught up without a snapshot: the log was not short enough to test one");
+    }
     Ok(())
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Takes an event in and gives those that the app may have now, in order.
-    pub fn take(&mut self, event: SeenEvent, way: Way) -> Vec<(SeenEvent, Way)> {
+    pub(super) fn take(&mut self, event: SeenEvent, way: Way) -> Vec<(SeenEvent, Way)> {
         self.head = self.head.max(event.seq);
         if event.seq > self.last {
             self.early.entry(event.seq).or_insert((event, way));

@@ -33,12 +33,12 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub fn push(&mut self, outgoing: Outgoing) {
+    pub(super) fn push(&mut self, outgoing: Outgoing) {
         self.waiting.push_back(outgoing);
     }
 
     /// The next send that may leave now.
-    pub fn next_to_leave(&mut self) -> Option<&mut Outgoing> {
+    pub(super) fn next_to_leave(&mut self) -> Option<&mut Outgoing> {
         if self.rest_until.is_some_and(|until| Instant::now() < until) {
             return None;
         }
@@ -58,7 +58,7 @@ impl Lane {
     }
 
     /// The one that was given a place on the wire (request id 0) has got its id.
-    pub fn left(&mut self, request_id: u64) {
+    pub(super) fn left(&mut self, request_id: u64) {
         let leaving = self
             .waiting
             .iter_mut()
@@ -69,7 +69,7 @@ impl Lane {
     }
 
     /// Takes out what a final answer has come for.
-    pub fn finish(&mut self, request_id: u64) -> Option<Outgoing> {
+    pub(super) fn finish(&mut self, request_id: u64) -> Option<Outgoing> {
         let at = self
             .waiting
             .iter()
@@ -78,7 +78,7 @@ impl Lane {
     }
 
     /// A retryable error came for one: it will leave again.
-    pub fn fail(&mut self, request_id: u64) -> Option<&MessageKey> {
+    pub(super) fn fail(&mut self, request_id: u64) -> Option<&MessageKey> {
         self.held = true;
         let outgoing = self
             .waiting
@@ -89,7 +89,7 @@ impl Lane {
     }
 
     /// The connection is gone: all must leave again. Gives those that were on their way.
-    pub fn disconnect(&mut self) -> Vec<MessageKey> {
+    pub(super) fn disconnect(&mut self) -> Vec<MessageKey> {
         self.held = false;
         self.rest_until = None;
         let on_their_way = self

@@ -60,7 +60,7 @@ pub(super) struct Online<'a> {
 }
 
 impl<'a> Online<'a> {
-    pub fn new(keep: &'a mut Keep, connection: Connection) -> Self {
+    pub(super) fn new(keep: &'a mut Keep, connection: Connection) -> Self {
         let now = Instant::now();
         let list_next = Some((String::new(), now));
         Self {
@@ -73,7 +73,7 @@ impl<'a> Online<'a> {
         }
     }
 
-    pub async fn serve(mut self) -> End {
+    pub(super) async fn serve(mut self) -> End {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -35,7 +35,7 @@ pub(super) struct Keep {
 
 impl Keep {
     /// Takes a command in; true if it ends the session.
-    pub fn accept(&mut self, command: Option<Command>) -> bool {
+    pub(super) fn accept(&mut self, command: Option<Command>) -> bool {
         match command {
             Some(Command::Send {
                 message,
@@ -59,7 +59,7 @@ impl Keep {
     }
 
     /// An event for the app, if it has not had it.
-    pub fn take_event(&mut self, conversation: &str, event: SeenEvent, way: Way) {
+    pub(super) fn take_event(&mut self, conversation: &str, event: SeenEvent, way: Way) {
         let inbox = self.inboxes.entry(conversation.to_owned()).or_default();
         for (event, way) in inbox.take(event, way) {
             self.shared
@@ -77,7 +77,7 @@ impl Keep {
     }
 
     /// The end of a send.
-    pub fn finish(&self, outgoing: Outgoing, outcome: Outcome) {
+    pub(super) fn finish(&self, outgoing: Outgoing, outcome: Outcome) {
         self.shared.open_sends.fetch_sub(1, Ordering::SeqCst);
         // The app may have lost interest.
         let _ = outgoing.done.send(outcome);

@@ -23,7 +23,8 @@ enum Expected {
     Error(&'static str),
 }
 
-pub async fn bad_frames(cluster: &Cluster) -> Result<()> {
+#[allow(clippy::too_many_lines, reason = "most of it is the table")]
+pub(crate) async fn bad_frames(cluster: &Cluster) -> Result<()> {
     let gateway = &cluster.gateway_addresses()[0];
     let frame = |body: Ask| {
         proto::ClientFrame {

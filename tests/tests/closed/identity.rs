@@ -13,7 +13,8 @@ use crate::SOON;
 
 const TOKEN_REFUSED: u16 = 4002;
 
-pub async fn bad_tokens(cluster: &Cluster) -> Result<()> {
+#[allow(clippy::too_many_lines, reason = "most of it is the table")]
+pub(crate) async fn bad_tokens(cluster: &Cluster) -> Result<()> {
     let gateway = &cluster.gateway_addresses()[0];
     let (good, app) = (&cluster.signer, cluster.signer.app_id.as_str());
     let foreign = Signer::new(app, b"a secret of somebody else, 32 byte".to_vec());
@@ -109,7 +110,7 @@ pub async fn bad_tokens(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-pub async fn bad_certificates(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn bad_certificates(cluster: &Cluster) -> Result<()> {
     use parlance_proto::admin::v1::admin_client::AdminClient;
     use parlance_proto::admin::v1::{CreateAppRequest, GetClusterStatusRequest};
     use parlance_proto::link::v1::WatchClusterRequest;

@@ -6,7 +6,8 @@ use parlance_tests::client::{CallError, Connection, history_forward, login_reque
 use parlance_tests::cluster::Cluster;
 use proto::client_frame::Body as Ask;
 
-pub async fn bad_requests(cluster: &Cluster) -> Result<()> {
+#[allow(clippy::too_many_lines, reason = "most of it is the table")]
+pub(crate) async fn bad_requests(cluster: &Cluster) -> Result<()> {
     let gateway = &cluster.gateway_addresses()[0];
     let send = |change: &dyn Fn(&mut proto::SendRequest)| {
         let mut request = send_request("bob", "an id", "a text");
@@ -112,7 +113,7 @@ pub async fn bad_requests(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-pub async fn others_conversations(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn others_conversations(cluster: &Cluster) -> Result<()> {
     let gateway = &cluster.gateway_addresses()[0];
     let mut alice = Connection::logged_in(gateway, &cluster.signer.token("alice")).await?;
     let private = alice

@@ -19,7 +19,7 @@ const NOT_LOGGED_IN_IN_TIME: u16 = 4001;
 const TOO_SLOW: u16 = 4100;
 const IDLE: u16 = 4101;
 
-pub async fn silent_sockets(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn silent_sockets(cluster: &Cluster) -> Result<()> {
     let gateway = &cluster.gateway_addresses()[0];
     let mut nothing = TcpStream::connect(gateway.as_str()).await?;
     let mut half_a_request = TcpStream::connect(gateway.as_str()).await?;
@@ -47,7 +47,7 @@ pub async fn silent_sockets(cluster: &Cluster) -> Result<()> {
 
 /// One byte a second out of a small window, while somebody sends 8 MB: only this reader is cut off, and finds
 /// everything in the history.
-pub async fn slow_reader(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn slow_reader(cluster: &Cluster) -> Result<()> {
     const MESSAGES: usize = 300;
     let gateway = cluster.address.gateway(1);
     let socket = TcpSocket::new_v4()?;

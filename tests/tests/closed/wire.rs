@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use crate::SOON;
 
-pub async fn bad_upgrades(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn bad_upgrades(cluster: &Cluster) -> Result<()> {
     let gateway = cluster.address.gateway(1);
     for subprotocol in [None, Some("chat"), Some("parlance.v999")] {
         let refused = Connection::open_with(&gateway.to_string(), subprotocol)
@@ -49,7 +49,7 @@ pub async fn bad_upgrades(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-pub async fn noise_on_every_port(cluster: &Cluster) -> Result<()> {
+pub(crate) async fn noise_on_every_port(cluster: &Cluster) -> Result<()> {
     let address = &cluster.address;
     let noise: Vec<u8> = (0..4096_u32)
         .map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8)
@@ -76,7 +76,10 @@ pub async fn noise_on_every_port(cluster: &Cluster) -> Result<()> {
 }
 
 /// A WebSocket without a library behind it.
-pub async fn upgrade(mut stream: TcpStream, gateway: std::net::SocketAddr) -> Result<TcpStream> {
+pub(crate) async fn upgrade(
+    mut stream: TcpStream,
+    gateway: std::net::SocketAddr,
+) -> Result<TcpStream> {
     let request = format!(
         "GET /ws HTTP/1.1\r\nHost: {gateway}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {BINARY}\r\n\r\n"
@@ -93,7 +96,7 @@ pub async fn upgrade(mut stream: TcpStream, gateway: std::net::SocketAddr) -> Re
 }
 
 /// Reads on until the other end hangs up.
-pub async fn ends(stream: &mut TcpStream) -> Result<()> {
+pub(crate) async fn ends(stream: &mut TcpStream) -> Result<()> {
     let mut rest = Vec::new();
     match tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await {
         Err(_) => bail!("not hung up within {SOON:?}"),
