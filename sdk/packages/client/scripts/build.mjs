@@ -32,3 +32,16 @@ await build({
   target: "es2018",
   legalComments: "linked",
 });
+// The package itself is of type module; this one file is not.
+writeFileSync(join(DIST, "miniprogram/package.json"), `${JSON.stringify({ type: "commonjs" })}\n`);
+
+// Both formats must load by the package's own name, with the same door.
+const imported = Object.keys(await import("@parlance/client")).sort();
+const required = Object.keys(require("@parlance/client")).sort();
+const bundled = Object.keys(require(join(DIST, "miniprogram/index.js"))).sort();
+if (imported.join() !== required.join() || imported.join() !== bundled.join()) {
+  throw new Error("the builds do not export the same names");
+}
+for (const load of [() => import("@parlance/client/node"), async () => require("@parlance/client/node")]) {
+  if (typeof (await load()).nodeTransport !== "function") throw new Error("the Node.js entry has no nodeTransport");
+}

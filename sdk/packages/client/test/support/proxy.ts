@@ -1,7 +1,7 @@
 // A TCP proxy in front of a gateway, so that a test can break connections without touching the gateway.
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
-export class Proxy {
+export class TcpProxy {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   /** New connections are refused. */
@@ -29,8 +29,8 @@ export class Proxy {
     });
   }
 
-  static async start(url: string): Promise<Proxy> {
-    const proxy = new Proxy(new URL(url));
+  static async start(url: string): Promise<TcpProxy> {
+    const proxy = new TcpProxy(new URL(url));
     await new Promise<void>((resolve) => proxy.#server.listen(0, "127.0.0.1", resolve));
     return proxy;
   }

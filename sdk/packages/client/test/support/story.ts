@@ -12,7 +12,7 @@ import {
 } from "../../src/index.js";
 import { nodeTransport } from "../../src/node.js";
 import { texts } from "./fixture.js";
-import { Proxy } from "./proxy.js";
+import { TcpProxy } from "./proxy.js";
 import { until } from "./wait.js";
 
 /** Where the story takes place. */
@@ -171,7 +171,7 @@ export async function unreadAndMarkRead(setting: Setting): Promise<void> {
 
 export async function reconnectAfterCut(setting: Setting): Promise<void> {
   const [one, two] = names();
-  const proxy = await Proxy.start(setting.gateways[0] ?? "");
+  const proxy = await TcpProxy.start(setting.gateways[0] ?? "");
   const ben = await arrive(setting, two, { gateways: [proxy.url] });
   const ann = await arrive(setting, one, { gateways: setting.gateways.slice(-1) });
   try {
