@@ -1,6 +1,7 @@
 //! What can happen to a cluster. Each fault is started under load, does its worst, and leaves the cluster so that it
 //! can heal by itself; what it may not do to the promises is for the checker.
 
+mod connections;
 mod damage;
 mod freeze;
 mod kill;
@@ -30,6 +31,8 @@ pub enum Fault {
     KillAll,
     /// `kill -9` of each gateway in turn, each started again.
     KillGateway,
+    /// Connections of clients break, all the time.
+    DropConnections,
     /// The node that leads most is stopped for longer than an election, and goes on.
     FreezeLeader,
     /// A node loses its disk, and an empty one takes its place.
@@ -42,6 +45,8 @@ pub enum Fault {
     CorruptLog,
     /// A cut-off file of a stopped node's state.
     TruncateState,
+    /// All snapshots of a stopped node cut off; then a new member needs some.
+    TruncateSnapshots,
     /// A cut-off identity file of a stopped node.
     TruncateMetadata,
 }
@@ -70,12 +75,14 @@ impl Fault {
             Fault::KillNode => kill::each_node(stage).await,
             Fault::KillAll => kill::all_nodes(stage).await,
             Fault::KillGateway => kill::each_gateway(stage).await,
+            Fault::DropConnections => connections::drop_some(stage).await,
             Fault::FreezeLeader => freeze::leader(stage).await,
             Fault::ReplaceNode => replace::wiped_node(stage).await,
             Fault::Retries => retries::run(stage).await,
             Fault::RollingRestart => restart::rolling(stage).await,
             Fault::CorruptLog => damage::raft_log(stage).await,
             Fault::TruncateState => damage::state(stage).await,
+            Fault::TruncateSnapshots => damage::snapshots(stage).await,
             Fault::TruncateMetadata => damage::identity(stage).await,
         }
     }

@@ -10,6 +10,9 @@ use parlance_tests::chaos::{self, ChaosSpec};
 use parlance_tests::check;
 use parlance_tests::faults::Fault;
 use parlance_tests::history::Run;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 
 /// Breaks a real cluster and checks what it promised.
 #[derive(Parser)]
@@ -38,7 +41,7 @@ struct Chaos {
     /// How long the faults share, as in 20s or 5m.
     #[arg(long, default_value = "20s", value_parser = seconds)]
     length: Duration,
-    /// Faults by name, one after the other; `list` shows them, `all` takes all.
+    /// Faults by name, one after the other; `list` shows them, `all` takes all, `random` draws six.
     #[arg(long, default_value = "none")]
     faults: String,
     #[arg(long, default_value_t = 3)]
@@ -92,7 +95,7 @@ async fn run_chaos(arguments: Chaos) -> Result<bool> {
     } else {
         arguments.seed
     };
-    let mut spec = ChaosSpec::new(seed, arguments.length, faults(&arguments.faults)?);
+    let mut spec = ChaosSpec::new(seed, arguments.length, faults(&arguments.faults, seed)?);
     spec.cluster.nodes = arguments.nodes;
     spec.cluster.gateways = arguments.gateways;
     spec.cluster.shards = arguments.shards;
@@ -119,16 +122,28 @@ fn check_kept(dir: &std::path::Path) -> Result<bool> {
     Ok(violations.is_empty())
 }
 
-fn faults(list: &str) -> Result<Vec<Fault>> {
-    if list == "all" {
-        return Ok(Fault::value_variants().to_vec());
+fn faults(list: &str, seed: u64) -> Result<Vec<Fault>> {
+    let all = Fault::value_variants();
+    match list {
+        "all" => Ok(all.to_vec()),
+        "random" => {
+            let mut rng = StdRng::seed_from_u64(seed);
+            Ok((0..RANDOM_FAULTS)
+                .filter_map(|_| all.choose(&mut rng))
+                .copied()
+                .collect())
+        }
+        names => names
+            .split(',')
+            .map(|name| {
+                Fault::from_str(name.trim(), false)
+                    .map_err(|_| anyhow!("no fault is named {name:?}"))
+            })
+            .collect(),
     }
-    list.split(',')
-        .map(|name| {
-            Fault::from_str(name.trim(), false).map_err(|_| anyhow!("no fault is named {name:?}"))
-        })
-        .collect()
 }
+
+const RANDOM_FAULTS: usize = 6;
 
 fn seconds(text: &str) -> Result<Duration> {
     let (number, unit) = text.split_at(

@@ -12,11 +12,11 @@ use parlance_tests::logs::Allowed;
 use parlance_tests::story::{must_pass, tell};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_death_of_a_gateway_loses_no_event() -> Result<()> {
+async fn broken_connections_and_the_death_of_a_gateway_lose_no_event() -> Result<()> {
     must_pass(ChaosSpec::new(
         401,
         Duration::from_secs(4),
-        vec![Fault::KillGateway],
+        vec![Fault::DropConnections, Fault::KillGateway],
     ))
     .await
     .map(drop)

@@ -1,5 +1,7 @@
 //! The settings files of a test cluster's processes.
 
+use std::collections::BTreeSet;
+
 use parlance_proto::tls::TlsFiles;
 use toml::{Table, Value};
 
@@ -8,7 +10,11 @@ use super::Cluster;
 /// A node's file.
 pub(super) fn node(cluster: &Cluster, node_id: u64, tls: &TlsFiles) -> Table {
     let address = &cluster.address;
-    let others = (1..=cluster.spec.nodes).filter(|other| *other != node_id);
+    // The first ones by number, and whoever came in their place.
+    let known: BTreeSet<u64> = (1..=cluster.spec.nodes)
+        .chain(cluster.nodes.keys().copied())
+        .collect();
+    let others = known.into_iter().filter(|other| *other != node_id);
     let seeds: Vec<Value> = others.map(|other| text(address.link(other))).collect();
     let mut settings = Table::new();
     settings.insert(
