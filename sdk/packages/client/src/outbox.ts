@@ -1,9 +1,8 @@
 // Sends until they are acknowledged.
 //
-// The sends of one conversation form a lane and are handed out in call order, several at a time; the gateway keeps
-// that order. After a lost connection the unanswered ones go again, in order, with the same ids. After a retryable
-// error the lane stands still until its answers are in: if none of the later sends was stored, all go again in order;
-// if one was, a retry would come behind it, so the error goes to the caller instead.
+// The sends of one conversation form a lane, in call order, and one of them is on its way at a time: whatever becomes
+// of it (a lost connection, an outcome that nobody knows), it can be tried again with the same id and no later one has
+// overtaken it. Lanes do not wait for each other.
 import { Backoff, type BackoffOptions } from "./backoff.js";
 import { type CancelSignal, onCancel } from "./cancel.js";
 import { Alarm, type Clock } from "./clock.js";
@@ -44,7 +43,8 @@ export interface Letter {
 
 interface Item extends Letter {
   readonly deadline: Alarm;
-  state: "queued" | "in_flight" | "failed" | "done";
+  done: boolean;
+  /** Why the last try failed. */
   error: ParlanceError | undefined;
   resolve(result: SendResult): void;
   reject(error: ParlanceError): void;
@@ -54,12 +54,9 @@ interface Lane {
   readonly items: Item[];
   readonly pause: Alarm;
   readonly backoff: Backoff;
-  /** Posted and unanswered, those that timed out here included. */
-  inFlight: number;
+  /** One is posted and unanswered; perhaps one that timed out here. */
+  busy: boolean;
 }
-
-/** Unanswered sends of one conversation: enough to fill a batch, few enough to resend. */
-const LANE_IN_FLIGHT_MAX = 32;
 
 export class Outbox {
   readonly #context: OutboxContext;
@@ -81,8 +78,8 @@ export class Outbox {
         throw new QueueFullError(`${this.#context.max} sends are waiting for their acknowledgement already`);
       }
       const settle = (act: () => void): void => {
-        if (item.state === "done") return;
-        item.state = "done";
+        if (item.done) return;
+        item.done = true;
         item.deadline.stop();
         forget();
         this.#count -= 1;
@@ -91,7 +88,7 @@ export class Outbox {
       const item: Item = {
         ...letter,
         deadline: new Alarm(this.#context.clock),
-        state: "queued",
+        done: false,
         error: undefined,
         resolve: (result) => settle(() => resolve(result)),
         reject: (error) => settle(() => reject(error)),
@@ -134,7 +131,7 @@ export class Outbox {
   }
 
   #route(item: Item, session: Session): void {
-    if (item.state === "done") return;
+    if (item.done) return;
     const tooLarge = contentProblem(item.content, session.limits.contentBytesMax);
     if (tooLarge !== undefined) return item.reject(tooLarge);
     const { target } = item;
@@ -142,71 +139,52 @@ export class Outbox {
     let lane = this.#lanes.get(conversationId);
     if (lane === undefined) {
       const { clock, backoff, random } = this.#context;
-      lane = { items: [], pause: new Alarm(clock), backoff: new Backoff(backoff, random), inFlight: 0 };
+      lane = { items: [], pause: new Alarm(clock), backoff: new Backoff(backoff, random), busy: false };
       this.#lanes.set(conversationId, lane);
     }
     lane.items.push(item);
   }
 
   #pumpLane(conversationId: string, lane: Lane): void {
-    if (lane.items.some((item) => item.state === "failed")) return;
-    for (const item of [...lane.items]) {
-      if (lane.inFlight >= LANE_IN_FLIGHT_MAX || !this.#context.requests.hasRoom) return;
-      if (item.state !== "queued") continue;
-      item.state = "in_flight";
-      lane.inFlight += 1;
-      this.#context.requests.post(requestOf(item), (outcome) => {
-        lane.inFlight -= 1;
-        this.#settle(lane, item, outcome);
-        this.#tidy(conversationId, lane);
-      });
-    }
+    const item = lane.items[0];
+    if (item === undefined || lane.busy || lane.pause.running) return;
+    lane.busy = true;
+    this.#context.requests.post(requestOf(item), (outcome) => {
+      lane.busy = false;
+      this.#settle(lane, item, outcome);
+      this.#tidy(conversationId, lane);
+      // After a loss the next log-in pumps.
+      if (outcome.kind !== "lost") this.#pumpLane(conversationId, lane);
+    });
   }
 
   #settle(lane: Lane, item: Item, outcome: Outcome): void {
+    if (outcome.kind === "lost") return;
     if (outcome.kind === "answer") {
       if (outcome.body.$case === "send") return this.#acknowledge(lane, item, outcome.body.value);
       return item.reject(new ProtocolError(`asked for send, got ${outcome.body.$case}`));
     }
-    if (item.state === "done") return;
-    if (outcome.kind === "lost") {
-      item.state = "queued";
-      return;
-    }
     item.error = outcome.error;
-    if (outcome.error.retryable) item.state = "failed";
-    else item.reject(outcome.error);
+    if (!outcome.error.retryable) return item.reject(outcome.error);
+    lane.pause.start(lane.backoff.next(outcome.error.retryAfterMs), () => this.pump());
   }
 
   #acknowledge(lane: Lane, item: Item, answer: SendResponse): void {
     const { conversationId, seq, timeMs, duplicate } = answer;
     const { clientMessageId, content } = item;
     lane.backoff.reset();
-    for (const earlier of lane.items) {
-      if (earlier === item) break;
-      if (earlier.state === "failed" && earlier.error !== undefined) earlier.reject(earlier.error);
-    }
     const sender = this.#session?.userId ?? "";
     this.#context.stored({ type: "message", conversationId, seq, timeMs, sender, clientMessageId, content });
     item.resolve({ conversationId, seq, timeMs, clientMessageId, duplicate });
   }
 
-  /** After an answer: forgets what is done, and plans the retry once all answers are in. */
+  /** Forgets what is done. */
   #tidy(conversationId: string, lane: Lane): void {
-    const left = lane.items.filter((item) => item.state !== "done");
+    const left = lane.items.filter((item) => !item.done);
     lane.items.splice(0, lane.items.length, ...left);
-    if (left.length === 0 && lane.inFlight === 0) {
-      lane.pause.stop();
-      this.#lanes.delete(conversationId);
-      return;
-    }
-    const failed = left.filter((item) => item.state === "failed");
-    if (failed.length === 0 || lane.inFlight > 0 || lane.pause.running) return;
-    const atLeast = Math.max(...failed.map((item) => item.error?.retryAfterMs ?? 0));
-    lane.pause.start(lane.backoff.next(atLeast), () => {
-      for (const item of lane.items) if (item.state === "failed") item.state = "queued";
-      this.pump();
-    });
+    if (left.length > 0 || lane.busy) return;
+    lane.pause.stop();
+    this.#lanes.delete(conversationId);
   }
 
   #giveUp(item: Item, error: ParlanceError): void {

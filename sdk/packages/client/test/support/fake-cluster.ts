@@ -107,6 +107,11 @@ export class FakeCluster {
     );
   }
 
+  /** The whole log of two users. */
+  log(a: string, b: string): readonly Event[] {
+    return this.#between(a, b).events;
+  }
+
   pushAll(body: ServerBody): void {
     for (const session of this.sessions) if (session.user !== "") session.push(body);
   }

@@ -1,0 +1,132 @@
+// Random faults from a seed, then none: whatever happened, every event came once and in order, and counts are right.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
+import { MemoryStore } from "../../src/index.js";
+import { FakeCluster } from "../support/fake-cluster.js";
+import { type Fixture, online } from "../support/fixture.js";
+
+const SEEDS = 40;
+const STEPS = 120;
+const PEERS = ["bob", "carol", "用户"] as const;
+
+/** Numbers from 0 up to 1, the same for the same seed. */
+function numbers(seed: number): () => number {
+  let state = seed * 2_654_435_761;
+  return () => {
+    state = (Math.imul(state ^ (state >>> 15), 2_246_822_519) + 0x9e3779b9) | 0;
+    return ((state ^ (state >>> 13)) >>> 0) / 2 ** 32;
+  };
+}
+
+const RETRYABLE = [
+  ErrorCode.ERROR_CODE_OVERLOADED,
+  ErrorCode.ERROR_CODE_UNAVAILABLE,
+  ErrorCode.ERROR_CODE_OUTCOME_UNKNOWN,
+  ErrorCode.ERROR_CODE_SHUTTING_DOWN,
+];
+
+function pick<T>(random: () => number, list: readonly T[]): T {
+  return list[Math.floor(random() * list.length)] as T;
+}
+
+/** Makes the cluster refuse, forget to answer, drop pushes and repeat them. */
+function disturb(cluster: FakeCluster, random: () => number): () => void {
+  const handle = cluster.handle.bind(cluster);
+  cluster.handle = (session, body) => {
+    if (body.$case === "login") return handle(session, body);
+    const fate = random();
+    if (fate < 0.06) return cluster.refuse(pick(random, RETRYABLE), 50);
+    const answer = handle(session, body);
+    // Done, but nobody is told: as when the connection breaks on the way back.
+    if (fate < 0.1) return cluster.refuse(ErrorCode.ERROR_CODE_OUTCOME_UNKNOWN);
+    return answer;
+  };
+  cluster.pushes = (event, session) => {
+    const fate = random();
+    if (fate < 0.1) session.push({ $case: "event", value: event });
+    return fate > 0.25 || fate < 0.1;
+  };
+  return () => {
+    cluster.handle = handle;
+    cluster.pushes = () => true;
+  };
+}
+
+interface Sent {
+  readonly peer: string;
+  readonly text: string;
+  readonly stored: Promise<boolean>;
+}
+
+async function trouble(fix: Fixture, random: () => number, sent: Sent[]): Promise<void> {
+  const { client, clock, cluster, transport } = fix;
+  for (let step = 0; step < STEPS; step += 1) {
+    const peer = pick(random, PEERS);
+    const text = String(step);
+    const fate = random();
+    if (fate < 0.4) cluster.say(peer, "alice", text, `p${step}`);
+    else if (fate < 0.7) {
+      const stored = client.send({ to: peer, text }).then(
+        () => true,
+        () => false,
+      );
+      sent.push({ peer, text, stored });
+    } else if (fate < 0.8) {
+      const seq = client.conversation(client.conversationIdWith(peer))?.headSeq ?? 0;
+      client.markRead({ to: peer, seq: Math.ceil(seq * random()) }).catch(() => {});
+    } else if (fate < 0.84) transport.last.cut(pick(random, [1001, 1006, 4100, 4101]));
+    else if (fate < 0.86) transport.last.silent = true;
+    else if (fate < 0.88) cluster.pushAll({ $case: "resync", value: {} });
+    else if (fate < 0.9) cluster.pushAll({ $case: "reconnect", value: { withinMs: 300 } });
+    await clock.advance(Math.floor(random() * 200));
+  }
+}
+
+async function check(fix: Fixture, sent: readonly Sent[], seed: number): Promise<void> {
+  const { client, cluster, events } = fix;
+  for (const peer of PEERS) {
+    const log = cluster.log("alice", peer);
+    const id = client.conversationIdWith(peer);
+    const seen = events.filter((event) => event.conversationId === id).map((event) => event.seq);
+    assert.deepEqual(
+      seen,
+      log.map((event) => event.seq),
+      `seed ${seed}: ${peer}`,
+    );
+    const texts = log
+      .filter((event) => event.sender === "alice")
+      .map((event) => Number(event.body?.value.content?.kind?.value));
+    assert.deepEqual(texts, [...new Set(texts)], `seed ${seed}: stored twice`);
+    const acknowledged: number[] = [];
+    for (const item of sent) if (item.peer === peer && (await item.stored)) acknowledged.push(Number(item.text));
+    assert.deepEqual(
+      texts.filter((n) => acknowledged.includes(n)),
+      acknowledged,
+      `seed ${seed}: order of own messages`,
+    );
+    const shown = client.conversation(id);
+    const unread = log.filter((event) => event.sender === peer && event.seq > (shown?.readSeq ?? 0)).length;
+    assert.equal(shown?.unreadCount ?? 0, unread, `seed ${seed}: unread of ${peer}`);
+    assert.equal(shown?.headSeq ?? 0, log.length, `seed ${seed}: head of ${peer}`);
+  }
+}
+
+test(`whatever happens, events come once and in order, and counts are right (${SEEDS} seeds)`, async () => {
+  for (let seed = 1; seed <= SEEDS; seed += 1) {
+    const random = numbers(seed);
+    const cluster = new FakeCluster();
+    const fix = await online({ store: new MemoryStore(), heldEventsMax: 3 }, cluster);
+    const calm = disturb(cluster, random);
+    const sent: Sent[] = [];
+    await trouble(fix, random, sent);
+    calm();
+    await fix.clock.advance(120_000);
+    fix.transport.last.cut();
+    await fix.clock.advance(60_000);
+    assert.equal(fix.client.state, "online", `seed ${seed}`);
+    await check(fix, sent, seed);
+    fix.client.close();
+    assert.equal(fix.clock.pending, 0, `seed ${seed}: timers left`);
+  }
+});
