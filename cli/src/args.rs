@@ -407,6 +407,9 @@ mod tests {
         ];
         let replace = Args::try_parse_from(replace).unwrap();
         assert_eq!(replace.globals.output, OutputFormat::Json);
+        let before =
+            Args::try_parse_from(["parlance", "--output", "json", "node", "drain", "1"]).unwrap();
+        assert_eq!(before.globals.output, OutputFormat::Json);
         assert!(Args::try_parse_from(["parlance", "node", "--check", "drain", "1"]).is_err());
     }
 

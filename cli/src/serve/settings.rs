@@ -11,7 +11,7 @@ use crate::telemetry::LogFormat;
 /// What every process has, on the top level of its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct ProcessSettings {
+pub(super) struct ProcessSettings {
     /// Where `/metrics`, `/healthz` and `/readyz` are served, without credentials. Default: nowhere.
     pub ops_listen: Option<SocketAddr>,
     /// `text` or `json`. Default: text.
@@ -32,7 +32,7 @@ impl Default for ProcessSettings {
 
 /// Both together, as one table.
 #[derive(Debug, Clone, PartialEq)]
-pub struct WithProcess<C> {
+pub(super) struct WithProcess<C> {
     pub part: C,
     pub process: ProcessSettings,
 }
