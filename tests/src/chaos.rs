@@ -51,6 +51,10 @@ impl ChaosSpec {
         cluster
             .node_settings
             .insert("raft".to_owned(), toml::Value::Table(raft));
+        let limits = toml::Table::from_iter([("drain_ms".to_owned(), toml::Value::Integer(3000))]);
+        cluster
+            .gateway_settings
+            .insert("limits".to_owned(), toml::Value::Table(limits));
         let load = LoadSpec {
             seed,
             ..LoadSpec::default()

@@ -21,7 +21,7 @@ const IDLE_TIMEOUT_MS: i64 = 8000;
 /// A gateway with short patience and little memory for slow readers.
 fn strict() -> ClusterSpec {
     let limits = format!(
-        "[limits]\nlogin_timeout_ms = {LOGIN_TIMEOUT_MS}\nidle_timeout_ms = {IDLE_TIMEOUT_MS}\noutbound_bytes_max = 262144\n"
+        "[limits]\nlogin_timeout_ms = {LOGIN_TIMEOUT_MS}\nidle_timeout_ms = {IDLE_TIMEOUT_MS}\nupgrade_timeout_ms = {LOGIN_TIMEOUT_MS}\noutbound_bytes_max = 262144\n"
     );
     ClusterSpec {
         shards: 4,

@@ -20,29 +20,45 @@ const TOO_SLOW: u16 = 4100;
 const IDLE: u16 = 4101;
 
 pub(crate) async fn silent_sockets(cluster: &Cluster) -> Result<()> {
-    let gateway = &cluster.gateway_addresses()[0];
-    let mut nothing = TcpStream::connect(gateway.as_str()).await?;
-    let mut half_a_request = TcpStream::connect(gateway.as_str()).await?;
+    let gateway = cluster.address.gateway(1);
+    let connect = async || TcpStream::connect(gateway).await.context("connect");
+    let mut nothing = connect().await?;
+    let mut half_a_request = connect().await?;
     half_a_request
         .write_all(b"GET /ws HTTP/1.1\r\nHost: x\r\n")
         .await?;
-    let mut no_login = Connection::open(gateway).await?;
-    let mut idle = Connection::logged_in(gateway, &cluster.signer.token("idle")).await?;
+    let mut no_login = Connection::open(&gateway.to_string()).await?;
+    // Gone without a word, as behind a lost network: it answers no ping either.
+    let mut gone =
+        upgrade_and_login(connect().await?, gateway, &cluster.signer.token("gone")).await?;
     let end = no_login.closed_within(SOON).await;
     ensure!(
         end.close_code() == Some(NOT_LOGGED_IN_IN_TIME),
         "no login: {end}"
     );
-    let end = idle
-        .closed_within(SOON + Duration::from_millis(IDLE_TIMEOUT_MS as u64))
-        .await;
-    ensure!(end.close_code() == Some(IDLE), "idle: {end}");
     ends(&mut nothing)
         .await
         .context("a socket that says nothing")?;
     ends(&mut half_a_request)
         .await
-        .context("half an HTTP request")
+        .context("half an HTTP request")?;
+    let mut said = Vec::new();
+    let patience = SOON + Duration::from_millis(IDLE_TIMEOUT_MS as u64);
+    let ended = tokio::time::timeout(patience, gone.read_to_end(&mut said)).await;
+    ensure!(ended.is_ok(), "a half-open socket was not closed");
+    ensure!(
+        told_code(&said, IDLE),
+        "a half-open socket was closed without code {IDLE}: {said:02x?}"
+    );
+    Ok(())
+}
+
+/// Whether the last bytes that came hold a close code.
+fn told_code(said: &[u8], code: u16) -> bool {
+    said.windows(2)
+        .rev()
+        .take(200)
+        .any(|bytes| bytes == code.to_be_bytes())
 }
 
 /// One byte a second out of a small window, while somebody sends 8 MB: only this reader is cut off, and finds
@@ -96,8 +112,7 @@ pub(crate) async fn slow_reader(cluster: &Cluster) -> Result<()> {
     let _ = all_sent.send(());
     let (ended, rest) = reader.await?;
     ensure!(ended, "the slow reader was not cut off");
-    let code = TOO_SLOW.to_be_bytes();
-    let told = rest.windows(2).rev().take(200).any(|bytes| bytes == code);
+    let told = told_code(&rest, TOO_SLOW);
     eprintln!(
         "the slow reader {} told its close code",
         if told { "was" } else { "was not" }
