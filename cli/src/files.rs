@@ -20,6 +20,12 @@ pub fn state_home() -> anyhow::Result<PathBuf> {
     xdg("XDG_STATE_HOME", ".local/state")
 }
 
+/// `parlance` in the XDG runtime folder, which not every system has.
+pub fn runtime_home() -> Option<PathBuf> {
+    let dir = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
+    (dir.is_absolute() && dir.is_dir()).then(|| dir.join("parlance"))
+}
+
 fn xdg(variable: &str, below_home: &str) -> anyhow::Result<PathBuf> {
     // A relative path is to be ignored (XDG Base Directory Specification).
     let set = std::env::var_os(variable)

@@ -36,10 +36,11 @@ impl RunningFile {
 }
 
 impl Running {
-    /// `parlance/running` in the XDG state folder; none running if there is no home folder.
+    /// `parlance/running` in the XDG runtime folder, else in the state folder; none run if there is no home folder.
     pub fn in_default_folder() -> Self {
+        let home = files::runtime_home().or_else(|| files::state_home().ok());
         Self {
-            folder: files::state_home().ok().map(|home| home.join("running")),
+            folder: home.map(|home| home.join("running")),
         }
     }
 
@@ -73,7 +74,7 @@ impl Running {
         let folder = self
             .folder
             .as_deref()
-            .context("find a folder for the context: set HOME or XDG_STATE_HOME")?;
+            .context("find a folder for the context: set HOME or XDG_RUNTIME_DIR")?;
         let path = folder.join(format!("dev-{}.toml", std::process::id()));
         let text = toml::to_string(context).context("write the context as TOML")?;
         files::write_private(&path, text.as_bytes())?;

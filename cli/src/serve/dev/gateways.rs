@@ -20,6 +20,9 @@ use crate::ops::Probes;
 /// The nodes are ready by now: this is the time to learn of the cluster and open the links.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// All gateways stop together here: there is nowhere else for clients to go.
+const DRAIN_MS: u64 = 500;
+
 /// All gateways of this process.
 pub(super) struct Gateways(Vec<Arc<Gateway>>);
 
@@ -42,6 +45,7 @@ impl Gateways {
                 "listen": listen_address(args.http, number)?,
                 "nodes": state.link_addresses(),
                 "tls": tls,
+                "limits": { "drain_ms": DRAIN_MS },
             });
             if let (Some(page_dir), Some(config)) = (&page_dir, config.as_object_mut()) {
                 config.insert("page_dir".to_owned(), json!(page_dir));
