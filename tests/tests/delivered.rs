@@ -10,6 +10,7 @@ use parlance_tests::cluster::ClusterSpec;
 use parlance_tests::faults::Fault;
 use parlance_tests::logs::Allowed;
 use parlance_tests::story::{must_pass, tell};
+use parlance_tests::wait::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_connections_and_the_death_of_a_gateway_lose_no_event() -> Result<()> {
@@ -39,8 +40,14 @@ async fn what_was_missed_offline_is_there_at_the_next_login_and_then_it_is_pushe
             }
             let mut bob = Connection::open_with(&gateways[1], Some(JSON)).await?;
             bob.login(&cluster.signer.token("bob")).await?;
-            let list = bob.conversations("").await?.conversations;
-            ensure!(list.len() == 1 && list[0].peer == "alice", "{list:?}");
+            // The list follows the acknowledgement by a moment: it is another shard's.
+            let list = until("the list has it", Duration::from_secs(5), async || {
+                let list = bob.conversations("").await?.conversations;
+                ensure!(list.len() == 1, "{list:?}");
+                Ok(list)
+            })
+            .await?;
+            ensure!(list[0].peer == "alice", "{list:?}");
             ensure!(
                 (list[0].head_seq, list[0].unread_count) == (3, 3),
                 "{list:?}"
