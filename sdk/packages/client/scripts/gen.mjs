@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { tool } from "../../../scripts/tool.mjs";
 
 const PACKAGE = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const PROTO = resolve(PACKAGE, "../../../proto");
@@ -20,7 +21,7 @@ const OPTIONS = [
 ];
 
 const require = createRequire(import.meta.url);
-const buf = join(dirname(require.resolve("@bufbuild/buf/package.json")), "bin/buf");
+const buf = tool("buf");
 const plugin = join(dirname(require.resolve("ts-proto/package.json")), "protoc-gen-ts_proto");
 
 function files(folder) {
@@ -37,7 +38,7 @@ function portable(text) {
 function generate(out) {
   const template = { version: "v2", plugins: [{ local: ["node", plugin], out, opt: OPTIONS }] };
   const wanted = ["parlance/client/v1", "parlance/common/v1"].flatMap((path) => ["--path", join(PROTO, path)]);
-  execFileSync("node", [buf, "generate", PROTO, "--template", JSON.stringify(template), ...wanted], {
+  execFileSync(buf, ["generate", PROTO, "--template", JSON.stringify(template), ...wanted], {
     stdio: "inherit",
     cwd: out,
   });
