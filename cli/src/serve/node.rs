@@ -1,6 +1,7 @@
 //! `parlance node`: one node, until a signal or a failed disk.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use parlance_node::{Config, Node};
@@ -12,6 +13,9 @@ use crate::args::ProcessArgs;
 use crate::commands::Session;
 use crate::config_file::Settings;
 use crate::ops::Probes;
+
+/// A node that cannot go on still hands over what it leads, if it can do so in this time.
+const FAILED_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Settings for WithProcess<Config> {
     const NAME: &'static str = "node";
@@ -74,14 +78,20 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
         failure = node.failed() => Some(failure),
     };
     process.signals.force_on_next();
-    node.shutdown().await;
-    match failure {
-        None => {
-            tracing::info!("node stopped");
-            Ok(())
-        }
-        Some(failure) => Err(anyhow!("the node cannot go on: {failure}")),
+    let Some(failure) = failure else {
+        node.shutdown().await;
+        tracing::info!("node stopped");
+        return Ok(());
+    };
+    tracing::error!(reason = failure, "the node cannot go on");
+    // What failed may also keep the stop from ending.
+    if tokio::time::timeout(FAILED_STOP_TIMEOUT, node.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::error!("the stop does not end: leaving without it");
     }
+    Err(anyhow!("the node cannot go on: {failure}"))
 }
 
 fn probes(node_id: u64, started: Arc<OnceLock<Arc<Node>>>) -> Probes {

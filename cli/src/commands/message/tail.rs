@@ -15,8 +15,9 @@ use serde::Serialize;
 use super::view::EventView;
 use super::{Actor, say};
 use crate::args::TailArgs;
-use crate::client::{Client, Push, PushStream};
+use crate::client::{Client, ClientError, Push, PushStream};
 use crate::commands::Session;
+use crate::exit;
 use crate::output::Output;
 
 /// Between attempts to connect again; a gateway that drains says itself how long.
@@ -68,9 +69,7 @@ pub async fn run(session: &Session, args: TailArgs) -> anyhow::Result<()> {
         let connected = match actor.log_in().await {
             Ok(connected) => connected,
             Err(e)
-                if first
-                    || failed >= ATTEMPTS_MAX
-                    || crate::exit::code_of(&e) == crate::exit::NOT_POSSIBLE =>
+                if first || failed >= ATTEMPTS_MAX || exit::code_of(&e) == exit::NOT_POSSIBLE =>
             {
                 return Err(e);
             }
@@ -80,6 +79,7 @@ pub async fn run(session: &Session, args: TailArgs) -> anyhow::Result<()> {
                 continue;
             }
         };
+        failed = 0;
         say(if first {
             "listening; Ctrl-C ends it"
         } else {
@@ -88,13 +88,12 @@ pub async fn run(session: &Session, args: TailArgs) -> anyhow::Result<()> {
         match tail.follow(connected.0, connected.1, first).await {
             Ok(Ended::Enough) => return Ok(()),
             Ok(Ended::Reconnect) => {}
-            Err(e) if e.is::<crate::client::ClientError>() && failed < ATTEMPTS_MAX => {
+            Err(e) if e.is::<ClientError>() && exit::code_of(&e) == exit::FAILED => {
                 say(format!("connection lost: {e:#}"))
             }
             Err(e) => return Err(e),
         }
         first = false;
-        failed += 1;
         tokio::time::sleep(RETRY_DELAY).await;
     }
 }
