@@ -12,6 +12,7 @@
 //! | meta | `shard` | `ShardState` | never |
 //! | meta | `map` (meta group) | `ClusterMap` | never |
 //! | meta | `app/` app (meta group) | `App` | never |
+//! | meta | `invitation` (no group: 4 bytes of 255) | `ClusterMap` | never |
 //!
 //! Ids have no zero byte (`parlance_proto::ids`), so a zero byte ends them.
 
@@ -37,7 +38,10 @@ fn ids(group: Group, first: &str, second: &str, extra: usize) -> Vec<u8> {
 
 /// All rows of a group: from inclusive, to exclusive.
 pub fn group_range(group: Group) -> (Vec<u8>, Vec<u8>) {
-    (group.to_be_bytes().to_vec(), (group + 1).to_be_bytes().to_vec())
+    (
+        group.to_be_bytes().to_vec(),
+        (group + 1).to_be_bytes().to_vec(),
+    )
 }
 
 /// One event.
@@ -82,7 +86,8 @@ pub fn user_conversations_end(group: Group, app: &str, user: &str) -> Vec<u8> {
 
 /// The conversation at the end of a list row's key, whose list starts with `start`.
 pub fn listed_conversation<'a>(key: &'a [u8], start: &[u8]) -> Option<&'a str> {
-    key.strip_prefix(start).and_then(|id| std::str::from_utf8(id).ok())
+    key.strip_prefix(start)
+        .and_then(|id| std::str::from_utf8(id).ok())
 }
 
 /// What was stored under a digest on a day; days since 1970.
@@ -108,7 +113,9 @@ pub fn outbox(group: Group, number: u64) -> Vec<u8> {
 
 /// The number in an outbox key.
 pub fn outbox_number(key: &[u8]) -> Option<u64> {
-    key.get(4..).and_then(|n| n.try_into().ok()).map(u64::from_be_bytes)
+    key.get(4..)
+        .and_then(|n| n.try_into().ok())
+        .map(u64::from_be_bytes)
 }
 
 /// A group's applied log id and membership.
@@ -138,6 +145,11 @@ pub fn apps_end(group: Group) -> Vec<u8> {
     named(group, "app0") // '0' follows '/'
 }
 
+/// The cluster map that came with this node's invitation. Local: it is no group's, and in no snapshot.
+pub fn invitation() -> Vec<u8> {
+    named(Group::MAX, "invitation")
+}
+
 fn named(group: Group, name: &str) -> Vec<u8> {
     let mut key = with_group(group, name.len());
     key.extend_from_slice(name.as_bytes());
@@ -155,7 +167,13 @@ mod tests {
         assert_eq!(event_seq(&event(7, "demo", "d:1:a:b", 300)), Some(300));
         assert_eq!(outbox_number(&outbox(7, 9)), Some(9));
         let (from, to) = group_range(7);
-        for key in [event(7, "", "", 0), conversation(7, "z", "z"), outbox(7, u64::MAX), applied_key(7), dedup_day(7, u32::MAX)] {
+        for key in [
+            event(7, "", "", 0),
+            conversation(7, "z", "z"),
+            outbox(7, u64::MAX),
+            applied_key(7),
+            dedup_day(7, u32::MAX),
+        ] {
             assert!(from <= key && key < to);
         }
         assert!(applied_key(8) >= to && applied_key(6) < from);
@@ -163,7 +181,10 @@ mod tests {
 
     #[test]
     fn a_users_list_is_that_users_alone() {
-        let (start, end) = (user_conversation(1, "demo", "al", ""), user_conversations_end(1, "demo", "al"));
+        let (start, end) = (
+            user_conversation(1, "demo", "al", ""),
+            user_conversations_end(1, "demo", "al"),
+        );
         let own = user_conversation(1, "demo", "al", "d:2:al:bo");
         assert!(start <= own && own < end);
         assert_eq!(listed_conversation(&own, &start), Some("d:2:al:bo"));

@@ -1,0 +1,89 @@
+//! Apps: tenants with secrets that sign tokens.
+
+use std::sync::Arc;
+
+use parlance_proto::admin::v1 as admin;
+use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::ids::check_app_id;
+use parlance_proto::store::v1::{App, AppSecret, CreateApp, meta_command};
+
+use super::propose;
+use crate::member::Member;
+
+/// Bytes of an app's free name.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Makes an app with a fresh secret.
+pub(super) async fn create(
+    member: &Arc<Member>,
+    ask: admin::CreateAppRequest,
+) -> Result<admin::App, Error> {
+    check_app_id(&ask.app_id).map_err(|e| Error::invalid("app_id", e.to_string()))?;
+    if ask.name.len() > NAME_BYTES_MAX {
+        let message = format!(
+            "the name has {} bytes, at most {NAME_BYTES_MAX} are allowed",
+            ask.name.len()
+        );
+        return Err(Error::invalid("name", message));
+    }
+    let environment = member.environment();
+    let created_ms = environment.now_ms();
+    let secret = AppSecret {
+        secret_id: environment.random_id(),
+        secret: environment.random().to_vec().into(),
+        created_ms,
+    };
+    let app = App {
+        app_id: ask.app_id,
+        name: ask.name,
+        secrets: vec![secret],
+        disabled: false,
+        created_ms,
+    };
+    propose(
+        member,
+        meta_command::Body::CreateApp(CreateApp {
+            app: Some(app.clone()),
+        }),
+    )
+    .await?;
+    Ok(shown(&app, true))
+}
+
+/// All apps, without secrets.
+pub(super) fn list(member: &Member) -> Vec<admin::App> {
+    member
+        .meta()
+        .borrow()
+        .apps
+        .values()
+        .map(|app| shown(app, false))
+        .collect()
+}
+
+/// One app with its secrets.
+pub(super) fn get(member: &Member, app_id: &str) -> Result<admin::App, Error> {
+    let state = member.meta().borrow().clone();
+    let app = state.apps.get(app_id);
+    app.map(|app| shown(app, true))
+        .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("there is no app {app_id:?}")))
+}
+
+fn shown(app: &App, with_secrets: bool) -> admin::App {
+    let secret = |s: &AppSecret| admin::AppSecret {
+        secret_id: s.secret_id.clone(),
+        secret_hex: hex::encode(&s.secret),
+    };
+    admin::App {
+        app_id: app.app_id.clone(),
+        name: app.name.clone(),
+        disabled: app.disabled,
+        created_ms: app.created_ms,
+        secrets: app
+            .secrets
+            .iter()
+            .filter(|_| with_secrets)
+            .map(secret)
+            .collect(),
+    }
+}

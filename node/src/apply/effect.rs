@@ -1,0 +1,36 @@
+//! What applying a batch wants done outside: only the leader does it, others drop it.
+
+use parlance_proto::client::v1::{Event, ReadCursor};
+
+/// Something that other shards must hear of; it is in the outbox under `number` until they have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effect {
+    /// Its outbox number; 1, 2, 3 … in one shard.
+    pub number: u64,
+    /// Whose.
+    pub app_id: String,
+    /// The conversation that it is about; its members are to hear of it.
+    pub conversation_id: String,
+    /// What.
+    pub body: EffectBody,
+}
+
+/// The content of an [`Effect`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum EffectBody {
+    /// A new event, and the session that sent it, which knows already.
+    Event {
+        /// As clients get it.
+        event: Event,
+        /// Empty if unknown.
+        except_session_id: String,
+    },
+    /// A read cursor moved.
+    ReadCursor(ReadCursor),
+}
+
+/// Takes the effects of a batch, in order, after its rows are readable. Must not block.
+pub trait Effects: Send + 'static {
+    /// The effects of one write.
+    fn publish(&mut self, effects: Vec<Effect>);
+}

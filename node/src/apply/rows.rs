@@ -1,0 +1,69 @@
+//! The rows that a batch of entries sees: its own changes on top of the store.
+//!
+//! A row that changes several times in a batch is written once.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use parlance_proto::shard::Group;
+use prost::Message;
+
+use super::decode;
+use crate::store::{StateStore, StoreError, Table, WriteSet};
+
+pub(super) struct Rows<'a> {
+    group: Group,
+    store: &'a dyn StateStore,
+    changed: HashMap<(Table, Vec<u8>), Bytes>,
+    ranges: Vec<(Table, Vec<u8>, Vec<u8>)>,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn new(group: Group, store: &'a dyn StateStore) -> Self {
+        Self {
+            group,
+            store,
+            changed: HashMap::new(),
+            ranges: Vec::new(),
+        }
+    }
+
+    pub(super) fn group(&self) -> Group {
+        self.group
+    }
+
+    /// A row as the batch has it so far.
+    pub(super) fn get<M: Message + Default>(
+        &self,
+        table: Table,
+        key: Vec<u8>,
+    ) -> Result<Option<M>, StoreError> {
+        let place = (table, key);
+        if let Some(value) = self.changed.get(&place) {
+            return decode(table.name(), value).map(Some);
+        }
+        self.store
+            .get(table, &place.1)?
+            .map(|row| decode(table.name(), &row))
+            .transpose()
+    }
+
+    pub(super) fn put(&mut self, table: Table, key: Vec<u8>, value: &impl Message) {
+        self.changed
+            .insert((table, key), value.encode_to_vec().into());
+    }
+
+    /// Removes rows that no command of the batch reads or writes.
+    pub(super) fn delete_range(&mut self, table: Table, from: Vec<u8>, to: Vec<u8>) {
+        self.ranges.push((table, from, to));
+    }
+
+    pub(super) fn finish(self, write: &mut WriteSet) {
+        for (table, from, to) in self.ranges {
+            write.delete_range(table, from, to);
+        }
+        for ((table, key), value) in self.changed {
+            write.put(table, key, value.into());
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The receiving end of relays: the leader of a user's home shard.
+//!
+//! It first sees to it that the conversation is in the user's list, so that a later login finds it, and then pushes to
+//! the links that have sessions of the user. It answers when all of them have acknowledged.
+
+use std::collections::HashSet;
+
+use parking_lot::Mutex;
+use parlance_proto::link::v1::{Publish, topic};
+use parlance_proto::raft::v1::{RelayItem, RelayRequest, RelayResponse, relay_response::Verdict};
+use parlance_proto::shard::shard_group;
+use parlance_proto::store::v1::{AddConversationCommand, Command, command};
+use tokio::sync::oneshot;
+
+use crate::link::{Links, Receipt};
+use crate::meta::Leaders;
+use crate::shard::{Shard, ShardError, Shards};
+use crate::store::{StoreError, Table, key};
+
+/// List entries remembered as present, so that most relays read no row.
+const LISTED_MAX: usize = 256 * 1024;
+
+/// Takes relays for all home shards of this node.
+pub struct Home {
+    shards: Shards,
+    links: Links,
+    leaders: Leaders,
+    listed: Mutex<HashSet<[u8; 16]>>,
+}
+
+impl Home {
+    /// For the shards and links of this node.
+    pub fn new(shards: Shards, links: Links, leaders: Leaders) -> Self {
+        Self {
+            shards,
+            links,
+            leaders,
+            listed: Mutex::default(),
+        }
+    }
+
+    /// Delivers the items to the gateways of their users; answers when these have acknowledged.
+    pub async fn take(&self, shard: u32, request: RelayRequest) -> RelayResponse {
+        let verdict = |verdict: Verdict, leader: Option<u64>| RelayResponse {
+            verdict: verdict.into(),
+            leader_node_id: leader.unwrap_or(0),
+        };
+        let not_leader = || verdict(Verdict::NotLeader, self.leaders.of(shard_group(shard)));
+        let Some(shard) = self.shards.get(shard) else {
+            return not_leader();
+        };
+        let leadership = *shard.raft().leadership().borrow();
+        if !leadership.leading {
+            return not_leader();
+        }
+        shard.topics().settle(leadership.term, &self.links).await;
+        match self.list(&shard, &request.items).await {
+            Ok(()) => {}
+            Err(ShardError::NotLeader(_)) => return not_leader(),
+            Err(error) => {
+                tracing::warn!(shard = shard.number(), %error, "a relay is to be sent again: the conversation lists could not be written");
+                return verdict(Verdict::Retry, None);
+            }
+        }
+        let received = publish(&shard, request.items);
+        // Still leading after the push: so nobody had subscribed to a newer leader before it.
+        if shard.raft().read_barrier().await.is_err() {
+            return not_leader();
+        }
+        let _ = received.await;
+        verdict(Verdict::Done, None)
+    }
+
+    /// Puts the conversations into their users' lists, where they are missing.
+    async fn list(&self, shard: &Shard, items: &[RelayItem]) -> Result<(), ShardError> {
+        let mut missing = Vec::new();
+        let mut marks = Vec::new();
+        for item in items {
+            let Some((app, user)) = user_of(item.publish.as_ref()) else {
+                continue;
+            };
+            let mark = list_mark(app, user, &item.conversation_id);
+            if self.listed.lock().contains(&mark) {
+                continue;
+            }
+            if !is_listed(shard, app, user, &item.conversation_id)? {
+                missing.push(Command {
+                    body: Some(command::Body::AddConversation(AddConversationCommand {
+                        app_id: app.to_owned(),
+                        user_id: user.to_owned(),
+                        conversation_id: item.conversation_id.clone(),
+                    })),
+                });
+            }
+            marks.push(mark);
+        }
+        if !missing.is_empty() {
+            shard.submit_and_wait(missing).await?;
+        }
+        if !marks.is_empty() {
+            let mut listed = self.listed.lock();
+            if listed.len() > LISTED_MAX {
+                listed.clear();
+            }
+            listed.extend(marks);
+        }
+        Ok(())
+    }
+}
+
+fn is_listed(shard: &Shard, app: &str, user: &str, conversation: &str) -> Result<bool, StoreError> {
+    let place = key::user_conversation(shard.group(), app, user, conversation);
+    Ok(shard.store().get(Table::Users, &place)?.is_some())
+}
+
+fn list_mark(app: &str, user: &str, conversation: &str) -> [u8; 16] {
+    let mut hash = blake3::Hasher::new();
+    for part in [app, user, conversation] {
+        hash.update(part.as_bytes());
+        hash.update(&[0]);
+    }
+    let mut mark = [0; 16];
+    mark.copy_from_slice(hash.finalize().as_bytes().split_at(16).0);
+    mark
+}
+
+fn user_of(publish: Option<&Publish>) -> Option<(&str, &str)> {
+    let topic = publish?.topic.as_ref()?;
+    let topic::Name::UserId(user) = topic.name.as_ref()?;
+    Some((&topic.app_id, user))
+}
+
+/// Queues the publishes on the links that want them. The answer comes when all links have acknowledged or are gone.
+fn publish(shard: &Shard, items: Vec<RelayItem>) -> oneshot::Receiver<()> {
+    let (receipt, received) = Receipt::new();
+    for publish in items.into_iter().filter_map(|item| item.publish) {
+        let Some((app, user)) = user_of(Some(&publish)) else {
+            continue;
+        };
+        let topic = (app.to_owned(), user.to_owned());
+        for link in shard.topics().links(&topic) {
+            link.publish(publish.clone(), receipt.clone());
+        }
+    }
+    received
+}

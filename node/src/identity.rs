@@ -1,0 +1,206 @@
+//! Who a data directory belongs to: cluster, node and the directory itself.
+//!
+//! Written once, when a node becomes a member, and checked at every start. A node whose directory is lost never
+//! comes back as its old self: an empty directory waits for an invitation under a new node id.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use parlance_proto::store::v1::Identity;
+use prost::Message;
+
+/// Bumped when the layout of a data directory changes.
+pub const FORMAT: u32 = 1;
+
+const FILE: &str = "IDENTITY";
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file operation failed.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The identity file is cut off or changed.
+    #[error(
+        "{path} is damaged ({reason}): this node does not start, so that it cannot vote as somebody else. Keep the \
+         directory for inspection and bring in a new member in its place: parlance node replace"
+    )]
+    Damaged {
+        /// The identity file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is data, but no identity.
+    #[error(
+        "{dir} holds data but no IDENTITY file: the directory is damaged. Keep it for inspection and bring in a new \
+         member in its place: parlance node replace"
+    )]
+    Missing {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The directory is another node's.
+    #[error("{dir} belongs to node {found}, but the settings say node_id = {configured}")]
+    OtherNode {
+        /// The data directory.
+        dir: PathBuf,
+        /// By its identity.
+        found: u64,
+        /// By the settings.
+        configured: u64,
+    },
+    /// The directory is of a later version.
+    #[error("{dir} has format {found}, this version knows up to {FORMAT}: start the newer version")]
+    Newer {
+        /// The data directory.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+}
+
+fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError + '_ {
+    move |source| IdentityError::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Reads and checks the identity; none if the directory is empty or not there.
+pub fn read(dir: &Path, node_id: u64) -> Result<Option<Identity>, IdentityError> {
+    let path = dir.join(FILE);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return if has_data(dir)? {
+                Err(IdentityError::Missing {
+                    dir: dir.to_owned(),
+                })
+            } else {
+                Ok(None)
+            };
+        }
+        Err(e) => return Err(file_error(&path)(e)),
+    };
+    let damaged = |reason: &str| IdentityError::Damaged {
+        path: path.clone(),
+        reason: reason.to_owned(),
+    };
+    let (checksum, body) = bytes
+        .split_first_chunk::<4>()
+        .ok_or_else(|| damaged("too short"))?;
+    if u32::from_be_bytes(*checksum) != crc32c::crc32c(body) {
+        return Err(damaged("bad checksum"));
+    }
+    let identity = Identity::decode(body).map_err(|_| damaged("cannot be decoded"))?;
+    if identity.format > FORMAT {
+        return Err(IdentityError::Newer {
+            dir: dir.to_owned(),
+            found: identity.format,
+        });
+    }
+    if identity.node_id != node_id {
+        let (found, configured) = (identity.node_id, node_id);
+        return Err(IdentityError::OtherNode {
+            dir: dir.to_owned(),
+            found,
+            configured,
+        });
+    }
+    Ok(Some(identity))
+}
+
+fn has_data(dir: &Path) -> Result<bool, IdentityError> {
+    for name in ["log", "state"] {
+        let path = dir.join(name);
+        if path.try_exists().map_err(file_error(&path))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Writes the identity, durable on return. Whole or not at all.
+pub fn write(dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
+    fs::create_dir_all(dir).map_err(file_error(dir))?;
+    let body = identity.encode_to_vec();
+    let (path, new) = (dir.join(FILE), dir.join("IDENTITY.new"));
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(&crc32c::crc32c(&body).to_be_bytes())?;
+        file.write_all(&body)?;
+        file.sync_all()
+    });
+    written.map_err(file_error(&new))?;
+    fs::rename(&new, &path).map_err(file_error(&path))?;
+    File::open(dir)
+        .and_then(|folder| folder.sync_all())
+        .map_err(file_error(dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            cluster_id: "c".into(),
+            node_id: 3,
+            store_id: "s".into(),
+            format: FORMAT,
+        }
+    }
+
+    #[test]
+    fn an_identity_is_read_back_and_another_nodes_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(
+            read(dir.path(), 3).unwrap().is_none(),
+            "an empty directory has none"
+        );
+        write(dir.path(), &identity()).unwrap();
+        assert_eq!(read(dir.path(), 3).unwrap(), Some(identity()));
+        assert!(matches!(
+            read(dir.path(), 4),
+            Err(IdentityError::OtherNode {
+                found: 3,
+                configured: 4,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn a_cut_or_changed_file_and_data_without_one_are_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &identity()).unwrap();
+        let path = dir.path().join(FILE);
+        let whole = fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(
+                matches!(read(dir.path(), 3), Err(IdentityError::Damaged { .. })),
+                "{length} bytes"
+            );
+        }
+        let mut flipped = whole.clone();
+        flipped[7] ^= 1;
+        fs::write(&path, flipped).unwrap();
+        assert!(matches!(
+            read(dir.path(), 3),
+            Err(IdentityError::Damaged { .. })
+        ));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(dir.path().join("log")).unwrap();
+        assert!(matches!(
+            read(dir.path(), 3),
+            Err(IdentityError::Missing { .. })
+        ));
+    }
+}

@@ -1,0 +1,395 @@
+//! One link session: what a node has to say to one gateway, numbered, and kept until acknowledged.
+//!
+//! A stream may break and come back: frames that the gateway has not acknowledged are sent again. A session that stays
+//! without a stream for [`RESUME_GRACE`], or that holds too much, is closed; the gateway then starts a new one and
+//! lets its users resync.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use parlance_proto::link::v1::{NodeFrame, Publish, Response};
+use prost::Message;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Duration;
+
+use crate::metrics;
+
+/// How long a session without a stream is kept. Gateways let their users resync before this has passed.
+pub const RESUME_GRACE: Duration = Duration::from_secs(5);
+/// Bytes that wait or are unacknowledged, soft, before a session is closed.
+const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one frame, soft.
+const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// Frames that a stream may be behind.
+const STREAM_FRAMES_MAX: usize = 8;
+
+/// Dropped, in all its copies, when every gateway that was sent something has acknowledged it or is gone.
+#[derive(Clone)]
+pub struct Receipt(#[allow(dead_code, reason = "only its drop matters")] Arc<oneshot::Sender<()>>);
+
+impl Receipt {
+    /// A receipt and what resolves when its last copy is dropped.
+    pub fn new() -> (Self, oneshot::Receiver<()>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Arc::new(sender)), receiver)
+    }
+}
+
+/// One link session of one gateway.
+pub struct LinkSession {
+    key: u64,
+    gateway_id: String,
+    link_id: String,
+    inner: Mutex<Inner>,
+    work: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    responses: Vec<Response>,
+    publishes: Vec<Publish>,
+    receipts: Vec<Receipt>,
+    waiting_bytes: usize,
+    next_number: u64,
+    unacknowledged: VecDeque<Sent>,
+    unacknowledged_bytes: usize,
+    /// The highest frame number received from the gateway.
+    received: u64,
+    /// Counts streams: only the newest may write.
+    stream: u64,
+    connected: bool,
+    closed: bool,
+}
+
+struct Sent {
+    number: u64,
+    frame: NodeFrame,
+    bytes: usize,
+    #[allow(dead_code, reason = "only their drop matters")]
+    receipts: Vec<Receipt>,
+}
+
+impl LinkSession {
+    pub(super) fn new(key: u64, gateway_id: String, link_id: String) -> Self {
+        let inner = Mutex::new(Inner {
+            next_number: 1,
+            ..Inner::default()
+        });
+        Self {
+            key,
+            gateway_id,
+            link_id,
+            inner,
+            work: Notify::new(),
+        }
+    }
+
+    /// Unique on this node while it runs.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Whose link it is.
+    pub fn gateway_id(&self) -> &str {
+        &self.gateway_id
+    }
+
+    pub(super) fn link_id(&self) -> &str {
+        &self.link_id
+    }
+
+    /// It will carry nothing any more.
+    pub fn is_closed(&self) -> bool {
+        self.inner.lock().closed
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.inner.lock().connected
+    }
+
+    /// Queues an answer.
+    pub fn respond(&self, response: Response) {
+        let bytes = response.encoded_len();
+        self.queue(bytes, |inner| inner.responses.push(response));
+    }
+
+    /// Queues an event; the receipt is dropped once the gateway has it.
+    pub fn publish(&self, publish: Publish, receipt: Receipt) {
+        let bytes = publish.encoded_len();
+        self.queue(bytes, |inner| {
+            inner.publishes.push(publish);
+            inner.receipts.push(receipt);
+        });
+    }
+
+    fn queue(&self, bytes: usize, push: impl FnOnce(&mut Inner)) {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return;
+        }
+        if inner.waiting_bytes + inner.unacknowledged_bytes > HELD_BYTES_MAX {
+            tracing::warn!(
+                gateway = self.gateway_id,
+                "link closed: the gateway reads too slowly"
+            );
+            metrics::link_closed("too_slow");
+            drop(inner);
+            return self.close();
+        }
+        inner.waiting_bytes += bytes;
+        push(&mut inner);
+        drop(inner);
+        self.work.notify_one();
+    }
+
+    /// Ends the session; what it held is let go.
+    pub(super) fn close(&self) {
+        let (received, stream) = {
+            let inner = self.inner.lock();
+            (inner.received, inner.stream)
+        };
+        *self.inner.lock() = Inner {
+            closed: true,
+            received,
+            stream: stream + 1,
+            ..Inner::default()
+        };
+        self.work.notify_waiters();
+        self.work.notify_one();
+    }
+
+    /// A stream of this session begins; the gateway has everything up to `received`. Answers the stream's number and
+    /// what this node has, or nothing if the session cannot go on.
+    pub(super) fn attach(&self, received: u64) -> Option<(u64, u64)> {
+        self.acknowledge(received);
+        let mut inner = self.inner.lock();
+        if inner.closed || received >= inner.next_number {
+            return None;
+        }
+        inner.stream += 1;
+        inner.connected = true;
+        let attached = (inner.stream, inner.received);
+        drop(inner);
+        self.work.notify_waiters(); // the writer of an older stream ends
+        Some(attached)
+    }
+
+    /// The stream ended. Answers whether it was the newest.
+    pub(super) fn detach(&self, stream: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let newest = inner.stream == stream && !inner.closed;
+        if newest {
+            inner.connected = false;
+        }
+        newest
+    }
+
+    /// Whether no stream came after this one.
+    pub(super) fn is_left(&self, stream: u64) -> bool {
+        let inner = self.inner.lock();
+        inner.stream == stream && !inner.connected
+    }
+
+    /// The gateway has all frames up to `number`.
+    pub(super) fn acknowledge(&self, number: u64) {
+        let mut done = Vec::new();
+        let mut inner = self.inner.lock();
+        while inner
+            .unacknowledged
+            .front()
+            .is_some_and(|sent| sent.number <= number)
+        {
+            if let Some(sent) = inner.unacknowledged.pop_front() {
+                inner.unacknowledged_bytes -= sent.bytes;
+                done.push(sent);
+            }
+        }
+        drop(inner);
+        drop(done); // outside the lock: receipts wake their waiters
+    }
+
+    /// A numbered frame came. Answers whether it is the next one; a repeated one is to be dropped.
+    pub(super) fn receive(&self, number: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let next = number == inner.received + 1;
+        if next {
+            inner.received = number;
+        }
+        next
+    }
+
+    /// Writes frames to a stream until it, or a newer one, ends it: first those that were not acknowledged.
+    pub(super) async fn write(
+        &self,
+        stream: u64,
+        to: mpsc::Sender<Result<NodeFrame, tonic::Status>>,
+    ) {
+        let mut next = 0;
+        loop {
+            let work = self.work.notified();
+            let frame = {
+                let mut inner = self.inner.lock();
+                if inner.stream != stream || inner.closed {
+                    return;
+                }
+                inner.frame_from(next)
+            };
+            match frame {
+                Some(frame) => {
+                    next = frame.number + 1;
+                    metrics::link_frame(frame.responses.len(), frame.publishes.len());
+                    if to.send(Ok(frame)).await.is_err() {
+                        return;
+                    }
+                }
+                None => {
+                    tokio::select! {
+                        () = work => {}
+                        () = to.closed() => return,
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// The first unacknowledged frame from `number` on, or a new one of what waits.
+    fn frame_from(&mut self, number: u64) -> Option<NodeFrame> {
+        let ack = self.received;
+        if let Some(sent) = self
+            .unacknowledged
+            .iter()
+            .find(|sent| sent.number >= number)
+        {
+            return Some(NodeFrame {
+                ack,
+                ..sent.frame.clone()
+            });
+        }
+        if self.responses.is_empty() && self.publishes.is_empty() {
+            return None;
+        }
+        let frame = NodeFrame {
+            number: self.next_number,
+            ack,
+            welcome: None,
+            responses: std::mem::take(&mut self.responses),
+            publishes: take_bytes(&mut self.publishes, FRAME_BYTES_MAX),
+        };
+        let receipts = self.receipts.drain(..frame.publishes.len()).collect();
+        let bytes = frame.encoded_len();
+        self.waiting_bytes = self.publishes.iter().map(Message::encoded_len).sum();
+        self.next_number += 1;
+        self.unacknowledged_bytes += bytes;
+        self.unacknowledged.push_back(Sent {
+            number: frame.number,
+            frame: frame.clone(),
+            bytes,
+            receipts,
+        });
+        Some(frame)
+    }
+}
+
+/// Takes messages from the front until they have `max` bytes.
+fn take_bytes<M: Message>(messages: &mut Vec<M>, max: usize) -> Vec<M> {
+    let mut bytes = 0;
+    let fits = messages.iter().take_while(|message| {
+        let room = bytes < max;
+        bytes += message.encoded_len();
+        room
+    });
+    let count = fits.count();
+    if count == messages.len() {
+        std::mem::take(messages)
+    } else {
+        messages.drain(..count).collect()
+    }
+}
+
+/// The channel between a session's writer and its stream.
+pub(super) fn stream_channel() -> (
+    mpsc::Sender<Result<NodeFrame, tonic::Status>>,
+    mpsc::Receiver<Result<NodeFrame, tonic::Status>>,
+) {
+    mpsc::channel(STREAM_FRAMES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Arc<LinkSession> {
+        Arc::new(LinkSession::new(1, "gateway-1".into(), "link".into()))
+    }
+
+    fn response(id: u64) -> Response {
+        Response { id, body: None }
+    }
+
+    #[tokio::test]
+    async fn a_short_break_sends_the_unacknowledged_again_and_nothing_else() {
+        let session = session();
+        let (stream, _) = session.attach(0).unwrap();
+        let (to, mut from) = stream_channel();
+        let writer = tokio::spawn({
+            let session = session.clone();
+            async move { session.write(stream, to).await }
+        });
+        session.respond(response(1));
+        let first = from.recv().await.unwrap().unwrap();
+        session.respond(response(2));
+        let second = from.recv().await.unwrap().unwrap();
+        assert_eq!((first.number, second.number), (1, 2));
+        drop(from);
+        writer.await.unwrap();
+        assert!(session.detach(stream));
+
+        session.respond(response(3));
+        let (stream, _) = session.attach(1).unwrap();
+        let (to, mut from) = stream_channel();
+        tokio::spawn({
+            let session = session.clone();
+            async move { session.write(stream, to).await }
+        });
+        let again = from.recv().await.unwrap().unwrap();
+        let new = from.recv().await.unwrap().unwrap();
+        assert_eq!((again.number, again.responses), (2, vec![response(2)]));
+        assert_eq!((new.number, new.responses), (3, vec![response(3)]));
+    }
+
+    #[tokio::test]
+    async fn a_receipt_comes_with_the_acknowledgement_or_the_end_of_the_session() {
+        let session = session();
+        let (stream, _) = session.attach(0).unwrap();
+        let (to, mut from) = stream_channel();
+        tokio::spawn({
+            let session = session.clone();
+            async move { session.write(stream, to).await }
+        });
+        let (receipt, mut received) = Receipt::new();
+        session.publish(Publish::default(), receipt);
+        let number = from.recv().await.unwrap().unwrap().number;
+        assert!(received.try_recv() == Err(oneshot::error::TryRecvError::Empty));
+        session.acknowledge(number);
+        assert!(received.await.is_err());
+
+        let (receipt, received) = Receipt::new();
+        session.publish(Publish::default(), receipt);
+        session.close();
+        assert!(received.await.is_err());
+        assert!(
+            session.attach(0).is_none(),
+            "a closed session does not come back"
+        );
+    }
+
+    #[test]
+    fn repeated_frames_of_the_gateway_are_told_apart() {
+        let session = session();
+        assert!(session.receive(1) && session.receive(2));
+        assert!(!session.receive(2) && !session.receive(1) && !session.receive(4));
+    }
+}
