@@ -128,3 +128,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "admin_test.rs"]
+mod tests;
