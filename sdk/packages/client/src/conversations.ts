@@ -95,7 +95,8 @@ export class Conversations {
   cursor(conversationId: string, userId: string, readSeq: number): void {
     const view = this.#views.get(conversationId);
     const own = userId === this.#userId;
-    if (view === undefined) return;
+    // A cursor that came before its conversation's first event: the list has both.
+    if (view === undefined) return this.#context.unsure();
     if (readSeq <= (own ? view.shown.readSeq : view.shown.peerReadSeq)) return;
     if (own) this.#readTo(view, readSeq);
     else this.#show(view, { ...view.shown, peerReadSeq: readSeq });

@@ -266,3 +266,13 @@ test("what is held back is bounded, and fetched again", () => {
   assert.ok(sequence.behind);
   assert.equal(sequence.target, 9);
 });
+
+test("a cursor that comes before its conversation's first event is not lost", async () => {
+  const { client, clock, cluster } = await online();
+  cluster.pushes = () => false;
+  cluster.say("alice", "bob", "from another device");
+  cluster.read("bob", "alice", 1);
+  await clock.advance(0);
+  assert.equal(client.conversation(CONVERSATION)?.peerReadSeq, 1);
+  client.close();
+});
