@@ -1,6 +1,6 @@
 //! `parlance gateway`: one gateway, until a signal; its clients are told to go elsewhere first.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use anyhow::Context;
 use parlance_gateway::{Config, Gateway};
@@ -50,15 +50,14 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
         nodes = config.nodes.join(","),
         "gateway starts"
     );
-    let started: Arc<OnceLock<Arc<Gateway>>> = Arc::default();
+    let started: Arc<OnceLock<Weak<Gateway>>> = Arc::default();
     let probed = started.clone();
     let mut probes = Probes::default();
     let name = format!("gateway {}", config.gateway_id);
     probes.live(name.as_str(), || Ok(()));
-    probes.ready(name, move || {
-        probed
-            .get()
-            .map_or_else(|| Err("starting".to_owned()), |gateway| gateway.ready())
+    probes.ready(name, move || match probed.get() {
+        Some(gateway) => process::ask(gateway, Gateway::ready),
+        None => Err("starting".to_owned()),
     });
     let _ops = process.serve_ops(&settings.process, probes).await?;
     let gateway = tokio::select! {
@@ -68,12 +67,12 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    let _ = started.set(gateway.clone());
+    let _ = started.set(Arc::downgrade(&gateway));
     tracing::info!(listen = %gateway.local_addr(), "gateway serves");
     let signal = process.signals.next().await;
     tracing::info!(signal, "gateway stops: sends its clients elsewhere");
     process.signals.force_on_next();
-    gateway.shutdown().await;
+    process::sole(gateway).await.shutdown().await;
     tracing::info!("gateway stopped");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `parlance node`: one node, until a signal or a failed disk.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -57,7 +57,7 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
         "node starts"
     );
     // Served before the node is: reading a long log is no reason to seem dead.
-    let started: Arc<OnceLock<Arc<Node>>> = Arc::default();
+    let started: Arc<OnceLock<Weak<Node>>> = Arc::default();
     let _ops = process
         .serve_ops(&settings.process, probes(config.node_id, started.clone()))
         .await?;
@@ -68,7 +68,7 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    let _ = started.set(node.clone());
+    let _ = started.set(Arc::downgrade(&node));
     tracing::info!(raft = %node.raft_address(), link = %node.link_address(), "node serves");
     let failure = tokio::select! {
         signal = process.signals.next() => {
@@ -78,6 +78,7 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
         failure = node.failed() => Some(failure),
     };
     process.signals.force_on_next();
+    let node = process::sole(node).await;
     let Some(failure) = failure else {
         node.shutdown().await;
         tracing::info!("node stopped");
@@ -94,15 +95,14 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
     Err(anyhow!("the node cannot go on: {failure}"))
 }
 
-fn probes(node_id: u64, started: Arc<OnceLock<Arc<Node>>>) -> Probes {
+fn probes(node_id: u64, started: Arc<OnceLock<Weak<Node>>>) -> Probes {
     let name = format!("node {node_id}");
     let mut probes = Probes::default();
     // That this answers says that the runtime still runs tasks; a failed disk ends the process.
     probes.live(name.as_str(), || Ok(()));
-    probes.ready(name, move || {
-        started
-            .get()
-            .map_or_else(|| Err("starting".to_owned()), |node| node.ready())
+    probes.ready(name, move || match started.get() {
+        Some(node) => process::ask(node, Node::ready),
+        None => Err("starting".to_owned()),
     });
     probes
 }

@@ -1,5 +1,8 @@
 //! What a serving process does around its library: settings, logs, metrics, signals, the operations listener.
 
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -65,4 +68,24 @@ impl Process {
             ops::serve(listen, self.metrics.clone(), probes).await?,
         ))
     }
+}
+
+/// Takes a part out of its shared handle, to stop it. Only probes share it, each for the moment of one answer.
+pub(super) async fn sole<T>(mut part: Arc<T>) -> T {
+    loop {
+        match Arc::try_unwrap(part) {
+            Ok(part) => return part,
+            Err(shared) => part = shared,
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Asks a part that may be gone by now.
+pub(super) fn ask<T>(
+    part: &Weak<T>,
+    ready: impl FnOnce(&T) -> Result<(), String>,
+) -> Result<(), String> {
+    part.upgrade()
+        .map_or_else(|| Err("stopping".to_owned()), |part| ready(&part))
 }

@@ -17,6 +17,7 @@ use crate::admin::Admin;
 use crate::ca::Authority;
 use crate::commands::cluster::init;
 use crate::ops::Probes;
+use crate::serve::process;
 
 /// A dev certificate outlives the patience of whoever would have to renew it.
 const VALID: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -119,14 +120,21 @@ impl Nodes {
 
     pub(super) fn probe(&self, probes: &mut Probes) {
         for node in &self.0 {
-            let probed = node.clone();
-            probes.ready(format!("node {}", node.node_id()), move || probed.ready());
+            let probed = Arc::downgrade(node);
+            probes.ready(format!("node {}", node.node_id()), move || {
+                process::ask(&probed, Node::ready)
+            });
         }
     }
 
     /// Stops all at once: there is nobody to hand leadership to.
-    pub(super) async fn shut_down(&self) {
-        join_all(self.0.iter().map(|node| node.shutdown())).await;
+    pub(super) async fn shut_down(self) {
+        join_all(
+            self.0
+                .into_iter()
+                .map(async |node| process::sole(node).await.shutdown().await),
+        )
+        .await;
     }
 }
 

@@ -16,6 +16,7 @@ use crate::args::DevArgs;
 use crate::ca::Authority;
 use crate::exit::not_possible;
 use crate::ops::Probes;
+use crate::serve::process;
 
 /// The nodes are ready by now: this is the time to learn of the cluster and open the links.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -102,13 +103,20 @@ impl Gateways {
 
     pub(super) fn probe(&self, probes: &mut Probes) {
         for (number, gateway) in (1..).zip(&self.0) {
-            let probed = gateway.clone();
-            probes.ready(format!("gateway {number}"), move || probed.ready());
+            let probed = Arc::downgrade(gateway);
+            probes.ready(format!("gateway {number}"), move || {
+                process::ask(&probed, Gateway::ready)
+            });
         }
     }
 
-    pub(super) async fn shut_down(&self) {
-        join_all(self.0.iter().map(|gateway| gateway.shutdown())).await;
+    pub(super) async fn shut_down(self) {
+        join_all(
+            self.0
+                .into_iter()
+                .map(async |gateway| process::sole(gateway).await.shutdown().await),
+        )
+        .await;
     }
 }
 

@@ -1,0 +1,128 @@
+//! What is loaded: a cluster that is started for the run, or the one of the context in effect.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::args::TargetArgs;
+use super::cluster::OwnCluster;
+use super::processes::Process;
+use super::wire::GatewayUrl;
+use crate::admin::Admin;
+use crate::commands::Session;
+use crate::exit::not_possible;
+use crate::token;
+
+/// Longer than any run.
+const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
+const OWN_APP: &str = "bench";
+
+/// A cluster under load.
+pub struct Target {
+    pub gateways: Vec<GatewayUrl>,
+    /// Whose cost is read: the cluster's own processes if this run started them, and always the generator.
+    pub processes: Vec<Process>,
+    /// Set if this run started it.
+    pub own: Option<OwnCluster>,
+    app: String,
+    secret: Vec<u8>,
+    /// Makes users and messages of this run different from those of all others.
+    run: String,
+    users: AtomicU64,
+}
+
+/// Of what cluster the figures are.
+#[derive(Debug, Clone, Serialize)]
+pub struct TargetSummary {
+    pub nodes: Option<u64>,
+    pub gateways: usize,
+    pub shards: Option<u32>,
+    /// False: the cluster was running already, and the cost of its processes is not known.
+    pub started_for_this_run: bool,
+}
+
+impl Target {
+    /// Starts or finds it.
+    pub async fn open(session: &Session, args: &TargetArgs) -> anyhow::Result<Self> {
+        let run = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
+        let generator = Process { name: "generator".to_owned(), pid: std::process::id() };
+        let mut target = if args.nodes.is_some() {
+            let own = OwnCluster::start(args).await?;
+            let secret = own.create_app(OWN_APP).await?;
+            Self {
+                gateways: resolve(&own.gateway_urls()).await?,
+                processes: own.processes(),
+                own: Some(own),
+                app: OWN_APP.to_owned(),
+                secret,
+                run,
+                users: AtomicU64::new(0),
+            }
+        } else {
+            let context = session.resolve()?.context;
+            if context.gateways.is_empty() {
+                return Err(not_possible(
+                    "no gateway is known: give --nodes to start a cluster for this run, or --via, or choose a context",
+                ));
+            }
+            let app = context.app(args.app.as_deref())?;
+            let secret = Admin::connect(&context).await?.app_secret(&app).await?;
+            Self {
+                gateways: resolve(&context.gateways).await?,
+                processes: Vec::new(),
+                own: None,
+                app,
+                secret,
+                run,
+                users: AtomicU64::new(0),
+            }
+        };
+        target.processes.push(generator);
+        Ok(target)
+    }
+
+    /// A user that nobody has been yet.
+    pub fn new_user(&self) -> String {
+        format!("bench-{}-{}", self.run, self.users.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A token for a user of this run.
+    pub fn token(&self, user: &str) -> anyhow::Result<String> {
+        Ok(token::issue(&self.app, user, &self.secret, TOKEN_TTL)?.0)
+    }
+
+    /// The gateway of the nth session: they take turns.
+    pub fn gateway(&self, session: usize) -> &GatewayUrl {
+        &self.gateways[session % self.gateways.len()]
+    }
+
+    pub fn app(&self) -> &str {
+        &self.app
+    }
+
+    pub fn summary(&self, args: &TargetArgs) -> TargetSummary {
+        TargetSummary {
+            nodes: args.nodes,
+            gateways: self.gateways.len(),
+            shards: args.nodes.map(|_| args.shards),
+            started_for_this_run: self.own.is_some(),
+        }
+    }
+
+    /// Stops what this run has started.
+    pub async fn close(self) -> anyhow::Result<()> {
+        match self.own {
+            Some(own) => own.stop().await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn resolve(urls: &[String]) -> anyhow::Result<Vec<GatewayUrl>> {
+    let mut gateways = Vec::new();
+    for url in urls {
+        gateways.push(GatewayUrl::resolve(url).await?);
+    }
+    Ok(gateways)
+}
