@@ -1,0 +1,147 @@
+//! Timing and sizes of Raft on a node.
+
+use openraft::{Config, SnapshotPolicy, StepDownPolicy};
+
+/// The settings of all Raft groups of a node. All nodes of a cluster should have the same timing.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RaftConfig {
+    /// Between a leader's heartbeats, in ms. Default: 150. Allowed: 10 to 10,000.
+    pub heartbeat_ms: u64,
+    /// Shortest time without a leader before a replica stands for election, in ms, after the lease. Default: 400.
+    /// Allowed: above twice the heartbeat.
+    pub election_min_ms: u64,
+    /// Longest such time, and the length of a leader's lease, in ms. Default: 700. Allowed: above `election_min_ms`.
+    pub election_max_ms: u64,
+    /// Unanswered appends per group and follower. Default: 2. Allowed: 1 to 64.
+    pub append_window: usize,
+    /// Entries after which a group's log is compacted by a snapshot. Default: 50,000. Allowed: from 100.
+    pub snapshot_entries: u64,
+    /// Bytes of entries after which a group's log is compacted. Default: 64 MiB. Allowed: from 1 MiB.
+    pub snapshot_bytes: u64,
+    /// Entries kept behind a snapshot for followers that are a little behind. Default: 5,000.
+    pub keep_entries: u64,
+    /// Bytes of a group's newest entries kept in memory. Default: 2 MiB.
+    pub log_tail_bytes: usize,
+    /// Snapshots that are sent, and that are received, at a time. Default: 2. Allowed: 1 to 64.
+    pub snapshots_at_once: usize,
+    /// Buffers asked of the kernel for the UDP socket, in bytes each way. Default: 4 MiB.
+    pub udp_buffer_bytes: usize,
+    /// Give the network card many packets at once. Off for drivers and tunnels that break on it. Default: true.
+    pub udp_segmentation_offload: bool,
+}
+
+impl Default for RaftConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 150,
+            election_min_ms: 400,
+            election_max_ms: 700,
+            append_window: 2,
+            snapshot_entries: 50_000,
+            snapshot_bytes: 64 << 20,
+            keep_entries: 5_000,
+            log_tail_bytes: 2 << 20,
+            snapshots_at_once: 2,
+            udp_buffer_bytes: 4 << 20,
+            udp_segmentation_offload: true,
+        }
+    }
+}
+
+impl RaftConfig {
+    /// All that is wrong with the settings, each beginning with the setting's name.
+    pub fn faults(&self) -> Vec<String> {
+        let rules = [
+            (
+                (10..=10_000).contains(&self.heartbeat_ms),
+                "heartbeat_ms: must be 10 to 10000",
+            ),
+            (
+                self.election_min_ms > 2 * self.heartbeat_ms,
+                "election_min_ms: must be above twice heartbeat_ms",
+            ),
+            (
+                self.election_max_ms > self.election_min_ms,
+                "election_max_ms: must be above election_min_ms",
+            ),
+            (
+                self.election_max_ms <= 600_000,
+                "election_max_ms: must be at most 600000",
+            ),
+            (
+                (1..=64).contains(&self.append_window),
+                "append_window: must be 1 to 64",
+            ),
+            (
+                self.snapshot_entries >= 100,
+                "snapshot_entries: must be at least 100",
+            ),
+            (
+                self.snapshot_bytes >= 1 << 20,
+                "snapshot_bytes: must be at least 1048576",
+            ),
+            (
+                self.keep_entries <= 10_000_000,
+                "keep_entries: must be at most 10000000",
+            ),
+            (
+                (1..=64).contains(&self.snapshots_at_once),
+                "snapshots_at_once: must be 1 to 64",
+            ),
+        ];
+        rules
+            .into_iter()
+            .filter(|(holds, _)| !holds)
+            .map(|(_, text)| text.to_owned())
+            .collect()
+    }
+
+    /// How long a leader may serve reads without asking.
+    pub(super) fn lease(&self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.election_max_ms)
+    }
+
+    pub(super) fn openraft(&self) -> Config {
+        Config {
+            cluster_name: "parlance".to_owned(),
+            heartbeat_interval: self.heartbeat_ms,
+            election_timeout_min: self.election_min_ms,
+            election_timeout_max: self.election_max_ms,
+            // Covers the whole transfer of a snapshot.
+            install_snapshot_timeout: 30 * 60 * 1000,
+            max_payload_entries: 4096,
+            max_append_entries: Some(4096),
+            // A follower further behind gets a snapshot at once; must be above the snapshot interval.
+            replication_lag_threshold: 2 * (self.snapshot_entries + self.keep_entries),
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
+            max_in_snapshot_log_to_keep: self.keep_entries,
+            // Purges are range deletes: few and large.
+            purge_batch_size: (self.snapshot_entries / 10).max(1),
+            api_channel_size: Some(4096),
+            notification_channel_size: Some(4096),
+            state_machine_channel_size: Some(256),
+            removed_leader_step_down: StepDownPolicy::After(150),
+            enable_pre_vote: Some(true),
+            backoff: "50ms 100ms 200ms ...1s".to_owned(),
+            ..Config::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_allowed_and_accepted_by_the_library() {
+        assert!(RaftConfig::default().faults().is_empty());
+        RaftConfig::default().openraft().validate().unwrap();
+        let bad = RaftConfig {
+            heartbeat_ms: 300,
+            append_window: 0,
+            ..RaftConfig::default()
+        };
+        assert_eq!(bad.faults().len(), 2);
+    }
+}

@@ -1,0 +1,336 @@
+//! The door to one group's replica on this node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::error::{
+    ClientWriteError, Fatal, InitializeError, LinearizableReadError, RaftError as LibraryError,
+};
+use openraft::{EmptyNode, Raft, ReadPolicy, ServerState};
+use parlance_proto::shard::Group;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::error::{MembershipError, ProposeError, RaftError, ReadError};
+use super::snapshot::SnapshotFolder;
+use super::state_machine::{GroupState, SnapshotByBytes};
+use super::types::{Payload, TypeConfig};
+use super::{NodeId, RaftConfig};
+use crate::apply::Outcome;
+
+/// Who leads a group, as this replica knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// The term.
+    pub term: u64,
+    /// Who leads in it; none if nobody does yet.
+    pub leader: Option<NodeId>,
+    /// Whether that is this replica.
+    pub leading: bool,
+}
+
+/// An entry that was applied here.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// Its place in the log.
+    pub index: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// How a replica is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// Its term.
+    pub term: u64,
+    /// Who leads, if known.
+    pub leader: Option<NodeId>,
+    /// Those that vote, of both sets while they change.
+    pub voters: BTreeSet<NodeId>,
+    /// Those that only learn.
+    pub learners: BTreeSet<NodeId>,
+    /// Index of the last applied entry; 0 if there is none.
+    pub applied: u64,
+    /// Index of the newest entry here; 0 if there is none.
+    pub last_log_index: u64,
+    /// Index of the newest entry in the newest snapshot; 0 if there is none.
+    pub snapshot: u64,
+    /// Index of the newest entry that is no longer in the log; 0 if there is none.
+    pub purged: u64,
+    /// While leading: the newest entry that each replica is known to have.
+    pub matched: BTreeMap<NodeId, u64>,
+    /// Why the replica has stopped, if it has.
+    pub stopped: Option<String>,
+}
+
+/// One group's replica on this node. Clones are the same replica.
+#[derive(Clone)]
+pub struct RaftGroup {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) id: Group,
+    pub(super) node_id: NodeId,
+    pub(super) raft: Raft<TypeConfig, GroupState>,
+    pub(super) folder: SnapshotFolder,
+    /// Before this a restarted replica neither votes nor stands: it does not remember to whom it promised not to.
+    pub(super) quiet_until: Option<Instant>,
+    pub(super) stop: CancellationToken,
+    leadership: watch::Sender<Leadership>,
+    read_timeout: Duration,
+}
+
+impl RaftGroup {
+    pub(super) fn start(
+        (id, node_id): (Group, NodeId),
+        raft: Raft<TypeConfig, GroupState>,
+        folder: SnapshotFolder,
+        config: &RaftConfig,
+        quiet: Option<Duration>,
+        by_bytes: Arc<SnapshotByBytes>,
+    ) -> Self {
+        let inner = Arc::new(Inner {
+            id,
+            node_id,
+            raft,
+            folder,
+            quiet_until: quiet.map(|quiet| Instant::now() + quiet),
+            stop: CancellationToken::new(),
+            leadership: watch::Sender::new(Leadership::default()),
+            read_timeout: config.lease() * 2,
+        });
+        tokio::spawn(watch_group(inner.clone(), by_bytes));
+        Self { inner }
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// The group's number.
+    pub fn id(&self) -> Group {
+        self.inner.id
+    }
+
+    /// Proposes an entry and waits until it is applied here. Not safe to cancel in the sense that the entry may be
+    /// applied although nobody waits.
+    pub async fn propose(&self, payload: Bytes) -> Result<Applied, ProposeError> {
+        if self.stopped().is_some() {
+            return Err(ProposeError::Stopped);
+        }
+        match self.inner.raft.client_write(Payload(payload)).await {
+            Ok(response) => Ok(Applied {
+                index: response.log_id.index,
+                outcome: response.data,
+            }),
+            Err(LibraryError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+                Err(ProposeError::NotLeader {
+                    leader: self.other(to.leader_id),
+                })
+            }
+            // The entry was taken in: the next leader may have it too.
+            Err(LibraryError::APIError(_) | LibraryError::Fatal(_)) => {
+                Err(ProposeError::OutcomeUnknown)
+            }
+        }
+    }
+
+    /// Returns when everything that was acknowledged before the call is applied here and this replica leads: by its
+    /// lease, or by asking the others. The lease is of the monotonic clock, which goes on while the process is frozen.
+    pub async fn read_barrier(&self) -> Result<(), ReadError> {
+        match self.try_barrier(ReadPolicy::LeaseRead).await {
+            Err(ReadError::NotLeader { leader: None }) => {
+                self.try_barrier(ReadPolicy::ReadIndex).await
+            }
+            done => done,
+        }
+    }
+
+    async fn try_barrier(&self, policy: ReadPolicy) -> Result<(), ReadError> {
+        let barrier = self.inner.raft.ensure_linearizable(policy);
+        let result = timeout(self.inner.read_timeout, barrier)
+            .await
+            .map_err(|_| ReadError::NotLeader { leader: None })?;
+        match result {
+            Ok(_) => Ok(()),
+            Err(LibraryError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
+                Err(ReadError::NotLeader {
+                    leader: self.other(to.leader_id),
+                })
+            }
+            Err(LibraryError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(ReadError::NotLeader { leader: None })
+            }
+            Err(LibraryError::Fatal(_)) => Err(ReadError::Stopped),
+        }
+    }
+
+    /// A leader to send callers to: never this replica itself, which has just said no.
+    fn other(&self, leader: Option<NodeId>) -> Option<NodeId> {
+        leader.filter(|id| *id != self.inner.node_id)
+    }
+
+    /// Who leads, now and at every change.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.subscribe()
+    }
+
+    /// Waits until the entry at `index` is applied here.
+    pub async fn wait_applied(&self, index: u64, within: Duration) -> bool {
+        self.inner
+            .raft
+            .wait(Some(within))
+            .applied_index_at_least(Some(index), "applied")
+            .await
+            .is_ok()
+    }
+
+    /// Makes a new group of these voters. Does nothing if this replica has ever had an entry or a vote.
+    pub async fn initialize(&self, voters: BTreeSet<NodeId>) -> Result<(), RaftError> {
+        let members: BTreeMap<NodeId, EmptyNode> =
+            voters.into_iter().map(|id| (id, EmptyNode {})).collect();
+        match self.inner.raft.initialize(members).await {
+            Ok(()) | Err(LibraryError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(e) => Err(RaftError::Start {
+                group: self.inner.id,
+                reason: e.to_string(),
+            }),
+        }
+    }
+
+    /// Asks another voter to take over. Returns once asked; whether it did shows in [`RaftGroup::leadership`].
+    pub async fn transfer_leader(&self, to: NodeId) {
+        if let Err(error) = self.inner.raft.trigger().transfer_leader(to).await {
+            tracing::debug!(group = self.inner.id, %error, "leadership is not handed over");
+        }
+    }
+
+    /// Adds a replica that learns, and waits until it has nearly caught up.
+    pub async fn add_learner(&self, node: NodeId) -> Result<(), MembershipError> {
+        self.changed(self.inner.raft.add_learner(node, EmptyNode {}, true).await)
+    }
+
+    /// Changes who votes, by way of both sets together. New voters must be learners already; voters that are left out
+    /// leave the group.
+    pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), MembershipError> {
+        self.changed(self.inner.raft.change_membership(voters, false).await)
+    }
+
+    fn changed<T>(
+        &self,
+        result: Result<T, LibraryError<TypeConfig, ClientWriteError<TypeConfig>>>,
+    ) -> Result<(), MembershipError> {
+        match result {
+            Ok(_) => Ok(()),
+            Err(LibraryError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+                Err(MembershipError::NotLeader {
+                    leader: self.other(to.leader_id),
+                })
+            }
+            Err(LibraryError::APIError(e)) => Err(MembershipError::Refused(e.to_string())),
+            Err(LibraryError::Fatal(_)) => Err(MembershipError::Stopped),
+        }
+    }
+
+    fn stopped(&self) -> Option<Fatal<TypeConfig>> {
+        self.inner
+            .raft
+            .metrics()
+            .borrow_watched()
+            .running_state
+            .clone()
+            .err()
+    }
+
+    /// How the replica is.
+    pub fn status(&self) -> GroupStatus {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let index = |id: &Option<super::types::LogId>| id.map_or(0, |id| id.index);
+        let membership = metrics.membership_config.membership();
+        GroupStatus {
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            voters: membership.voter_ids().collect(),
+            learners: membership.learner_ids().collect(),
+            applied: index(&metrics.last_applied),
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            snapshot: index(&metrics.snapshot),
+            purged: index(&metrics.purged),
+            matched: metrics
+                .replication
+                .iter()
+                .flatten()
+                .map(|(node, id)| (*node, index(id)))
+                .collect(),
+            stopped: metrics
+                .running_state
+                .as_ref()
+                .err()
+                .map(ToString::to_string),
+        }
+    }
+
+    /// Builds a snapshot now, and lets go of the log that it replaces.
+    pub async fn trigger_snapshot(&self) {
+        let _ = self.inner.raft.trigger().snapshot().await; // stopped: nothing to build
+    }
+
+    /// Stops the replica; its log and rows stay. Returns when its tasks have ended.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::error!(group = self.inner.id, %error, "the replica did not stop in good order");
+        }
+    }
+}
+
+/// Publishes who leads, starts snapshots by size, and ends a restarted replica's silence.
+async fn watch_group(inner: Arc<Inner>, by_bytes: Arc<SnapshotByBytes>) {
+    let mut metrics = inner.raft.server_metrics();
+    let mut quiet_until = inner.quiet_until;
+    if quiet_until.is_some() {
+        inner.raft.runtime_config().elect(false);
+    }
+    loop {
+        let now = {
+            let metrics = metrics.borrow_watched();
+            let leading = metrics.state == ServerState::Leader
+                && metrics.current_leader == Some(inner.node_id);
+            Leadership {
+                term: metrics.vote.leader_id.term,
+                leader: metrics.current_leader,
+                leading,
+            }
+        };
+        inner.leadership.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
+        let silence = tokio::time::sleep_until(quiet_until.unwrap_or_else(Instant::now));
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() { break },
+            () = by_bytes.due.notified() => {
+                let _ = inner.raft.trigger().snapshot().await;
+            }
+            () = silence, if quiet_until.is_some() => {
+                inner.raft.runtime_config().elect(true);
+                quiet_until = None;
+            }
+            () = inner.stop.cancelled() => break,
+        }
+    }
+    inner.leadership.send_modify(|last| {
+        *last = Leadership {
+            term: last.term,
+            leader: None,
+            leading: false,
+        }
+    });
+}

@@ -1,0 +1,194 @@
+//! The database of the Raft log of all groups: how it is opened, and its rows.
+//!
+//! | family | key | value |
+//! | --- | --- | --- |
+//! | log | group (4 bytes BE) index (8 bytes BE) | version byte, `LogEntry` |
+//! | meta | group (4 bytes BE) `vote` | `Vote` |
+//! | meta | group (4 bytes BE) `committed` | `LogMark` |
+//! | meta | group (4 bytes BE) `purged` | `LogMark` |
+
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use parlance_proto::shard::Group;
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction, Env,
+    IteratorMode, Options, ReadOptions,
+};
+
+use super::error::RaftError;
+
+/// Entries.
+pub(super) const LOG: &str = "log";
+/// Votes and marks.
+pub(super) const META: &str = "meta";
+
+const VOTE: &[u8] = b"vote";
+const COMMITTED: &[u8] = b"committed";
+const PURGED: &[u8] = b"purged";
+
+/// Memory of the newest rows before they go to a file; four of these at most.
+const WRITE_BUFFER_BYTES: usize = 128 << 20;
+/// `meta` is written rarely and would pin old write-ahead logs for ever.
+const WAL_BYTES_MAX: u64 = 1 << 30;
+/// File counts at which RocksDB would slow writers down or stop them: never, it is a log.
+const NO_SLOWDOWN: i32 = 1 << 30;
+
+/// What to do with a log that does not end as it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TornLog {
+    /// Open it if only its end is cut off, refuse all else.
+    Refuse,
+    /// Give up all that follows the first damaged record. For one start, by an operator.
+    Recover,
+}
+
+/// What a group has on disk.
+#[derive(Debug, Default)]
+pub struct LoadedRows {
+    /// Encoded `Vote`.
+    pub vote: Option<Bytes>,
+    /// Encoded `LogMark`.
+    pub committed: Option<Bytes>,
+    /// Encoded `LogMark`.
+    pub purged: Option<Bytes>,
+    /// The newest entry's row.
+    pub last: Option<Bytes>,
+}
+
+pub(super) fn open(dir: &Path, torn: TornLog) -> Result<DB, RaftError> {
+    if torn == TornLog::Recover {
+        tracing::error!(
+            dir = %dir.display(),
+            "recover_torn_log is set: whatever follows the first damaged record of the raft log is given up; take the \
+             setting away after this start"
+        );
+    }
+    let refused = |e: String| RaftError::LogDamaged {
+        dir: dir.to_owned(),
+        reason: e,
+    };
+    std::fs::create_dir_all(dir).map_err(|e| refused(e.to_string()))?;
+    let options = options(torn).map_err(|e| refused(e.to_string()))?;
+    let families = [LOG, META].map(|name| ColumnFamilyDescriptor::new(name, family_options()));
+    let db =
+        DB::open_cf_descriptors(&options, dir, families).map_err(|e| refused(e.to_string()))?;
+    Ok(db)
+}
+
+fn options(torn: TornLog) -> Result<Options, rocksdb::Error> {
+    let mut options = family_options();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_wal_recovery_mode(match torn {
+        TornLog::Refuse => DBRecoveryMode::TolerateCorruptedTailRecords,
+        TornLog::Recover => DBRecoveryMode::PointInTime,
+    });
+    options.set_recycle_log_file_num(0);
+    options.set_track_and_verify_wals_in_manifest(torn == TornLog::Refuse);
+    options.set_max_total_wal_size(WAL_BYTES_MAX);
+    options.set_keep_log_file_num(4);
+    // Threads of its own: the log's flushes must not queue behind the state store's compactions.
+    let mut env = Env::new()?;
+    env.set_background_threads(1);
+    env.set_high_priority_background_threads(1);
+    options.set_env(&env);
+    options.set_max_background_jobs(2);
+    Ok(options)
+}
+
+fn family_options() -> Options {
+    let mut options = Options::default();
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(4);
+    options.set_level_zero_slowdown_writes_trigger(NO_SLOWDOWN);
+    options.set_level_zero_stop_writes_trigger(NO_SLOWDOWN);
+    options
+}
+
+pub(super) fn family<'a>(db: &'a DB, name: &str) -> io::Result<&'a ColumnFamily> {
+    db.cf_handle(name)
+        .ok_or_else(|| io::Error::other(format!("the raft log has no family {name}")))
+}
+
+pub(super) fn entry_key(group: Group, index: u64) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..4].copy_from_slice(&group.to_be_bytes());
+    key[4..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+fn meta_key(group: Group, name: &[u8]) -> Vec<u8> {
+    [&group.to_be_bytes(), name].concat()
+}
+
+pub(super) fn vote_key(group: Group) -> Vec<u8> {
+    meta_key(group, VOTE)
+}
+
+pub(super) fn committed_key(group: Group) -> Vec<u8> {
+    meta_key(group, COMMITTED)
+}
+
+pub(super) fn purged_key(group: Group) -> Vec<u8> {
+    meta_key(group, PURGED)
+}
+
+/// The marks of a group and its newest entry.
+pub(super) fn load(db: &DB, group: Group) -> io::Result<LoadedRows> {
+    let meta = family(db, META)?;
+    let row = |key: Vec<u8>| {
+        db.get_cf(meta, key)
+            .map(|row| row.map(Bytes::from))
+            .map_err(io::Error::other)
+    };
+    let mut last = None;
+    let (from, to) = (entry_key(group, 0), entry_key(group, u64::MAX));
+    if let Some(newest) = db
+        .iterator_cf_opt(family(db, LOG)?, range(&from, &to), IteratorMode::End)
+        .next()
+    {
+        last = Some(Bytes::from(newest.map_err(io::Error::other)?.1));
+    }
+    Ok(LoadedRows {
+        vote: row(vote_key(group))?,
+        committed: row(committed_key(group))?,
+        purged: row(purged_key(group))?,
+        last,
+    })
+}
+
+/// Rows of entries `from..to` in order, at least one if there is one, and not many more than `bytes_max` bytes.
+pub(super) fn read(
+    db: &DB,
+    group: Group,
+    from: u64,
+    to: u64,
+    bytes_max: usize,
+) -> io::Result<Vec<Bytes>> {
+    let (from, to) = (entry_key(group, from), entry_key(group, to));
+    let mut rows = Vec::new();
+    let mut bytes = 0;
+    for row in db.iterator_cf_opt(
+        family(db, LOG)?,
+        range(&from, &to),
+        IteratorMode::From(&from, Direction::Forward),
+    ) {
+        let (_, value) = row.map_err(io::Error::other)?;
+        bytes += value.len();
+        rows.push(Bytes::from(value));
+        if bytes >= bytes_max {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+fn range(from: &[u8], to: &[u8]) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(from);
+    options.set_iterate_upper_bound(to);
+    options
+}

@@ -1,0 +1,433 @@
+//! One group's log as the Raft library sees it: a shared [`LogEngine`] with the newest entries in memory.
+//!
+//! Entries are readable when `append` returns and on disk when its callback is called. Replication and apply read the
+//! newest entries from memory; older ones, of a follower that was away, come from disk in bounded pieces.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, stream};
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use parking_lot::Mutex;
+use parlance_proto::shard::Group;
+use parlance_proto::store::v1 as store;
+use prost::Message;
+use tokio::sync::oneshot;
+
+use super::convert;
+use super::group_commit::{LogEngine, LogWrite};
+use super::purge_gate::PurgeGate;
+use super::types::{Entry, EntryPayload, LogId, TypeConfig, Vote};
+
+/// Bytes of entries in one answer to replication or apply.
+const READ_BYTES_MAX: usize = 1 << 20;
+/// What an entry takes in memory beside its payload.
+const ENTRY_OVERHEAD_BYTES: usize = 96;
+
+/// A group's log; clones are the same log.
+#[derive(Clone)]
+pub struct LogStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    group: Group,
+    engine: Arc<dyn LogEngine>,
+    gate: Box<dyn PurgeGate>,
+    tail_bytes_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    vote: Option<Vote>,
+    committed: Option<LogId>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    /// Entries above this may not be on disk yet.
+    flushed: u64,
+    /// The newest entries, without gaps, up to `last`.
+    tail: VecDeque<Entry>,
+    tail_bytes: usize,
+}
+
+fn damaged(group: Group, what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the raft log of group {group} is damaged: {what}"),
+    )
+}
+
+fn entry_bytes(entry: &Entry) -> usize {
+    let payload = match &entry.payload {
+        EntryPayload::Normal(payload) => payload.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    };
+    payload + ENTRY_OVERHEAD_BYTES
+}
+
+impl State {
+    fn push(&mut self, entry: Entry) {
+        self.last = Some(entry.log_id);
+        self.tail_bytes += entry_bytes(&entry);
+        self.tail.push_back(entry);
+    }
+
+    /// Forgets the oldest entries in memory that are on disk, until the rest is small enough.
+    fn trim(&mut self, bytes_max: usize) {
+        while self.tail_bytes > bytes_max
+            && self
+                .tail
+                .front()
+                .is_some_and(|entry| entry.log_id.index <= self.flushed)
+        {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        self.tail_bytes -= self.tail.pop_front().map_or(0, |entry| entry_bytes(&entry));
+    }
+
+    fn forget_newest(&mut self) {
+        self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry_bytes(&entry));
+    }
+
+    fn first_index(&self) -> u64 {
+        self.purged.map_or(0, |id| id.index + 1)
+    }
+
+    fn end_index(&self) -> u64 {
+        self.last.map_or(0, |id| id.index + 1)
+    }
+
+    /// Entries `from..to` that are in memory; they reach to the end of the range if there are any.
+    fn in_memory(&self, from: u64, to: u64, bytes_max: usize) -> Vec<Entry> {
+        let Some(first) = self.tail.front().map(|entry| entry.log_id.index) else {
+            return Vec::new();
+        };
+        let skip = from.saturating_sub(first) as usize;
+        let mut bytes = 0;
+        self.tail
+            .iter()
+            .skip(skip)
+            .take_while(|entry| {
+                let more = entry.log_id.index < to && bytes < bytes_max;
+                bytes += entry_bytes(entry);
+                more
+            })
+            .cloned()
+            .collect()
+    }
+}
+
+impl LogStore {
+    /// Loads a group's log.
+    pub fn open(
+        group: Group,
+        engine: Arc<dyn LogEngine>,
+        gate: Box<dyn PurgeGate>,
+        tail_bytes_max: usize,
+    ) -> io::Result<Self> {
+        let rows = engine.load(group)?;
+        let mark = |row: Option<Bytes>, what| -> io::Result<Option<LogId>> {
+            let Some(row) = row else { return Ok(None) };
+            let mark = store::LogMark::decode(row).map_err(|_| damaged(group, what))?;
+            Ok(mark.id.as_ref().map(convert::to_log_id))
+        };
+        let vote = rows
+            .vote
+            .map(store::Vote::decode)
+            .transpose()
+            .map_err(|_| damaged(group, "its vote"))?;
+        let purged = mark(rows.purged, "its purge mark")?;
+        let last = match rows.last {
+            Some(row) => Some(
+                convert::to_entry_row(row)
+                    .map_err(|e| damaged(group, e.0))?
+                    .log_id,
+            ),
+            None => purged,
+        };
+        let state = State {
+            vote: vote.as_ref().map(convert::to_vote),
+            committed: mark(rows.committed, "its commit mark")?,
+            purged,
+            last,
+            flushed: last.map_or(0, |id| id.index),
+            ..State::default()
+        };
+        let state = Mutex::new(state);
+        Ok(Self {
+            shared: Arc::new(Shared {
+                group,
+                engine,
+                gate,
+                tail_bytes_max,
+                state,
+            }),
+        })
+    }
+
+    /// Whether this replica ever voted or stored anything.
+    pub fn is_new(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.vote.is_none() && state.last.is_none()
+    }
+
+    /// The newest entry that is no longer in the log.
+    pub fn purged(&self) -> Option<LogId> {
+        self.shared.state.lock().purged
+    }
+
+    async fn write_and_wait(&self, write: LogWrite) -> io::Result<()> {
+        let (sender, receiver) = oneshot::channel();
+        let done = Box::new(move |result| {
+            let _ = sender.send(result);
+        });
+        self.shared
+            .engine
+            .submit(self.shared.group, write, done)
+            .await?;
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the raft log's writer is gone")))
+    }
+
+    fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let shared = &self.shared;
+        // A truncation or purge between the look into memory and the one onto the disk shows as a gap: look again.
+        for _ in 0..3 {
+            let (from, to, memory_from, memory) = {
+                let state = shared.state.lock();
+                let (from, to) = (from.max(state.first_index()), to.min(state.end_index()));
+                if from >= to {
+                    return Ok(Vec::new());
+                }
+                let memory_from = state
+                    .tail
+                    .front()
+                    .map_or(to, |entry| entry.log_id.index)
+                    .clamp(from, to);
+                (
+                    from,
+                    to,
+                    memory_from,
+                    state.in_memory(memory_from, to, bytes_max),
+                )
+            };
+            if memory_from == from {
+                return Ok(memory);
+            }
+            let mut entries = Vec::new();
+            let mut bytes = 0;
+            for row in shared
+                .engine
+                .read(shared.group, from, memory_from, bytes_max)?
+            {
+                bytes += row.len();
+                entries.push(convert::to_entry_row(row).map_err(|e| damaged(shared.group, e.0))?);
+            }
+            let whole = entries
+                .last()
+                .is_some_and(|entry| entry.log_id.index + 1 == memory_from);
+            if whole && bytes < bytes_max {
+                entries.extend(memory);
+            }
+            let in_order = entries
+                .iter()
+                .zip(from..)
+                .all(|(entry, index)| entry.log_id.index == index);
+            let reaches = |end| {
+                entries
+                    .last()
+                    .is_some_and(|entry| entry.log_id.index + 1 == end)
+            };
+            if in_order && !entries.is_empty() && (bytes_max < usize::MAX || reaches(to)) {
+                return Ok(entries);
+            }
+        }
+        Err(damaged(
+            shared.group,
+            &format!("entries {from} to {to} have gaps"),
+        ))
+    }
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(to) => *to,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<Entry>>
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = bounds(&range);
+        self.read(from, to, usize::MAX)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.shared.state.lock().vote)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.read(start, end, READ_BYTES_MAX)
+    }
+
+    async fn entries_stream<R>(
+        &mut self,
+        range: R,
+    ) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = bounds(&range);
+        let log = self.clone();
+        let pieces = stream::unfold(Some(from), move |next| {
+            let log = log.clone();
+            async move {
+                let from = next.filter(|from| *from < to)?;
+                match log.read(from, to, READ_BYTES_MAX) {
+                    Ok(entries) => {
+                        let next = entries.last().map(|entry| entry.log_id.index + 1);
+                        let items: Vec<io::Result<Entry>> = entries.into_iter().map(Ok).collect();
+                        Some((stream::iter(items), next))
+                    }
+                    Err(e) => Some((stream::iter(vec![Err(e)]), None)),
+                }
+            }
+        });
+        Box::pin(futures::StreamExt::flatten(pieces))
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let state = self.shared.state.lock();
+        Ok(LogState {
+            last_purged_log_id: state.purged,
+            last_log_id: state.last,
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.write_and_wait(LogWrite::Vote(convert::vote(vote).encode_to_vec().into()))
+            .await?;
+        self.shared.state.lock().vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        self.shared.state.lock().committed = committed;
+        let mark = store::LogMark {
+            id: committed.as_ref().map(convert::log_id),
+        };
+        let write = LogWrite::Committed(mark.encode_to_vec().into());
+        self.shared
+            .engine
+            .submit(self.shared.group, write, Box::new(|_| {}))
+            .await
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.shared.state.lock().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut rows = Vec::new();
+        let last = {
+            let mut state = self.shared.state.lock();
+            for entry in entries {
+                rows.push((entry.log_id.index, convert::entry_row(&entry)));
+                state.push(entry);
+            }
+            state.end_index().saturating_sub(1)
+        };
+        let shared = self.shared.clone();
+        let done = Box::new(move |result: io::Result<()>| {
+            if result.is_ok() {
+                let mut state = shared.state.lock();
+                state.flushed = state.flushed.max(last);
+                state.trim(shared.tail_bytes_max);
+            }
+            callback.io_completed(result);
+        });
+        self.shared
+            .engine
+            .submit(self.shared.group, LogWrite::Append(rows), done)
+            .await
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
+        let (from, to) = {
+            let mut state = self.shared.state.lock();
+            let (from, to) = (last_log_id.map_or(0, |id| id.index + 1), state.end_index());
+            while state
+                .tail
+                .back()
+                .is_some_and(|entry| entry.log_id.index >= from)
+            {
+                state.forget_newest();
+            }
+            state.last = last_log_id;
+            (from, to)
+        };
+        self.write_and_wait(LogWrite::Truncate(from, to)).await?;
+        // All earlier appends are done by now: nothing raises the mark again before the next append.
+        let mut state = self.shared.state.lock();
+        state.flushed = state.flushed.min(from.saturating_sub(1));
+        Ok(())
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
+        self.shared.gate.make_durable(log_id.index).await?;
+        let (from, to) = {
+            let mut state = self.shared.state.lock();
+            let from = state.first_index();
+            while state
+                .tail
+                .front()
+                .is_some_and(|entry| entry.log_id.index <= log_id.index)
+            {
+                state.forget_oldest();
+            }
+            state.purged = state.purged.max(Some(log_id));
+            if state.last.is_none_or(|last| last.index <= log_id.index) {
+                state.flushed = state.flushed.max(log_id.index);
+                state.last = Some(log_id);
+            }
+            (from, log_id.index + 1)
+        };
+        let mark = store::LogMark {
+            id: Some(convert::log_id(&log_id)),
+        };
+        self.write_and_wait(LogWrite::Purge(from, to, mark.encode_to_vec().into()))
+            .await
+    }
+}

@@ -1,0 +1,89 @@
+//! The metrics of Raft on a node. No labels but a lane's name.
+
+use std::time::Duration;
+
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+
+const FSYNC_SECONDS: &str = "parlance_node_log_fsync_seconds";
+const BATCH_ENTRIES: &str = "parlance_node_log_batch_entries";
+const BATCH_BYTES: &str = "parlance_node_log_batch_bytes";
+const APPEND_SECONDS: &str = "parlance_node_append_round_trip_seconds";
+const PEER_QUEUE: &str = "parlance_node_peer_queue_messages";
+const PEER_DROPPED: &str = "parlance_node_peer_dropped_total";
+const PEER_RECONNECTS: &str = "parlance_node_peer_connects_total";
+const PEER_FRAME_MESSAGES: &str = "parlance_node_peer_frame_messages";
+const SNAPSHOTS: &str = "parlance_node_snapshots_total";
+const SNAPSHOT_BYTES: &str = "parlance_node_snapshot_bytes_total";
+
+/// Tells the recorder what the metrics mean. Called once, at start.
+pub fn describe() {
+    describe_histogram!(
+        FSYNC_SECONDS,
+        Unit::Seconds,
+        "writing and syncing one batch of the Raft log"
+    );
+    describe_histogram!(
+        BATCH_ENTRIES,
+        Unit::Count,
+        "entries, of all groups, in one synced batch"
+    );
+    describe_histogram!(BATCH_BYTES, Unit::Bytes, "bytes in one synced batch");
+    describe_histogram!(
+        APPEND_SECONDS,
+        Unit::Seconds,
+        "from sending an append to its answer"
+    );
+    describe_gauge!(
+        PEER_QUEUE,
+        "messages that wait for the stream to a node (label lane)"
+    );
+    describe_counter!(
+        PEER_DROPPED,
+        "messages to nodes dropped because the queue was full (label lane)"
+    );
+    describe_counter!(PEER_RECONNECTS, "connections to other nodes that came up");
+    describe_histogram!(
+        PEER_FRAME_MESSAGES,
+        Unit::Count,
+        "messages in one frame to a node (label lane)"
+    );
+    describe_counter!(
+        SNAPSHOTS,
+        "snapshots (label step: built, sent, installed, damaged)"
+    );
+    describe_counter!(
+        SNAPSHOT_BYTES,
+        Unit::Bytes,
+        "bytes of snapshots (label step: built, sent, installed)"
+    );
+}
+
+pub(super) fn synced(took: Duration, entries: usize, bytes: usize) {
+    histogram!(FSYNC_SECONDS).record(took.as_secs_f64());
+    histogram!(BATCH_ENTRIES).record(entries as f64);
+    histogram!(BATCH_BYTES).record(bytes as f64);
+}
+
+pub(super) fn append_round_trip(took: Duration) {
+    histogram!(APPEND_SECONDS).record(took.as_secs_f64());
+}
+
+pub(super) fn peer_frame(lane: &'static str, messages: usize, waiting: usize) {
+    histogram!(PEER_FRAME_MESSAGES, "lane" => lane).record(messages as f64);
+    gauge!(PEER_QUEUE, "lane" => lane).set(waiting as f64);
+}
+
+pub(super) fn peer_dropped(lane: &'static str) {
+    counter!(PEER_DROPPED, "lane" => lane).increment(1);
+}
+
+pub(super) fn peer_connected() {
+    counter!(PEER_RECONNECTS).increment(1);
+}
+
+pub(super) fn snapshot(step: &'static str, bytes: u64) {
+    counter!(SNAPSHOTS, "step" => step).increment(1);
+    counter!(SNAPSHOT_BYTES, "step" => step).increment(bytes);
+}

@@ -1,0 +1,348 @@
+//! What a group says to one other replica, over the node's [`PeerLink`].
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, FuturesOrdered};
+use futures::{Stream, StreamExt};
+use openraft::error::{
+    NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
+};
+use openraft::network::{RPCOption, RPCTypes};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::SnapshotOf;
+use openraft::{EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use parlance_proto::raft::v1::{SnapshotHeader, peer_message::Body};
+use parlance_proto::shard::Group;
+
+use super::convert::{self, Malformed};
+use super::peer::{Lane, PeerError, PeerLink};
+use super::snapshot::SnapshotFiles;
+use super::types::{LogId, TypeConfig, Vote};
+use super::{NodeId, RaftConfig, metrics};
+
+/// How long a follower may take to put entries on disk before they are sent again.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+
+/// Makes the ways of one group to its other replicas.
+pub struct NetworkFactory {
+    pub(super) node_id: NodeId,
+    pub(super) group: Group,
+    pub(super) peers: Arc<dyn PeerLink>,
+    pub(super) config: RaftConfig,
+}
+
+impl NetworkFactory {
+    fn network(&self, target: NodeId, lane: Lane) -> Network {
+        Network {
+            node_id: self.node_id,
+            target,
+            group: self.group,
+            lane,
+            peers: self.peers.clone(),
+            window: self.config.append_window,
+            control_timeout: Duration::from_millis(self.config.election_min_ms),
+        }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
+    type Network = Network;
+
+    async fn new_client(&mut self, target: NodeId, _node: &EmptyNode) -> Network {
+        self.network(target, Lane::Append)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: NodeId, _node: &EmptyNode) -> Network {
+        // Heartbeats do not wait behind entries. They must not share a lane with the empty appends of replication,
+        // which must stay in order with the entries.
+        self.network(target, Lane::Control)
+    }
+}
+
+/// The way of one group to one other replica.
+#[derive(Clone)]
+pub struct Network {
+    node_id: NodeId,
+    target: NodeId,
+    group: Group,
+    lane: Lane,
+    peers: Arc<dyn PeerLink>,
+    window: usize,
+    control_timeout: Duration,
+}
+
+/// What is left to send, and what is not answered yet.
+struct Window<S> {
+    network: Network,
+    input: S,
+    unanswered: FuturesOrdered<BoxFuture<'static, (Rpc<AppendEntriesResponse<TypeConfig>>, Range)>>,
+    state: InputState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InputState {
+    Open,
+    Ended,
+    /// An answer said that nothing after it counts.
+    Broken,
+}
+
+/// What an append carries: the log ids before its first and of its last entry.
+#[derive(Clone, Copy)]
+struct Range {
+    previous: Option<LogId>,
+    last: Option<LogId>,
+}
+
+impl<S> Window<S>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
+{
+    /// Sends while there is room and answers the oldest append. The input is not polled while the window is full, so
+    /// that what gathers there goes as one.
+    async fn next(&mut self) -> Option<Rpc<StreamAppendResult<TypeConfig>>> {
+        loop {
+            if self.state == InputState::Broken {
+                return None;
+            }
+            let room =
+                self.state == InputState::Open && self.unanswered.len() < self.network.window;
+            tokio::select! {
+                biased;
+                Some((answer, range)) = self.unanswered.next() => return Some(self.answered(answer, range)),
+                request = self.input.next(), if room => match request {
+                    Some(request) => {
+                        let previous = request.prev_log_id;
+                        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+                        let call = self.network.append(&request);
+                        let range = Range { previous, last };
+                        self.unanswered.push_back(Box::pin(async move { (call.await, range) }));
+                    }
+                    None => self.state = InputState::Ended,
+                },
+                else => return None,
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        answer: Rpc<AppendEntriesResponse<TypeConfig>>,
+        range: Range,
+    ) -> Rpc<StreamAppendResult<TypeConfig>> {
+        let result = match answer {
+            Ok(AppendEntriesResponse::Conflict) if range.previous.is_none() => {
+                Err(RPCError::Network(NetworkError::from_string(
+                    "a conflict before the first entry",
+                )))
+            }
+            Ok(AppendEntriesResponse::PartialSuccess(taken)) if taken != range.last => {
+                self.state = InputState::Broken;
+                return Ok(Ok(taken));
+            }
+            Ok(response) => Ok(response.into_stream_result(range.previous, range.last)),
+            Err(e) => Err(e),
+        };
+        if !matches!(result, Ok(Ok(_))) {
+            self.state = InputState::Broken;
+        }
+        result
+    }
+}
+
+impl Network {
+    fn failed(&self, action: RPCTypes, error: PeerError) -> RPCError<TypeConfig> {
+        match error {
+            PeerError::Timeout { timeout, .. } => RPCError::Timeout(Timeout {
+                action,
+                id: self.node_id,
+                target: self.target,
+                timeout,
+            }),
+            // All of these want a pause before the next try.
+            PeerError::Unreachable { .. }
+            | PeerError::Overloaded { .. }
+            | PeerError::Refused { .. } => RPCError::Unreachable(Unreachable::new(&error)),
+        }
+    }
+
+    /// Queues an append at once; the future waits for its answer.
+    fn append(
+        &self,
+        request: &AppendEntriesRequest<TypeConfig>,
+    ) -> impl Future<Output = Rpc<AppendEntriesResponse<TypeConfig>>> + Send + use<> {
+        let started = Instant::now();
+        let timeout = if self.lane == Lane::Control {
+            self.control_timeout
+        } else {
+            APPEND_TIMEOUT
+        };
+        let body = Body::Append(convert::append_request(request));
+        let call = self
+            .peers
+            .call(self.target, self.lane, self.group, body, timeout);
+        let network = self.clone();
+        async move {
+            let answer = call
+                .await
+                .map_err(|e| network.failed(RPCTypes::AppendEntries, e))?;
+            metrics::append_round_trip(started.elapsed());
+            match answer {
+                Body::AppendResponse(response) => {
+                    convert::to_append_response(&response).map_err(malformed)
+                }
+                _ => Err(unexpected()),
+            }
+        }
+    }
+
+    async fn control(&self, action: RPCTypes, body: Body) -> Rpc<Body> {
+        let call = self.peers.call(
+            self.target,
+            Lane::Control,
+            self.group,
+            body,
+            self.control_timeout,
+        );
+        call.await.map_err(|e| self.failed(action, e))
+    }
+}
+
+fn malformed(error: Malformed) -> RPCError<TypeConfig> {
+    RPCError::Network(NetworkError::new(&error))
+}
+
+fn unexpected() -> RPCError<TypeConfig> {
+    malformed(Malformed("an answer to another question"))
+}
+
+fn to_vote_response(body: &Body) -> Rpc<VoteResponse<TypeConfig>> {
+    match body {
+        Body::VoteResponse(response) => convert::to_vote_response(response).map_err(malformed),
+        _ => Err(unexpected()),
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Network {
+    type SnapshotData = SnapshotFiles;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        self.append(&rpc).await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let window = Window {
+            network: self.clone(),
+            input,
+            unanswered: FuturesOrdered::new(),
+            state: InputState::Open,
+        };
+        let answers = stream::unfold(window, |mut window| async move {
+            let answer = window.next().await?;
+            Some((answer, window))
+        });
+        Box::pin(async move { Ok(answers.boxed()) })
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        let body = Body::Vote(convert::vote_request(&rpc));
+        to_vote_response(&self.control(RPCTypes::Vote, body).await?)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        let body = Body::PreVote(convert::vote_request(&rpc));
+        to_vote_response(&self.control(RPCTypes::Vote, body).await?)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, SnapshotFiles>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let files = snapshot.snapshot;
+        verified(files.clone())
+            .await
+            .map_err(|e| StreamingError::Unreachable(Unreachable::new(&e)))?;
+        let header = SnapshotHeader {
+            group: self.group,
+            vote: Some(convert::vote(&vote)),
+            manifest: Some(files.manifest.clone()),
+        };
+        let sent = self.peers.send_snapshot(self.target, header, files);
+        let response = tokio::select! {
+            response = sent => response.map_err(|e| self.failed(RPCTypes::InstallSnapshot, e))?,
+            closed = cancel => return Err(StreamingError::Closed(closed)),
+        };
+        if !response.error.is_empty() {
+            let error = NetworkError::from_string(format!(
+                "node {} refused: {}",
+                self.target, response.error
+            ));
+            return Err(StreamingError::Network(error));
+        }
+        let vote = response
+            .vote
+            .as_ref()
+            .map(convert::to_vote)
+            .ok_or_else(unexpected)?;
+        Ok(SnapshotResponse::new(vote))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
+        let body = Body::TransferLeader(convert::transfer_request(&req));
+        match self.control(RPCTypes::TransferLeader, body).await? {
+            Body::TransferLeaderResponse(_) => Ok(Ok(())),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+/// A snapshot that rotted on this node's disk is removed, so that the next try makes a new one.
+async fn verified(files: SnapshotFiles) -> io::Result<()> {
+    let check = move || match files.verify() {
+        Ok(()) => Ok(()),
+        Err(e) => {
+            tracing::warn!(dir = %files.dir.display(), error = %e, "a damaged snapshot is removed: it will be made again");
+            metrics::snapshot("damaged", 0);
+            let _ = std::fs::remove_dir_all(&files.dir);
+            Err(e)
+        }
+    };
+    tokio::task::spawn_blocking(check)
+        .await
+        .map_err(io::Error::other)?
+}

@@ -1,0 +1,210 @@
+//! The QUIC endpoint of a node: socket, TLS, timers and windows; and [`QuicLink`], the door to it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use parking_lot::{Mutex, RwLock};
+use parlance_proto::raft::v1::{SnapshotHeader, SnapshotResponse, peer_message::Body};
+use parlance_proto::shard::Group;
+use parlance_proto::tls::TlsIdentity;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::dial::Outbound;
+use super::{
+    Directory, Lane, LocalIdentity, PeerError, PeerHandler, PeerLink, RaftInbound, listener,
+};
+use crate::raft::snapshot::SnapshotFiles;
+use crate::raft::{NodeId, RaftConfig};
+
+const ALPN: &[u8] = b"parlance-raft/1";
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+const IDLE_MAX: Duration = Duration::from_secs(5);
+const INITIAL_RTT: Duration = Duration::from_millis(10);
+const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+const STREAMS_MAX: u32 = 1024;
+
+/// What a link needs.
+pub struct QuicConfig {
+    /// This node; its certificate must say so too.
+    pub node_id: NodeId,
+    /// Where to listen; port 0 picks one.
+    pub listen: SocketAddr,
+    /// Sizes and switches.
+    pub raft: RaftConfig,
+}
+
+/// [`PeerLink`] over QUIC. Clones are the same link.
+#[derive(Clone)]
+pub struct QuicLink {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) node_id: NodeId,
+    pub(super) endpoint: Endpoint,
+    pub(super) client: quinn::ClientConfig,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) identity: RwLock<LocalIdentity>,
+    pub(super) handler: Arc<dyn PeerHandler>,
+    pub(super) raft: RwLock<Option<Arc<dyn RaftInbound>>>,
+    pub(super) sending: Arc<Semaphore>,
+    pub(super) receiving: Arc<Semaphore>,
+    pub(super) outbound: Mutex<HashMap<NodeId, Arc<Outbound>>>,
+    pub(super) inbound: Mutex<HashMap<usize, quinn::Connection>>,
+    pub(super) stop: CancellationToken,
+}
+
+impl QuicLink {
+    /// Binds the socket and takes connections. Raft's messages are refused until [`QuicLink::attach`].
+    pub fn start(
+        config: &QuicConfig,
+        tls: &TlsIdentity,
+        directory: Arc<dyn Directory>,
+        handler: Arc<dyn PeerHandler>,
+    ) -> io::Result<Self> {
+        let transport = Arc::new(transport(&config.raft)?);
+        let server = tls.server_config(ALPN).map_err(io::Error::other)?;
+        let mut server = quinn::ServerConfig::with_crypto(Arc::new(
+            QuicServerConfig::try_from(server).map_err(io::Error::other)?,
+        ));
+        server.transport_config(transport.clone());
+        let client = tls.client_config(ALPN).map_err(io::Error::other)?;
+        let mut client = quinn::ClientConfig::new(Arc::new(
+            QuicClientConfig::try_from(client).map_err(io::Error::other)?,
+        ));
+        client.transport_config(transport);
+        let socket = bind(config.listen, config.raft.udp_buffer_bytes)?;
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)?;
+        let at_once = config.raft.snapshots_at_once;
+        let link = Self {
+            shared: Arc::new(Shared {
+                node_id: config.node_id,
+                endpoint,
+                client,
+                directory,
+                identity: RwLock::default(),
+                handler,
+                raft: RwLock::new(None),
+                sending: Arc::new(Semaphore::new(at_once)),
+                receiving: Arc::new(Semaphore::new(at_once)),
+                outbound: Mutex::default(),
+                inbound: Mutex::default(),
+                stop: CancellationToken::new(),
+            }),
+        };
+        tokio::spawn(listener::accept(link.shared.clone()));
+        Ok(link)
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.shared.endpoint.local_addr()
+    }
+
+    /// The node is a member now: says so to others from here on, and lets Raft's messages through to `raft`.
+    pub fn attach(&self, identity: LocalIdentity, raft: Arc<dyn RaftInbound>) {
+        *self.shared.identity.write() = identity;
+        *self.shared.raft.write() = Some(raft);
+        // Connections that began with another identity begin again.
+        self.close_connections(b"identity changed");
+    }
+
+    fn close_connections(&self, reason: &[u8]) {
+        let inbound: Vec<_> = self.shared.inbound.lock().values().cloned().collect();
+        inbound
+            .iter()
+            .for_each(|connection| connection.close(0u32.into(), reason));
+        let outbound: Vec<_> = self.shared.outbound.lock().values().cloned().collect();
+        outbound.iter().for_each(|peer| peer.close(reason));
+    }
+
+    /// Closes every connection and the socket.
+    pub async fn shutdown(&self) {
+        self.shared.stop.cancel();
+        *self.shared.raft.write() = None;
+        self.shared.endpoint.close(0u32.into(), b"shutting down");
+        let _ =
+            tokio::time::timeout(Duration::from_secs(1), self.shared.endpoint.wait_idle()).await;
+    }
+
+    fn outbound(&self, to: NodeId) -> Arc<Outbound> {
+        let mut outbound = self.shared.outbound.lock();
+        outbound
+            .entry(to)
+            .or_insert_with(|| Outbound::start(self.shared.clone(), to))
+            .clone()
+    }
+}
+
+impl PeerLink for QuicLink {
+    fn call(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        group: Group,
+        body: Body,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Body, PeerError>> {
+        self.outbound(to).call(lane, group, body, timeout)
+    }
+
+    fn post(&self, to: NodeId, lane: Lane, group: Group, body: Body) {
+        self.outbound(to).post(lane, group, body);
+    }
+
+    fn send_snapshot(
+        &self,
+        to: NodeId,
+        header: SnapshotHeader,
+        files: SnapshotFiles,
+    ) -> BoxFuture<'static, Result<SnapshotResponse, PeerError>> {
+        self.outbound(to)
+            .send_snapshot(self.shared.clone(), header, files)
+    }
+}
+
+fn transport(config: &RaftConfig) -> io::Result<TransportConfig> {
+    let mut transport = TransportConfig::default();
+    transport.keep_alive_interval(Some(KEEP_ALIVE));
+    transport.max_idle_timeout(Some(
+        IdleTimeout::try_from(IDLE_MAX).map_err(io::Error::other)?,
+    ));
+    transport.initial_rtt(INITIAL_RTT);
+    transport.stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES));
+    transport.receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES));
+    transport.send_window(u64::from(CONNECTION_WINDOW_BYTES));
+    transport.max_concurrent_uni_streams(VarInt::from_u32(STREAMS_MAX));
+    transport.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX));
+    transport.send_fairness(false);
+    transport.enable_segmentation_offload(config.udp_segmentation_offload);
+    Ok(transport)
+}
+
+/// A socket with room for a burst of packets: what does not fit there counts as lost on the network.
+fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
+    socket.set_recv_buffer_size(buffer_bytes)?;
+    socket.set_send_buffer_size(buffer_bytes)?;
+    let (receive, send) = (socket.recv_buffer_size()?, socket.send_buffer_size()?);
+    if receive < buffer_bytes || send < buffer_bytes {
+        tracing::warn!(
+            wanted = buffer_bytes,
+            receive,
+            send,
+            "the kernel caps udp buffers: raise net.core.rmem_max and net.core.wmem_max, or bursts lose packets"
+        );
+    }
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,92 @@
+//! The writing end of one stream: whatever waits in its queue goes out as one frame and one write.
+
+use parlance_proto::raft::v1::{PeerFrame, PeerMessage};
+use prost::Message;
+use quinn::Connection;
+use tokio::sync::mpsc;
+
+use super::{Lane, STREAMS, frame};
+use crate::raft::metrics;
+use parlance_proto::raft::v1::StreamHello;
+
+/// Messages that may wait for one stream.
+const QUEUE_MESSAGES_MAX: usize = 4096;
+/// Messages in one frame.
+const FRAME_MESSAGES_MAX: usize = 256;
+/// Bytes after which a frame takes no more messages.
+const FRAME_BYTES_TARGET: usize = 1 << 20;
+
+/// The queues of a connection's streams.
+#[derive(Debug, Clone)]
+pub(super) struct Streams {
+    queues: [mpsc::Sender<PeerMessage>; STREAMS],
+}
+
+impl Streams {
+    /// Starts a writer for each stream. They end with the connection.
+    pub(super) fn start(connection: &Connection, hello: &StreamHello) -> Self {
+        let queues = std::array::from_fn(|stream| {
+            let (sender, receiver) = mpsc::channel(QUEUE_MESSAGES_MAX);
+            tokio::spawn(write(
+                connection.clone(),
+                hello.clone(),
+                Lane::of_stream(stream),
+                receiver,
+            ));
+            sender
+        });
+        Self { queues }
+    }
+
+    pub(super) fn queue(&self, stream: usize) -> &mpsc::Sender<PeerMessage> {
+        &self.queues[stream % STREAMS]
+    }
+}
+
+async fn write(
+    connection: Connection,
+    hello: StreamHello,
+    lane: Lane,
+    mut queue: mpsc::Receiver<PeerMessage>,
+) {
+    let closing = connection.clone();
+    tokio::select! {
+        result = write_until_closed(&connection, &hello, lane, &mut queue) => {
+            if let Err(error) = result {
+                tracing::debug!(%error, lane = lane.name(), "a stream to a node broke");
+                connection.close(1u32.into(), b"stream broke");
+            }
+        }
+        _ = closing.closed() => {}
+    }
+}
+
+async fn write_until_closed(
+    connection: &Connection,
+    hello: &StreamHello,
+    lane: Lane,
+    queue: &mut mpsc::Receiver<PeerMessage>,
+) -> std::io::Result<()> {
+    // The stream is opened with the first message: the other end sees it only then anyway.
+    let Some(mut next) = queue.recv().await else {
+        return Ok(());
+    };
+    let mut stream = connection.open_uni().await?;
+    let _ = stream.set_priority(lane.priority());
+    frame::write(&mut stream, hello).await?;
+    loop {
+        let mut bytes = next.encoded_len();
+        let mut messages = vec![next];
+        while messages.len() < FRAME_MESSAGES_MAX && bytes < FRAME_BYTES_TARGET {
+            let Ok(message) = queue.try_recv() else { break };
+            bytes += message.encoded_len();
+            messages.push(message);
+        }
+        metrics::peer_frame(lane.name(), messages.len(), queue.len());
+        frame::write(&mut stream, &PeerFrame { messages }).await?;
+        let Some(message) = queue.recv().await else {
+            return Ok(());
+        };
+        next = message;
+    }
+}

@@ -1,0 +1,305 @@
+//! Three nodes in one process, over QUIC.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parlance_proto::raft::v1::{InviteRequest, VoteRequest, peer_message::Body};
+use parlance_proto::tls::Role;
+
+use super::fixture::*;
+use crate::raft::*;
+
+struct Cluster {
+    dir: tempfile::TempDir,
+    authority: Authority,
+    directory: Arc<Nodes>,
+    nodes: Vec<TestNode>,
+    config: RaftConfig,
+}
+
+impl Cluster {
+    async fn start(config: RaftConfig) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::new(dir.path());
+        let directory = Arc::new(Nodes::default());
+        let mut cluster = Self {
+            dir,
+            authority,
+            directory,
+            nodes: Vec::new(),
+            config,
+        };
+        for id in 1..=3 {
+            cluster.add(id).await;
+        }
+        for group in GROUPS {
+            cluster.nodes[0]
+                .group(group)
+                .initialize(BTreeSet::from([1, 2, 3]))
+                .await
+                .unwrap();
+        }
+        cluster
+    }
+
+    async fn add(&mut self, id: NodeId) {
+        let config = self.config.clone();
+        self.nodes.push(
+            TestNode::start(
+                self.dir.path(),
+                &self.authority,
+                &self.directory,
+                id,
+                config,
+            )
+            .await,
+        );
+    }
+
+    async fn stop_leader(&mut self) -> NodeId {
+        let id = leader(&self.nodes, 1).await.id;
+        let place = self.nodes.iter().position(|node| node.id == id).unwrap();
+        self.nodes.remove(place).stop().await;
+        id
+    }
+
+    async fn agree(&self, count: usize) {
+        for group in GROUPS {
+            let expected = eventually("all rows on the first node", || {
+                let rows = recorded(&*self.nodes[0].store, group);
+                (rows.len() == count).then_some(rows)
+            })
+            .await;
+            for node in &self.nodes {
+                eventually("equal rows", || {
+                    (recorded(&*node.store, group) == expected).then_some(())
+                })
+                .await;
+            }
+        }
+    }
+
+    async fn stop(self) {
+        for node in self.nodes {
+            node.stop().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_survive_a_failover_and_a_restart() {
+    let mut cluster = Cluster::start(config()).await;
+    for number in 0..50 {
+        for group in GROUPS {
+            propose(&cluster.nodes, group, &format!("{number}")).await;
+        }
+    }
+    cluster.agree(50).await;
+    let gone = cluster.stop_leader().await;
+    for group in GROUPS {
+        propose(&cluster.nodes, group, "after").await;
+        leader(&cluster.nodes, group)
+            .await
+            .group(group)
+            .read_barrier()
+            .await
+            .unwrap();
+    }
+    cluster.agree(51).await;
+    cluster.add(gone).await;
+    cluster.agree(51).await;
+
+    // All at once, and again.
+    let ids: Vec<NodeId> = cluster.nodes.iter().map(|node| node.id).collect();
+    for node in cluster.nodes.drain(..) {
+        node.stop().await;
+    }
+    for id in ids {
+        cluster.add(id).await;
+    }
+    for group in GROUPS {
+        propose(&cluster.nodes, group, "again").await;
+    }
+    cluster.agree(52).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_away_for_long_catches_up_by_a_snapshot() {
+    let config = RaftConfig {
+        snapshot_entries: 100,
+        keep_entries: 10,
+        ..config()
+    };
+    let mut cluster = Cluster::start(config).await;
+    propose(&cluster.nodes, 1, "first").await;
+    propose(&cluster.nodes, 2, "first").await;
+    let gone = cluster.stop_leader().await;
+    for group in GROUPS {
+        let leader = leader(&cluster.nodes, group).await.group(group);
+        propose(&cluster.nodes, group, "warm").await;
+        for batch in 0..20 {
+            let batch = (0..50).map(|n| leader.propose(Bytes::from(format!("{batch} {n}"))));
+            futures::future::try_join_all(batch).await.unwrap();
+        }
+        eventually("the log is purged", || {
+            (leader.status().purged > 500).then_some(())
+        })
+        .await;
+    }
+    cluster.add(gone).await;
+    cluster.agree(1002).await;
+    let newcomer = cluster.nodes.last().unwrap();
+    assert!(newcomer.group(1).status().snapshot > 500);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_member_learns_and_replaces_another() {
+    let mut cluster = Cluster::start(config()).await;
+    for group in GROUPS {
+        for number in 0..20 {
+            propose(&cluster.nodes, group, &format!("{number}")).await;
+        }
+    }
+    cluster.add(4).await;
+    let gone = cluster.stop_leader().await;
+    let voters: BTreeSet<NodeId> = (1..=4).filter(|id| *id != gone).collect();
+    for group in GROUPS {
+        propose(&cluster.nodes, group, "more").await;
+        let leader = leader(&cluster.nodes, group).await.group(group);
+        leader.add_learner(4).await.unwrap();
+        assert!(leader.status().learners.contains(&4));
+        leader.change_voters(voters.clone()).await.unwrap();
+        assert_eq!(leader.status().voters, voters);
+    }
+    cluster.agree(21).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_handed_over_without_an_election_timeout() {
+    let cluster = Cluster::start(config()).await;
+    propose(&cluster.nodes, 1, "first").await;
+    let old = leader(&cluster.nodes, 1).await;
+    let heir = cluster.nodes.iter().find(|node| node.id != old.id).unwrap();
+    let started = std::time::Instant::now();
+    old.group(1).transfer_leader(heir.id).await;
+    eventually("the heir leads", || {
+        heir.group(1).leadership().borrow().leading.then_some(())
+    })
+    .await;
+    assert!(
+        started.elapsed() < Duration::from_millis(350),
+        "{:?}",
+        started.elapsed()
+    );
+    let refused = old.group(1).propose(Bytes::from_static(b"late")).await;
+    assert!(
+        matches!(refused, Err(ProposeError::NotLeader { .. })),
+        "{refused:?}"
+    );
+    assert!(matches!(
+        old.group(1).read_barrier().await,
+        Err(ReadError::NotLeader { .. })
+    ));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lone_node_is_a_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new(dir.path());
+    let directory = Arc::new(Nodes::default());
+    for round in 1..=2 {
+        let node = TestNode::start(dir.path(), &authority, &directory, 1, config()).await;
+        node.group(1).initialize(BTreeSet::from([1])).await.unwrap();
+        let nodes = [node];
+        propose(&nodes, 1, "alone").await;
+        nodes[0].group(1).read_barrier().await.unwrap();
+        assert_eq!(recorded(&*nodes[0].store, 1).len(), round);
+        let [node] = nodes;
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_refused() {
+    let cluster = Cluster::start(config()).await;
+    propose(&cluster.nodes, 1, "first").await;
+    let quic = |id| QuicConfig {
+        node_id: id,
+        listen: ([127, 0, 0, 1], 0).into(),
+        raft: config(),
+    };
+    let link = |id, role: Role| {
+        let tls = cluster.authority.identity(role);
+        QuicLink::start(&quic(id), &tls, cluster.directory.clone(), Arc::new(Desk)).unwrap()
+    };
+    let vote = || {
+        Body::Vote(VoteRequest {
+            vote: Some(Default::default()),
+            ..Default::default()
+        })
+    };
+    let invite = || Body::Invite(InviteRequest::default());
+    let ask = |link: &QuicLink, body| link.call(1, Lane::Control, 1, body, Duration::from_secs(3));
+
+    // A node without a cluster may invite and be invited, and nothing else.
+    let outsider = link(9, Role::Node(9));
+    assert!(matches!(
+        ask(&outsider, invite()).await,
+        Ok(Body::InviteResponse(_))
+    ));
+    assert!(matches!(
+        ask(&outsider, vote()).await,
+        Err(PeerError::Refused { .. })
+    ));
+    // A hello with another id than the certificate's.
+    let liar = link(2, Role::Node(9));
+    assert!(matches!(
+        ask(&liar, invite()).await,
+        Err(PeerError::Unreachable { .. })
+    ));
+    // A gateway's certificate is no node's.
+    let gateway = link(9, Role::Gateway);
+    assert!(matches!(
+        ask(&gateway, invite()).await,
+        Err(PeerError::Unreachable { .. })
+    ));
+    // A known node with another data directory.
+    let wiped = link(3, Role::Node(3));
+    let identity = LocalIdentity {
+        cluster_id: CLUSTER.into(),
+        store_id: "another".into(),
+    };
+    wiped.attach(identity, cluster.nodes[0].host.inbound());
+    let answer = ask(&wiped, vote()).await;
+    assert!(
+        matches!(&answer, Err(PeerError::Refused { reason, .. }) if reason.contains("data directory")),
+        "{answer:?}"
+    );
+    // A vote in another node's name.
+    let member = cluster.nodes.iter().find(|node| node.id == 2).unwrap();
+    assert!(matches!(
+        ask(&member.link, vote()).await,
+        Err(PeerError::Refused { .. })
+    ));
+    // Another CA.
+    let other_dir = tempfile::tempdir().unwrap();
+    let tls = Authority::new(other_dir.path()).identity(Role::Node(2));
+    let foreign =
+        QuicLink::start(&quic(2), &tls, cluster.directory.clone(), Arc::new(Desk)).unwrap();
+    assert!(matches!(
+        ask(&foreign, invite()).await,
+        Err(PeerError::Unreachable { .. })
+    ));
+
+    propose(&cluster.nodes, 1, "still here").await;
+    for link in [outsider, liar, gateway, wiped, foreign] {
+        link.shutdown().await;
+    }
+    cluster.stop().await;
+}

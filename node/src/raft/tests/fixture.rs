@@ -1,0 +1,272 @@
+//! What the tests share: a state machine that counts and hashes, certificates, a cluster in one process over QUIC.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use parlance_proto::raft::v1::{InviteResponse, peer_message::Body};
+use parlance_proto::shard::Group;
+use parlance_proto::tls::{Role, TlsFiles, TlsIdentity};
+use tokio::time::{Instant, sleep};
+
+use crate::apply::Outcome;
+use crate::raft::*;
+use crate::store::rocks::RocksStore;
+use crate::store::{Order, StateStore, StoreError, Table, WriteSet};
+
+/// Appends every payload as a row: event number in the group's order.
+pub(crate) struct Recorder {
+    pub(crate) group: Group,
+    pub(crate) store: Arc<dyn StateStore>,
+}
+
+pub(crate) fn row_key(group: Group, index: u64) -> Vec<u8> {
+    [&group.to_be_bytes()[..], &index.to_be_bytes()[..]].concat()
+}
+
+impl StateMachine for Recorder {
+    fn apply(
+        &mut self,
+        entries: &[CommittedEntry],
+        write: &mut WriteSet,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        for entry in entries {
+            if let Some(payload) = &entry.payload {
+                write.put(
+                    Table::Events,
+                    row_key(self.group, entry.index),
+                    payload.to_vec(),
+                );
+            }
+        }
+        Ok(entries.iter().map(|_| Outcome::default()).collect())
+    }
+
+    fn written(&mut self) {}
+
+    fn restored(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// All payloads of a group, in order.
+pub(crate) fn recorded(store: &dyn StateStore, group: Group) -> Vec<Vec<u8>> {
+    let mut rows = Vec::new();
+    let (from, to) = crate::store::key::group_range(group);
+    store
+        .scan(Table::Events, &from, &to, Order::Rising, &mut |_, value| {
+            rows.push(value.to_vec());
+            true
+        })
+        .unwrap();
+    rows
+}
+
+/// A CA that makes certificates in a folder.
+pub(crate) struct Authority {
+    dir: PathBuf,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new(dir: &Path) -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let ca = params.self_signed(&key).unwrap();
+        std::fs::write(dir.join("ca.pem"), ca.pem()).unwrap();
+        Self {
+            dir: dir.to_owned(),
+            issuer: rcgen::Issuer::new(params, key),
+        }
+    }
+
+    pub(crate) fn identity(&self, role: Role) -> TlsIdentity {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(role.dns_names()).unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        let name = role.dns_names().remove(0);
+        let files = TlsFiles {
+            ca: self.dir.join("ca.pem"),
+            cert: self.dir.join(format!("{name}.pem")),
+            key: self.dir.join(format!("{name}.key")),
+        };
+        std::fs::write(&files.cert, cert.pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        TlsIdentity::load(&files).unwrap()
+    }
+}
+
+/// Where the nodes of a test are.
+#[derive(Default)]
+pub(crate) struct Nodes(pub(crate) Mutex<HashMap<NodeId, (SocketAddr, String)>>);
+
+impl Directory for Nodes {
+    fn address(&self, node: NodeId) -> Option<String> {
+        self.0
+            .lock()
+            .get(&node)
+            .map(|(address, _)| address.to_string())
+    }
+
+    fn store_id(&self, node: NodeId) -> Option<String> {
+        self.0
+            .lock()
+            .get(&node)
+            .map(|(_, store_id)| store_id.clone())
+    }
+}
+
+/// Answers invitations.
+pub(crate) struct Desk;
+
+impl PeerHandler for Desk {
+    fn handle(&self, _from: NodeId, _group: Group, body: Body) -> BoxFuture<'static, Option<Body>> {
+        let answer = match body {
+            Body::Invite(_) => Some(Body::InviteResponse(InviteResponse {
+                store_id: "fresh".into(),
+                error: String::new(),
+            })),
+            _ => None,
+        };
+        futures::future::ready(answer).boxed()
+    }
+}
+
+pub(crate) const CLUSTER: &str = "test-cluster";
+pub(crate) const GROUPS: [Group; 2] = [1, 2];
+
+pub(crate) fn config() -> RaftConfig {
+    RaftConfig {
+        heartbeat_ms: 50,
+        election_min_ms: 200,
+        election_max_ms: 400,
+        ..RaftConfig::default()
+    }
+}
+
+/// A node of a test cluster.
+pub(crate) struct TestNode {
+    pub(crate) id: NodeId,
+    pub(crate) link: QuicLink,
+    pub(crate) host: RaftHost,
+    pub(crate) store: Arc<dyn StateStore>,
+}
+
+impl TestNode {
+    pub(crate) async fn start(
+        dir: &Path,
+        authority: &Authority,
+        nodes: &Arc<Nodes>,
+        id: NodeId,
+        raft: RaftConfig,
+    ) -> Self {
+        let listen = nodes
+            .0
+            .lock()
+            .get(&id)
+            .map_or(([127, 0, 0, 1], 0).into(), |(address, _)| *address);
+        let quic = QuicConfig {
+            node_id: id,
+            listen,
+            raft: raft.clone(),
+        };
+        let tls = authority.identity(Role::Node(id));
+        let link = QuicLink::start(&quic, &tls, nodes.clone(), Arc::new(Desk)).unwrap();
+        let store_id = format!("store-{id}");
+        nodes
+            .0
+            .lock()
+            .insert(id, (link.local_addr().unwrap(), store_id.clone()));
+        let data_dir = dir.join(format!("node-{id}"));
+        let store: Arc<dyn StateStore> =
+            Arc::new(RocksStore::open(&data_dir.join("state")).unwrap());
+        let host_config = RaftHostConfig {
+            node_id: id,
+            data_dir,
+            raft,
+            recover_torn_log: false,
+        };
+        let host = RaftHost::open(host_config, store.clone(), Arc::new(link.clone()))
+            .await
+            .unwrap();
+        link.attach(
+            LocalIdentity {
+                cluster_id: CLUSTER.into(),
+                store_id,
+            },
+            host.inbound(),
+        );
+        for group in GROUPS {
+            host.start_group(
+                group,
+                Box::new(Recorder {
+                    group,
+                    store: store.clone(),
+                }),
+            )
+            .await
+            .unwrap();
+        }
+        Self {
+            id,
+            link,
+            host,
+            store,
+        }
+    }
+
+    pub(crate) fn group(&self, group: Group) -> RaftGroup {
+        self.host.get(group).unwrap()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.link.shutdown().await;
+        self.host.shutdown().await;
+    }
+}
+
+/// Waits until `check` answers something.
+pub(crate) async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited too long: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The node that leads a group.
+pub(crate) async fn leader(nodes: &[TestNode], group: Group) -> &TestNode {
+    eventually("a leader", || {
+        nodes
+            .iter()
+            .find(|node| node.group(group).leadership().borrow().leading)
+    })
+    .await
+}
+
+/// Proposes at whoever leads until it is applied.
+pub(crate) async fn propose(nodes: &[TestNode], group: Group, payload: &str) -> Applied {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let leader = leader(nodes, group).await;
+        match leader
+            .group(group)
+            .propose(Bytes::from(payload.to_owned()))
+            .await
+        {
+            Ok(applied) => return applied,
+            Err(e) => assert!(Instant::now() < deadline, "not proposed: {e}"),
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}

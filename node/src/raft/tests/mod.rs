@@ -1,0 +1,6 @@
+//! Tests of this folder that need more than one of its files.
+
+mod cluster;
+mod damage;
+mod fixture;
+mod suite;

@@ -1,0 +1,99 @@
+//! The Raft library's own tests of a log store and a state machine, and ours of what it leaves out.
+
+use std::sync::Arc;
+
+use openraft::StorageError;
+use openraft::storage::RaftLogStorage;
+use openraft::testing::log::{StoreBuilder, Suite};
+use tempfile::TempDir;
+
+use super::fixture::Recorder;
+use crate::raft::group_commit::GroupCommit;
+use crate::raft::log_db::TornLog;
+use crate::raft::log_store::LogStore;
+use crate::raft::purge_gate::PurgeGate;
+use crate::raft::snapshot::SnapshotFolder;
+use crate::raft::state_machine::{GroupState, SnapshotByBytes};
+use crate::raft::types::{TypeConfig, Vote};
+use crate::store::rocks::RocksStore;
+
+/// The library's tests purge what they never applied.
+struct Open;
+
+impl PurgeGate for Open {
+    fn make_durable(&self, _index: u64) -> futures::future::BoxFuture<'_, std::io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn log(dir: &std::path::Path) -> LogStore {
+    let engine = Arc::new(GroupCommit::open(&dir.join("log"), TornLog::Refuse).unwrap());
+    LogStore::open(7, engine, Box::new(Open), 200).unwrap()
+}
+
+struct Builder;
+
+impl StoreBuilder<TypeConfig, LogStore, GroupState, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, LogStore, GroupState), StorageError<TypeConfig>> {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(RocksStore::open(&dir.path().join("state")).unwrap());
+        let machine = Box::new(Recorder {
+            group: 7,
+            store: store.clone(),
+        });
+        let folder = SnapshotFolder::open(dir.path(), 7).unwrap();
+        let by_bytes = Arc::new(SnapshotByBytes::new(u64::MAX));
+        let state = GroupState::open(7, store, machine, folder, by_bytes).unwrap();
+        let log = log(dir.path());
+        Ok((dir, log, state))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_librarys_store_suite_passes() {
+    Suite::test_all(Builder).await.unwrap();
+}
+
+#[tokio::test]
+async fn votes_and_entries_are_there_after_opening_again() {
+    use openraft::entry::RaftEntry;
+    use openraft::storage::RaftLogStorageExt;
+    let dir = tempfile::tempdir().unwrap();
+    let vote = Vote::new_committed(5, 3);
+    let entry =
+        |index| crate::raft::types::Entry::new_blank(openraft::LogId::new(vote.leader_id, index));
+    let mut before = log(dir.path());
+    before.save_vote(&vote).await.unwrap();
+    before.blocking_append((0..20).map(entry)).await.unwrap();
+    before
+        .truncate_after(Some(openraft::LogId::new(vote.leader_id, 14)))
+        .await
+        .unwrap();
+    before.blocking_append([entry(15)]).await.unwrap();
+    before
+        .purge(openraft::LogId::new(vote.leader_id, 4))
+        .await
+        .unwrap();
+    before
+        .save_committed(Some(openraft::LogId::new(vote.leader_id, 9)))
+        .await
+        .unwrap();
+    drop(before);
+
+    use openraft::RaftLogReader;
+    let mut after = log(dir.path());
+    assert!(!after.is_new());
+    assert_eq!(after.read_vote().await.unwrap(), Some(vote));
+    let state = after.get_log_state().await.unwrap();
+    assert_eq!(state.last_purged_log_id.unwrap().index, 4);
+    assert_eq!(state.last_log_id.unwrap().index, 15);
+    assert_eq!(after.read_committed().await.unwrap().unwrap().index, 9);
+    let entries = after.try_get_log_entries(0..100).await.unwrap();
+    assert_eq!(
+        entries.iter().map(|e| e.log_id.index).collect::<Vec<_>>(),
+        (5..16).collect::<Vec<_>>()
+    );
+    let mut log = after;
+    let some = log.limited_get_log_entries(5, 16).await.unwrap();
+    assert_eq!(some.len(), 11);
+}

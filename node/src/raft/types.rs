@@ -1,0 +1,50 @@
+//! The types that the Raft library is instantiated with. They stay in this folder: wire and disk have their own
+//! (`convert.rs`).
+
+use std::fmt;
+
+use bytes::Bytes;
+use openraft::EmptyNode;
+use openraft::type_config::alias::{EntryOf, LogIdOf, SnapshotMetaOf, StoredMembershipOf, VoteOf};
+
+use crate::apply::Outcome;
+
+openraft::declare_raft_types!(
+    /// How Raft is instantiated here.
+    pub TypeConfig:
+        D = Payload,
+        R = Outcome,
+        NodeId = u64,
+        Node = EmptyNode,
+);
+
+/// What an entry carries: opaque to Raft.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Payload(pub Bytes);
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Term, leader and index of an entry.
+pub type LogId = LogIdOf<TypeConfig>;
+/// For whom a replica voted, or whom it follows.
+pub type Vote = VoteOf<TypeConfig>;
+/// One log entry.
+pub type Entry = EntryOf<TypeConfig>;
+/// What an entry holds.
+pub type EntryPayload = openraft::EntryPayload<Payload, u64, EmptyNode>;
+/// Voters and learners.
+pub type Membership = openraft::Membership<u64, EmptyNode>;
+/// Voters and learners, and the entry that made them so.
+pub type StoredMembership = StoredMembershipOf<TypeConfig>;
+/// What a snapshot is of.
+pub type SnapshotMeta = SnapshotMetaOf<TypeConfig>;
