@@ -47,8 +47,7 @@ pub fn load<S: Settings>(file: Option<&Path>) -> anyhow::Result<S> {
             |file| file.display().to_string(),
         );
         not_possible(format!(
-            "the {name}'s settings ({source}) have {} faults:\n  {}",
-            faults.len(),
+            "the {name}'s settings ({source}) are refused:\n  {}",
             faults.join("\n  ")
         ))
     };
