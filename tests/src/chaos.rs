@@ -105,7 +105,9 @@ pub async fn run(spec: &ChaosSpec) -> Result<Report> {
         "a cluster of {} nodes and {} gateways",
         spec.cluster.nodes, spec.cluster.gateways
     ));
-    let mut cluster = Cluster::start(spec.cluster.clone()).await?;
+    let mut cluster_spec = spec.cluster.clone();
+    cluster_spec.relays |= spec.faults.iter().any(|fault| fault.needs_relays());
+    let mut cluster = Cluster::start(cluster_spec).await?;
     let mut allowed = Allowed::default();
     let outcome = drive(spec, &mut cluster, &history, &mut allowed).await;
     let (closing, trouble) = match outcome {

@@ -4,10 +4,12 @@ pub mod address;
 pub mod binary;
 pub mod certs;
 pub mod health;
+pub mod network;
 pub mod process;
 mod settings;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::token::Signer;
 use crate::wait::until;
 use address::Address;
 use certs::Authority;
+use network::Network;
 use process::Process;
 
 /// A process must serve within this time, on a machine with other work too.
@@ -40,6 +43,8 @@ pub struct ClusterSpec {
     pub node_settings: toml::Table,
     pub gateway_settings: toml::Table,
     pub environment: Vec<(String, String)>,
+    /// Nodes reach each other through relays, which faults can cut.
+    pub relays: bool,
     /// Another program than the usual one.
     pub binary: Option<PathBuf>,
 }
@@ -54,6 +59,7 @@ impl Default for ClusterSpec {
             node_settings,
             gateway_settings,
             environment: Vec::new(),
+            relays: false,
             binary: None,
         }
     }
@@ -68,6 +74,8 @@ pub struct Cluster {
     pub signer: Signer,
     pub nodes: BTreeMap<u64, Process>,
     pub gateways: Vec<Process>,
+    /// The network between the nodes, with `relays`.
+    pub network: Network,
     /// Nodes that are out of the cluster for good; their logs are still looked at.
     pub retired: Vec<Process>,
     binary: PathBuf,
@@ -104,6 +112,7 @@ impl Cluster {
             signer,
             nodes: BTreeMap::new(),
             gateways: Vec::new(),
+            network: Network::default(),
             retired: Vec::new(),
             binary,
             dir,
@@ -158,6 +167,13 @@ impl Cluster {
         let settings = settings::node(self, node_id, &tls);
         let process = self.process(&format!("node-{node_id}"), "node", settings)?;
         self.nodes.insert(node_id, process);
+        if self.spec.relays {
+            self.network.add(
+                node_id,
+                self.raft_advertise(node_id),
+                self.address.raft(node_id),
+            )?;
+        }
         Ok(())
     }
 
@@ -190,9 +206,18 @@ impl Cluster {
         ))
     }
 
+    /// Where other nodes are told to reach a node.
+    fn raft_advertise(&self, node_id: u64) -> SocketAddr {
+        if self.spec.relays {
+            self.address.raft_relay(node_id)
+        } else {
+            self.address.raft(node_id)
+        }
+    }
+
     /// How a node is told to the cluster.
     pub fn node_spec(&self, node_id: u64) -> NodeSpec {
-        let raft_address = self.address.raft(node_id).to_string();
+        let raft_address = self.raft_advertise(node_id).to_string();
         NodeSpec {
             node_id,
             raft_address,

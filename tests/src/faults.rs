@@ -5,6 +5,7 @@ mod connections;
 mod damage;
 mod freeze;
 mod kill;
+mod network;
 mod replace;
 mod restart;
 mod retries;
@@ -35,6 +36,10 @@ pub enum Fault {
     DropConnections,
     /// The node that leads most is stopped for longer than an election, and goes on.
     FreezeLeader,
+    /// The node that leads most is cut off from the others, then only hears nobody.
+    Partition,
+    /// Packets between nodes are lost and late.
+    BadNetwork,
     /// A node loses its disk, and an empty one takes its place.
     ReplaceNode,
     /// Every message twice through two gateways, across a leader's death; known ids with other payloads.
@@ -68,6 +73,11 @@ pub struct Stage<'a> {
 }
 
 impl Fault {
+    /// It needs the relays between the nodes.
+    pub fn needs_relays(self) -> bool {
+        matches!(self, Fault::Partition | Fault::BadNetwork)
+    }
+
     /// Does it once.
     pub async fn run(self, stage: &mut Stage<'_>) -> Result<()> {
         match self {
@@ -77,6 +87,8 @@ impl Fault {
             Fault::KillGateway => kill::each_gateway(stage).await,
             Fault::DropConnections => connections::drop_some(stage).await,
             Fault::FreezeLeader => freeze::leader(stage).await,
+            Fault::Partition => network::partition(stage).await,
+            Fault::BadNetwork => network::disturbed(stage).await,
             Fault::ReplaceNode => replace::wiped_node(stage).await,
             Fault::Retries => retries::run(stage).await,
             Fault::RollingRestart => restart::rolling(stage).await,

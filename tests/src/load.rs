@@ -250,7 +250,7 @@ impl Sender {
                 sender: self.session.user.clone(),
                 id,
             };
-            open.push_back(self.session.send(message, &self.to, text));
+            open.push_back(self.session.send(message, &self.to, text).await);
             if open.len() > OPEN_MAX
                 && let Some(oldest) = open.pop_front()
             {
@@ -266,10 +266,12 @@ async fn mark_read(session: Arc<Session>, mut rng: StdRng, stop: Arc<AtomicBool>
         sleep(MARK_READ_EVERY.mul_f64(rng.random_range(0.5..1.5))).await;
         let last: Vec<(String, u64)> = session.last().into_iter().collect();
         if let Some((conversation, seq)) = last.choose(&mut rng) {
-            session.mark_read(
-                conversation,
-                seq.saturating_sub(rng.random_range(0..3)).max(1),
-            );
+            session
+                .mark_read(
+                    conversation,
+                    seq.saturating_sub(rng.random_range(0..3)).max(1),
+                )
+                .await;
         }
     }
 }

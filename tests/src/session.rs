@@ -32,6 +32,9 @@ pub struct SessionSpec {
     pub seed: u64,
 }
 
+/// What the app may be ahead of its session.
+const COMMANDS_MAX: usize = 64;
+
 /// How a send ended, as the app sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -88,7 +91,7 @@ struct Shared {
 pub struct Session {
     pub name: String,
     pub user: String,
-    commands: mpsc::UnboundedSender<Command>,
+    commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
@@ -96,8 +99,7 @@ pub struct Session {
 impl Session {
     /// Starts to connect.
     pub fn start(spec: SessionSpec, history: History) -> Self {
-        // Unbounded: the load waits for answers before it sends more, so a session's queue is bounded by its window.
-        let (commands, inbox) = mpsc::unbounded_channel();
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let shared = Arc::new(Shared::default());
         let (name, user) = (spec.name.clone(), spec.user.clone());
         let task = tokio::spawn(run::run(spec, history, Arc::clone(&shared), inbox));
@@ -111,30 +113,41 @@ impl Session {
     }
 
     /// Sends a text; the answer comes when it is acknowledged or refused, however long that takes.
-    pub fn send(&self, message: MessageKey, to: &str, text: String) -> oneshot::Receiver<Outcome> {
+    pub async fn send(
+        &self,
+        message: MessageKey,
+        to: &str,
+        text: String,
+    ) -> oneshot::Receiver<Outcome> {
         let (done, outcome) = oneshot::channel();
         self.shared.open_sends.fetch_add(1, Ordering::SeqCst);
         // A session that has ended drops the sender, which the receiver sees.
-        let _ = self.commands.send(Command::Send {
-            message,
-            to: to.to_owned(),
-            text,
-            done,
-        });
+        let _ = self
+            .commands
+            .send(Command::Send {
+                message,
+                to: to.to_owned(),
+                text,
+                done,
+            })
+            .await;
         outcome
     }
 
     /// Moves the read cursor, if the session is online.
-    pub fn mark_read(&self, conversation: &str, seq: u64) {
-        let _ = self.commands.send(Command::MarkRead {
-            conversation: conversation.to_owned(),
-            seq,
-        });
+    pub async fn mark_read(&self, conversation: &str, seq: u64) {
+        let _ = self
+            .commands
+            .send(Command::MarkRead {
+                conversation: conversation.to_owned(),
+                seq,
+            })
+            .await;
     }
 
     /// Breaks the connection as a lost network does.
-    pub fn reconnect(&self) {
-        let _ = self.commands.send(Command::Reconnect);
+    pub async fn reconnect(&self) {
+        let _ = self.commands.send(Command::Reconnect).await;
     }
 
     /// The last seq handed to the app, by conversation.
@@ -159,7 +172,7 @@ impl Session {
 
     /// Logs out.
     pub async fn stop(self) {
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.commands.send(Command::Stop).await;
         let _ = self.task.await;
     }
 }

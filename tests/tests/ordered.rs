@@ -30,3 +30,11 @@ async fn a_leader_that_was_frozen_neither_forks_the_order_nor_answers_old_reads(
     .await
     .map(drop)
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_acknowledges_nothing_that_is_lost() -> Result<()> {
+    let faults = vec![Fault::Partition, Fault::BadNetwork];
+    must_pass(ChaosSpec::new(203, Duration::from_secs(4), faults))
+        .await
+        .map(drop)
+}

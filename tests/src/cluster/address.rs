@@ -37,6 +37,11 @@ impl Address {
         self.port(7100 + node_id as u16)
     }
 
+    /// Where others reach a node through a relay of ours (UDP).
+    pub fn raft_relay(&self, node_id: u64) -> SocketAddr {
+        self.port(7600 + node_id as u16)
+    }
+
     /// Where a node speaks to gateways and operators.
     pub fn link(&self, node_id: u64) -> SocketAddr {
         self.port(7200 + node_id as u16)

@@ -23,6 +23,10 @@ pub(super) fn node(cluster: &Cluster, node_id: u64, tls: &TlsFiles) -> Table {
     );
     settings.insert("data_dir".into(), text(cluster.data_dir(node_id).display()));
     settings.insert("raft_listen".into(), text(address.raft(node_id)));
+    settings.insert(
+        "raft_advertise".into(),
+        text(cluster.raft_advertise(node_id)),
+    );
     settings.insert("link_listen".into(), text(address.link(node_id)));
     settings.insert("ops_listen".into(), text(address.node_ops(node_id)));
     settings.insert("seeds".into(), Value::Array(seeds));

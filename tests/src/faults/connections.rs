@@ -15,7 +15,7 @@ const PAUSE_MS: std::ops::Range<u64> = 20..120;
 pub(super) async fn drop_some(stage: &mut Stage<'_>) -> Result<()> {
     for _ in 0..TIMES {
         if let Some(session) = stage.load.sessions.choose(stage.rng) {
-            session.reconnect();
+            session.reconnect().await;
         }
         sleep(Duration::from_millis(stage.rng.random_range(PAUSE_MS))).await;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::inbox::Inbox;
@@ -27,7 +27,7 @@ pub(super) struct Keep {
     pub spec: SessionSpec,
     pub history: History,
     pub shared: Arc<Shared>,
-    pub commands: UnboundedReceiver<Command>,
+    pub commands: Receiver<Command>,
     pub lanes: BTreeMap<String, Lane>,
     pub inboxes: BTreeMap<String, Inbox>,
     pub rng: StdRng,
@@ -89,7 +89,7 @@ pub(super) async fn run(
     spec: SessionSpec,
     history: History,
     shared: Arc<Shared>,
-    commands: UnboundedReceiver<Command>,
+    commands: Receiver<Command>,
 ) {
     let rng = StdRng::seed_from_u64(spec.seed);
     let (lanes, inboxes) = (BTreeMap::new(), BTreeMap::new());
