@@ -1,0 +1,248 @@
+//! The settings of a gateway: each with its unit, default and range. Reading files and the environment is the
+//! caller's concern; [`Config::validate`] names every fault at once by the key's path.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use parlance_proto::limits::FRAME_BYTES_MAX;
+use parlance_proto::tls::TlsFiles;
+use serde::{Deserialize, Serialize};
+
+/// All settings of one gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Names this gateway towards the nodes; unique in the cluster. Default: `gateway-1`. 1 to 64 bytes of
+    /// letters, digits, `-`, `_` and `.`.
+    pub gateway_id: String,
+    /// Where clients connect. Default: `127.0.0.1:7080`. Port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// Link addresses (`host:port`) of some nodes, asked for the cluster's state at start. Default: none; at least one.
+    pub nodes: Vec<String>,
+    /// The certificate (role gateway), key and CA for links to nodes. Default: none; required.
+    pub tls: TlsFiles,
+    /// Certificate and key of the client listener. Default: none, which means plain HTTP and WebSocket.
+    pub client_tls: Option<ClientTls>,
+    /// A folder of static files that the client listener serves. Default: none.
+    pub page_dir: Option<PathBuf>,
+    /// Bounds on what clients may use.
+    pub limits: Limits,
+}
+
+/// PEM files of the client listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientTls {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// Bounds on what clients may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of one client frame. Default: 65536. Range: 1024 to 4194304.
+    pub frame_bytes_max: usize,
+    /// Unanswered requests of one session. Default: 128. Range: 1 to 10000.
+    pub requests_in_flight_max: u32,
+    /// Bytes that wait for a session to read them; a session above it is cut off. Default: 1048576.
+    /// Range: 65536 to 268435456. One frame always fits.
+    pub outbound_bytes_max: usize,
+    /// Frames that wait for a session to read them. Default: 8192. Range: 16 to 1000000.
+    pub outbound_frames_max: usize,
+    /// A silent connection is closed after this many ms; it is pinged half-way. Default: 60000. Range: 1000 to 3600000.
+    pub idle_timeout_ms: u64,
+    /// From the connection to a login, in ms. Default: 10000. Range: 100 to 600000.
+    pub login_timeout_ms: u64,
+    /// TLS handshake and HTTP up to the WebSocket upgrade, in ms. Default: 15000. Range: 100 to 600000.
+    pub upgrade_timeout_ms: u64,
+    /// One write to a socket (some queued frames) must end within this many ms. Default: 20000. Range: 100 to 600000.
+    pub write_timeout_ms: u64,
+    /// A request is retried for this many ms. Default: 10000. Range: 100 to 600000.
+    pub request_timeout_ms: u64,
+    /// Open client connections. Default: 100000. Range: 1 to 10000000.
+    pub connections_max: usize,
+    /// How long a graceful stop serves on, in ms. Default: 10000. Range: 0 to 3600000.
+    pub drain_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            gateway_id: "gateway-1".to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7080)),
+            nodes: Vec::new(),
+            tls: TlsFiles {
+                ca: PathBuf::new(),
+                cert: PathBuf::new(),
+                key: PathBuf::new(),
+            },
+            client_tls: None,
+            page_dir: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: FRAME_BYTES_MAX,
+            requests_in_flight_max: 128,
+            outbound_bytes_max: 1024 * 1024,
+            outbound_frames_max: 8192,
+            idle_timeout_ms: 60_000,
+            login_timeout_ms: 10_000,
+            upgrade_timeout_ms: 15_000,
+            write_timeout_ms: 20_000,
+            request_timeout_ms: 10_000,
+            connections_max: 100_000,
+            drain_ms: 10_000,
+        }
+    }
+}
+
+impl Config {
+    /// All faults, each beginning with the key's path.
+    pub fn validate(&self) -> Result<(), Vec<String>> {
+        let mut faults = Vec::new();
+        let id_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if self.gateway_id.is_empty()
+            || self.gateway_id.len() > 64
+            || !self.gateway_id.bytes().all(id_byte)
+        {
+            faults.push("gateway_id: needs 1 to 64 letters, digits, - _ or .".to_owned());
+        }
+        if self.nodes.is_empty() {
+            faults.push("nodes: needs the link address of at least one node".to_owned());
+        }
+        for (i, address) in self.nodes.iter().enumerate() {
+            if address
+                .rsplit_once(':')
+                .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+            {
+                faults.push(format!("nodes[{i}]: {address:?} is not host:port"));
+            }
+        }
+        for (key, path) in [
+            ("tls.ca", &self.tls.ca),
+            ("tls.cert", &self.tls.cert),
+            ("tls.key", &self.tls.key),
+        ] {
+            if path.as_os_str().is_empty() {
+                faults.push(format!("{key}: needs the path of a PEM file"));
+            }
+        }
+        self.limits.faults(&mut faults);
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(faults)
+        }
+    }
+}
+
+impl Limits {
+    fn faults(&self, faults: &mut Vec<String>) {
+        let rows: [(&str, u64, u64, u64); 11] = [
+            (
+                "frame_bytes_max",
+                self.frame_bytes_max as u64,
+                1024,
+                4 << 20,
+            ),
+            (
+                "requests_in_flight_max",
+                u64::from(self.requests_in_flight_max),
+                1,
+                10_000,
+            ),
+            (
+                "outbound_bytes_max",
+                self.outbound_bytes_max as u64,
+                65_536,
+                256 << 20,
+            ),
+            (
+                "outbound_frames_max",
+                self.outbound_frames_max as u64,
+                16,
+                1_000_000,
+            ),
+            ("idle_timeout_ms", self.idle_timeout_ms, 1000, 3_600_000),
+            ("login_timeout_ms", self.login_timeout_ms, 100, 600_000),
+            ("upgrade_timeout_ms", self.upgrade_timeout_ms, 100, 600_000),
+            ("write_timeout_ms", self.write_timeout_ms, 100, 600_000),
+            ("request_timeout_ms", self.request_timeout_ms, 100, 600_000),
+            (
+                "connections_max",
+                self.connections_max as u64,
+                1,
+                10_000_000,
+            ),
+            ("drain_ms", self.drain_ms, 0, 3_600_000),
+        ];
+        for (key, value, min, max) in rows {
+            if !(min..=max).contains(&value) {
+                faults.push(format!("limits.{key}: {value} is outside {min} to {max}"));
+            }
+        }
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    pub(crate) fn login_timeout(&self) -> Duration {
+        Duration::from_millis(self.login_timeout_ms)
+    }
+
+    pub(crate) fn upgrade_timeout(&self) -> Duration {
+        Duration::from_millis(self.upgrade_timeout_ms)
+    }
+
+    pub(crate) fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_timeout_ms)
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn validate_names_every_fault_by_its_key() {
+        let mut config = Config {
+            nodes: vec!["nowhere".into()],
+            ..Config::default()
+        };
+        config.limits.frame_bytes_max = 1;
+        let faults = config.validate().unwrap_err();
+        for key in [
+            "nodes[0]",
+            "tls.ca",
+            "tls.cert",
+            "tls.key",
+            "limits.frame_bytes_max",
+        ] {
+            assert!(
+                faults.iter().any(|f| f.starts_with(key)),
+                "{key} in {faults:?}"
+            );
+        }
+        assert_eq!(faults.len(), 5);
+    }
+
+    #[test]
+    fn unknown_settings_are_refused_by_name() {
+        let error = toml::from_str::<Config>("[limits]\nframe_byte_max = 1").unwrap_err();
+        assert!(error.to_string().contains("frame_byte_max"));
+    }
+}

@@ -1,0 +1,44 @@
+//! The errors that leave this crate.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use parlance_proto::tls::TlsError;
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Settings break their rules.
+    #[error("settings are not allowed: {}", .0.join("; "))]
+    Config(Vec<String>),
+    /// The cluster certificate cannot be used.
+    #[error("cluster certificate: {0}")]
+    Tls(#[from] TlsError),
+    /// The cluster certificate speaks for someone else.
+    #[error("tls.cert: needs a certificate with the role gateway")]
+    WrongRole,
+    /// The client listener's certificate cannot be used.
+    #[error("client_tls: {path}: {reason}")]
+    ClientTls {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The page folder is missing.
+    #[error("page_dir: {path}: {source}")]
+    PageDir {
+        /// Which folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The address cannot be bound.
+    #[error("listen: cannot bind {address}: {source}")]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
