@@ -1,0 +1,407 @@
+//! The gateway between fake nodes and real WebSocket clients.
+
+mod support;
+
+use futures::{SinkExt, StreamExt};
+use parlance_proto::client::v1::{
+    ClientFrame, Content, ConversationsRequest, CustomContent, Event, HistoryRequest, LoginRequest,
+    Message as Stored, PingRequest, SendRequest, SendResponse, client_frame, content, event,
+    history_request, send_request, server_frame,
+};
+use parlance_proto::common::v1::ErrorCode;
+use prost::Message as _;
+use server_frame::Body;
+use support::client::{Client, Next, send_to, token};
+use support::{Rig, eventually};
+use tokio_tungstenite::tungstenite::Message;
+
+const AB: &str = "d:5:alice:bob";
+
+fn sent(body: Body) -> SendResponse {
+    match body {
+        Body::Send(response) => response,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn code(body: &Body) -> ErrorCode {
+    match body {
+        Body::Error(error) => error.code(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn two_users_chat_and_a_repeated_send_is_stored_once() {
+    let rig = Rig::start(2, |_| ()).await;
+    let address = rig.gateway.local_addr();
+    let mut alice = Client::login(address, "alice").await;
+    let mut bob = Client::login(address, "bob").await;
+    let first = sent(alice.ask(send_to("bob", "m1", "hello")).await);
+    assert_eq!(
+        (first.seq, first.duplicate, first.conversation_id.as_str()),
+        (1, false, AB)
+    );
+    match bob.frame().await.body {
+        Some(Body::Event(event)) => assert_eq!((event.seq, event.sender.as_str()), (1, "alice")),
+        other => panic!("{other:?}"),
+    }
+    let again = sent(alice.ask(send_to("bob", "m1", "hello")).await);
+    assert_eq!((again.seq, again.duplicate), (1, true));
+    assert_eq!(
+        code(&alice.ask(send_to("bob", "m1", "other")).await),
+        ErrorCode::Conflict
+    );
+
+    let target = Some(history_request::Target::WithUser("alice".into()));
+    let history = bob
+        .ask(client_frame::Body::History(HistoryRequest {
+            target,
+            ..HistoryRequest::default()
+        }))
+        .await;
+    assert!(matches!(history, Body::History(h) if h.events.len() == 1 && h.head_seq == 1));
+    let list = bob
+        .ask(client_frame::Body::Conversations(
+            ConversationsRequest::default(),
+        ))
+        .await;
+    assert!(matches!(list, Body::Conversations(l) if l.conversations[0].conversation_id == AB));
+    eventually("everything is acknowledged", || rig.world.unacked() == 0).await;
+}
+
+#[tokio::test]
+async fn many_sends_in_flight_keep_their_order() {
+    let rig = Rig::start(1, |_| ()).await;
+    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    for i in 0..100 {
+        alice.start(send_to("bob", &format!("m{i}"), "x")).await;
+    }
+    for i in 0..100 {
+        let frame = alice.frame().await;
+        assert_eq!(sent(frame.body.unwrap()).seq, i + 1);
+    }
+    assert!(
+        rig.world.sends() < 100,
+        "waiting messages of one conversation travel together"
+    );
+}
+
+#[tokio::test]
+async fn a_hint_leads_to_the_leader_and_a_new_leader_learns_the_topics() {
+    let rig = Rig::start(2, |_| ()).await;
+    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    let mut bob = Client::login(rig.gateway.local_addr(), "bob").await;
+    rig.world.lead(2, false);
+    assert_eq!(
+        sent(alice.ask(send_to("bob", "m1", "by the hint")).await).seq,
+        1
+    );
+    rig.world.lead(1, true);
+    rig.world.set_seamless(false);
+    rig.world.lead(2, true);
+    eventually("the new leader has both topics", || {
+        rig.world.completes(2).1 >= 2
+    })
+    .await;
+    let mut resync = false;
+    while !resync {
+        resync = matches!(bob.frame().await.body, Some(Body::Resync(_)));
+    }
+    sent(alice.ask(send_to("bob", "m2", "after it")).await);
+    while !matches!(bob.frame().await.body, Some(Body::Event(e)) if e.seq == 2) {}
+}
+
+#[tokio::test]
+async fn a_short_break_resumes_and_a_long_one_sends_again() {
+    let rig = Rig::start(1, |_| ()).await;
+    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    rig.world.break_links(1, false);
+    assert_eq!(
+        sent(alice.ask(send_to("bob", "m1", "over the break")).await).seq,
+        1
+    );
+    assert_eq!(rig.world.welcomes(), [false, true]);
+
+    rig.world.set_deaf(1, true);
+    alice
+        .start(send_to("bob", "m2", "swallowed at first"))
+        .await;
+    eventually("the node got it", || rig.world.sends() >= 2).await;
+    rig.world.set_deaf(1, false);
+    rig.world.break_links(1, true);
+    loop {
+        let frame = alice.frame().await;
+        if frame.request_id != 0 {
+            assert_eq!(sent(frame.body.unwrap()).seq, 2);
+            break;
+        }
+    }
+    assert_eq!(rig.world.log(AB).len(), 2);
+    assert_eq!(rig.world.welcomes(), [false, true, false]);
+}
+
+#[tokio::test]
+async fn a_silent_leader_is_left_when_another_leads() {
+    let rig = Rig::start(2, |_| ()).await;
+    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    rig.world.set_deaf(1, true);
+    alice.start(send_to("bob", "m1", "x")).await;
+    eventually("the node got it", || rig.world.sends() == 1).await;
+    rig.world.lead(2, true);
+    assert_eq!(sent(alice.frame().await.body.unwrap()).seq, 1);
+}
+
+#[tokio::test]
+async fn no_answer_in_time_is_an_unknown_outcome() {
+    let rig = Rig::start(1, |c| c.limits.request_timeout_ms = 300).await;
+    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    rig.world.set_deaf(1, true);
+    assert_eq!(
+        code(&alice.ask(send_to("bob", "m1", "x")).await),
+        ErrorCode::OutcomeUnknown
+    );
+    rig.world.set_deaf(1, false);
+    assert_eq!(sent(alice.ask(send_to("bob", "m1", "x")).await).seq, 1);
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_cut_off_and_others_go_on() {
+    let rig = Rig::start(1, |c| c.limits.outbound_bytes_max = 65_536).await;
+    let mut slow = Client::login(rig.gateway.local_addr(), "slow").await;
+    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    let content = Some(Content {
+        kind: Some(content::Kind::Text("x".repeat(30_000))),
+    });
+    let message = Stored {
+        client_message_id: "m".into(),
+        content,
+    };
+    let event = Event {
+        seq: 1,
+        body: Some(event::Body::Message(message)),
+        ..Event::default()
+    };
+    let mut pushed = 0;
+    // More than the kernel holds for a socket that nobody reads.
+    while pushed < 600 {
+        rig.world.publish("slow", event.clone(), "");
+        pushed += 1;
+        if pushed % 20 == 0 {
+            eventually("the gateway takes them", || rig.world.unacked() == 0).await;
+        }
+    }
+    assert!(matches!(
+        alice.ask(client_frame::Body::Ping(PingRequest {})).await,
+        Body::Ping(_)
+    ));
+    let mut read = 0;
+    while let Some(Ok(message)) = slow.socket.next().await {
+        read += usize::from(message.is_binary());
+    }
+    assert!(
+        read < 600,
+        "the slow session was closed after {read} events"
+    );
+}
+
+#[tokio::test]
+async fn bad_frames_get_their_error_and_close_code() {
+    let rig = Rig::start(1, |c| c.limits.frame_bytes_max = 4096).await;
+    let address = rig.gateway.local_addr();
+    let rows = [
+        (
+            "parlance.v1",
+            Message::binary(vec![0xff; 20]),
+            ErrorCode::MalformedFrame,
+            4000,
+        ),
+        (
+            "parlance.v1",
+            Message::text("{}"),
+            ErrorCode::MalformedFrame,
+            4000,
+        ),
+        (
+            "parlance.v1.json",
+            Message::binary(vec![]),
+            ErrorCode::MalformedFrame,
+            4000,
+        ),
+        (
+            "parlance.v1.json",
+            Message::text("[1,2"),
+            ErrorCode::MalformedFrame,
+            4000,
+        ),
+        (
+            "parlance.v1",
+            Message::binary(vec![0; 5000]),
+            ErrorCode::FrameTooLarge,
+            1009,
+        ),
+        (
+            "parlance.v1",
+            Message::binary(vec![0; 3_000_000]),
+            ErrorCode::FrameTooLarge,
+            1009,
+        ),
+    ];
+    for (protocol, message, error, close) in rows {
+        let mut client = Client::connect(address, protocol).await;
+        client.socket.send(message).await.unwrap();
+        match client.next().await {
+            Next::Frame(body) => assert_eq!(code(&body), error),
+            other => panic!("{other:?}"),
+        }
+        assert!(
+            matches!(client.next().await, Next::Closed(code) if code == close),
+            "{error:?}"
+        );
+    }
+    let mut client = Client::connect(address, "parlance.v1").await;
+    let login = LoginRequest {
+        token: "guess".into(),
+        ..LoginRequest::default()
+    };
+    assert_eq!(
+        code(&client.ask(client_frame::Body::Login(login)).await),
+        ErrorCode::TokenInvalid
+    );
+    assert!(matches!(client.next().await, Next::Closed(4002)));
+}
+
+#[tokio::test]
+async fn requests_that_break_a_rule_leave_the_connection_open() {
+    let rig = Rig::start(1, |_| ()).await;
+    let address = rig.gateway.local_addr();
+    let mut client = Client::connect(address, "parlance.v1").await;
+    assert_eq!(
+        code(&client.ask(send_to("bob", "m1", "x")).await),
+        ErrorCode::NotLoggedIn
+    );
+    let login = LoginRequest {
+        token: token("alice"),
+        ..LoginRequest::default()
+    };
+    assert!(matches!(
+        client.ask(client_frame::Body::Login(login.clone())).await,
+        Body::Login(_)
+    ));
+    assert_eq!(
+        code(&client.ask(client_frame::Body::Login(login)).await),
+        ErrorCode::AlreadyLoggedIn
+    );
+    for (id, body, expected) in [
+        (
+            0,
+            Some(client_frame::Body::Ping(PingRequest {})),
+            ErrorCode::InvalidArgument,
+        ),
+        (99, None, ErrorCode::Unsupported),
+    ] {
+        let frame = ClientFrame {
+            request_id: id,
+            body,
+        };
+        client
+            .socket
+            .send(Message::binary(frame.encode_to_vec()))
+            .await
+            .unwrap();
+        let answer = client.frame().await;
+        assert_eq!(
+            (answer.request_id, code(&answer.body.unwrap())),
+            (id, expected)
+        );
+    }
+    let large = CustomContent {
+        r#type: 1,
+        data: vec![0; 33 * 1024].into(),
+    };
+    let send = |conversation: &str, kind: Option<content::Kind>| {
+        client_frame::Body::Send(SendRequest {
+            target: Some(send_request::Target::ConversationId(conversation.into())),
+            client_message_id: "m".into(),
+            content: Some(Content { kind }),
+        })
+    };
+    let text = || Some(content::Kind::Text("x".into()));
+    for (body, expected) in [
+        (send("d:3:bob:carol", text()), ErrorCode::PermissionDenied),
+        (send("nonsense", text()), ErrorCode::InvalidArgument),
+        (send(AB, None), ErrorCode::InvalidArgument),
+        (
+            send(AB, Some(content::Kind::Custom(large))),
+            ErrorCode::PayloadTooLarge,
+        ),
+        (send_to("bob", "", "x"), ErrorCode::InvalidArgument),
+        (send_to("alice", "m", "x"), ErrorCode::InvalidArgument),
+    ] {
+        assert_eq!(code(&client.ask(body).await), expected);
+    }
+    assert_eq!(sent(client.ask(send(AB, text())).await).seq, 1);
+}
+
+#[tokio::test]
+async fn silence_closes_a_connection_before_and_after_a_login() {
+    let rig = Rig::start(1, |c| {
+        (c.limits.login_timeout_ms, c.limits.idle_timeout_ms) = (200, 1000)
+    })
+    .await;
+    let mut client = Client::connect(rig.gateway.local_addr(), "parlance.v1").await;
+    assert!(matches!(client.next().await, Next::Frame(Body::Error(_))));
+    assert!(matches!(client.next().await, Next::Closed(4001)));
+    // A client that answers pings stays; one that does not even read is closed as idle.
+    let mut awake = Client::login(rig.gateway.local_addr(), "awake").await;
+    let mut asleep = Client::login(rig.gateway.local_addr(), "asleep").await;
+    let reading = tokio::spawn(async move {
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), awake.socket.next()).await;
+        let until = tokio::time::Instant::now() + std::time::Duration::from_secs(2);
+        while tokio::time::timeout_at(until, awake.socket.next())
+            .await
+            .is_ok()
+        {}
+        awake
+    });
+    let mut awake = reading.await.unwrap();
+    assert!(matches!(
+        awake.ask(client_frame::Body::Ping(PingRequest {})).await,
+        Body::Ping(_)
+    ));
+    assert!(matches!(asleep.next().await, Next::Closed(4101)));
+}
+
+#[tokio::test]
+async fn a_graceful_stop_tells_clients_and_closes_with_1001() {
+    let rig = Rig::start(1, |_| ()).await;
+    let address = rig.gateway.local_addr();
+    let mut alice = Client::login(address, "alice").await;
+    let stopping = tokio::spawn(rig.gateway.shutdown());
+    assert!(matches!(alice.next().await, Next::Frame(Body::Reconnect(n)) if n.within_ms > 0));
+    assert_eq!(
+        sent(alice.ask(send_to("bob", "m1", "still served")).await).seq,
+        1
+    );
+    assert!(matches!(alice.next().await, Next::Closed(1001)));
+    stopping.await.unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_without_our_subprotocol_is_refused() {
+    let rig = Rig::start(1, |_| ()).await;
+    let refused =
+        tokio_tungstenite::connect_async(format!("ws://{}/ws", rig.gateway.local_addr())).await;
+    match refused.unwrap_err() {
+        tokio_tungstenite::tungstenite::Error::Http(response) => assert_eq!(response.status(), 400),
+        other => panic!("{other}"),
+    }
+    let mut json = Client::connect(rig.gateway.local_addr(), "parlance.v1.json").await;
+    let login = format!(
+        r#"{{"requestId":"1","login":{{"token":"{}","unknown":1}}}}"#,
+        token("alice")
+    );
+    json.socket.send(Message::text(login)).await.unwrap();
+    assert!(matches!(json.next().await, Next::Frame(Body::Login(_))));
+}

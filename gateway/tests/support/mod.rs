@@ -1,0 +1,68 @@
+//! What the gateway's tests need: a cluster of fake nodes in memory, certificates, and a WebSocket client.
+
+pub mod certs;
+pub mod client;
+pub mod node;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlance_gateway::{Config, Gateway};
+use parlance_proto::tls::Role;
+
+use self::certs::Authority;
+use self::node::{FakeNode, World};
+
+/// Nodes, one gateway, and the folder of their certificates.
+pub struct Rig {
+    pub world: Arc<World>,
+    _nodes: Vec<FakeNode>,
+    pub gateway: Gateway,
+    _folder: tempfile::TempDir,
+}
+
+impl Rig {
+    /// `nodes` fake nodes; node 1 leads every shard.
+    pub async fn start(nodes: u64, settings: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new(folder.path());
+        let world = World::new();
+        let mut running = Vec::new();
+        for id in 1..=nodes {
+            running.push(FakeNode::start(id, &authority, world.clone()).await);
+        }
+        world.announce(
+            running
+                .iter()
+                .map(|n| (n.id, n.address.to_string()))
+                .collect(),
+        );
+        let mut config = Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            nodes: running.iter().map(|n| n.address.to_string()).collect(),
+            tls: authority.issue(Role::Gateway),
+            ..Config::default()
+        };
+        config.limits.drain_ms = 300;
+        settings(&mut config);
+        let gateway = Gateway::start(config).await.unwrap();
+        eventually("the gateway is ready", || gateway.ready().is_ok()).await;
+        Self {
+            world,
+            _nodes: running,
+            gateway,
+            _folder: folder,
+        }
+    }
+}
+
+/// Waits for a condition with a deadline.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not in time: {what}");
+}
