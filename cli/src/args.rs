@@ -128,6 +128,9 @@ pub enum Command {
     /// The cluster's certificate authority
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Load a cluster and measure it
+    #[command(subcommand)]
+    Bench(crate::bench::args::BenchCommand),
     /// Print the completions of a shell
     Completions { shell: clap_complete::Shell },
 }

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod bench;
 pub mod ca;
 pub mod client;
 pub mod commands;
@@ -66,6 +67,7 @@ async fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::History(args) => commands::message::history::run(&session, args).await,
         Command::Context(command) => commands::context::run(&session, command),
         Command::Ca(command) => commands::ca::run(&session, command),
+        Command::Bench(command) => bench::run(&session, command).await,
         Command::Completions { shell } => commands::completions::run(&session, shell),
     }
 }

@@ -73,7 +73,9 @@ impl OwnCluster {
             // The logs say why.
             cluster.keep = true;
         }
-        started.with_context(|| format!("start a cluster; its logs are in {}", cluster.dir.display()))?;
+        started.with_context(|| {
+            format!("start a cluster; its logs are in {}", cluster.dir.display())
+        })?;
         Ok(cluster)
     }
 
@@ -81,13 +83,25 @@ impl OwnCluster {
         let ids = 1..=args.nodes.unwrap_or(1);
         for id in ids {
             let (raft, link) = (free_udp_port()?, free_tcp_port()?);
-            self.nodes.push(NodeProcess { id, raft, link, child: None });
+            self.nodes.push(NodeProcess {
+                id,
+                raft,
+                link,
+                child: None,
+            });
         }
         for index in 0..self.nodes.len() {
             let id = self.nodes[index].id;
             let tls = authority.issue(Role::Node(id), CERTIFICATES_VALID)?;
-            let table = settings::node(&self.dir, &self.nodes[index], &self.nodes, &tls, &args.node_setting)?;
-            std::fs::write(self.config_path(&format!("node-{id}")), table).context("write a node's settings")?;
+            let table = settings::node(
+                &self.dir,
+                &self.nodes[index],
+                &self.nodes,
+                &tls,
+                &args.node_setting,
+            )?;
+            std::fs::write(self.config_path(&format!("node-{id}")), table)
+                .context("write a node's settings")?;
             self.start_node(id)?;
         }
         let specs = self.nodes.iter().map(|node| NodeSpec {
@@ -133,12 +147,22 @@ impl OwnCluster {
 
     /// `kill -9`.
     pub async fn kill_node(&mut self, id: u64) -> anyhow::Result<()> {
-        let mut child = self.node(id)?.child.take().with_context(|| format!("node {id} does not run"))?;
-        child.kill().await.with_context(|| format!("kill node {id}"))
+        let mut child = self
+            .node(id)?
+            .child
+            .take()
+            .with_context(|| format!("node {id} does not run"))?;
+        child
+            .kill()
+            .await
+            .with_context(|| format!("kill node {id}"))
     }
 
     fn node(&mut self, id: u64) -> anyhow::Result<&mut NodeProcess> {
-        self.nodes.iter_mut().find(|node| node.id == id).with_context(|| format!("there is no node {id}"))
+        self.nodes
+            .iter_mut()
+            .find(|node| node.id == id)
+            .with_context(|| format!("there is no node {id}"))
     }
 
     pub fn node_ids(&self) -> Vec<u64> {
@@ -146,23 +170,51 @@ impl OwnCluster {
     }
 
     pub fn gateway_urls(&self) -> Vec<String> {
-        self.gateways.iter().map(|gateway| format!("ws://{}/ws", gateway.listen)).collect()
+        self.gateways
+            .iter()
+            .map(|gateway| format!("ws://{}/ws", gateway.listen))
+            .collect()
     }
 
     /// Those that run.
     pub fn processes(&self) -> Vec<Process> {
-        let nodes = self.nodes.iter().filter_map(|node| Some((format!("node {}", node.id), node.child.as_ref()?)));
-        let gateways = self.gateways.iter().enumerate().map(|(i, gateway)| (format!("gateway {}", i + 1), &gateway.child));
-        nodes.chain(gateways).filter_map(|(name, child)| Some(Process { name, pid: child.id()? })).collect()
+        let nodes = self
+            .nodes
+            .iter()
+            .filter_map(|node| Some((format!("node {}", node.id), node.child.as_ref()?)));
+        let gateways = self
+            .gateways
+            .iter()
+            .enumerate()
+            .map(|(i, gateway)| (format!("gateway {}", i + 1), &gateway.child));
+        nodes
+            .chain(gateways)
+            .filter_map(|(name, child)| {
+                Some(Process {
+                    name,
+                    pid: child.id()?,
+                })
+            })
+            .collect()
     }
 
     /// Makes an app and returns its secret.
     pub async fn create_app(&self, app_id: &str) -> anyhow::Result<Vec<u8>> {
         let mut admin = self.admin().await?;
-        let request = CreateAppRequest { app_id: app_id.to_owned(), name: String::new() };
-        let answer = admin.api.create_app(request).await.map_err(|status| admin.failed("create the app", &status))?;
+        let request = CreateAppRequest {
+            app_id: app_id.to_owned(),
+            name: String::new(),
+        };
+        let answer = admin
+            .api
+            .create_app(request)
+            .await
+            .map_err(|status| admin.failed("create the app", &status))?;
         let app = answer.into_inner().app.unwrap_or_default();
-        let secret = app.secrets.first().context("create the app: it has no secret")?;
+        let secret = app
+            .secrets
+            .first()
+            .context("create the app: it has no secret")?;
         token::secret_from_hex(&secret.secret_hex)
     }
 
@@ -171,16 +223,30 @@ impl OwnCluster {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             let status = match self.admin().await {
-                Ok(mut admin) => admin.api.get_cluster_status(GetClusterStatusRequest {}).await.ok(),
+                Ok(mut admin) => admin
+                    .api
+                    .get_cluster_status(GetClusterStatusRequest {})
+                    .await
+                    .ok(),
                 Err(_) => None,
             };
             let status = status.map(tonic::Response::into_inner).unwrap_or_default();
-            let bad = status.shards.iter().filter(|shard| shard.health != "ok").count();
-            if bad == 0 && !status.shards.is_empty() && status.nodes.iter().all(|node| node.reachable) {
+            let bad = status
+                .shards
+                .iter()
+                .filter(|shard| shard.health != "ok")
+                .count();
+            if bad == 0
+                && !status.shards.is_empty()
+                && status.nodes.iter().all(|node| node.reachable)
+            {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("after {READY_WITHIN:?} {bad} of {} shards are not well", status.shards.len());
+                bail!(
+                    "after {READY_WITHIN:?} {bad} of {} shards are not well",
+                    status.shards.len()
+                );
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -189,7 +255,10 @@ impl OwnCluster {
     async fn wait_for_gateways(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         for gateway in &self.gateways {
-            while tokio::net::TcpStream::connect(gateway.listen).await.is_err() {
+            while tokio::net::TcpStream::connect(gateway.listen)
+                .await
+                .is_err()
+            {
                 if Instant::now() > deadline {
                     bail!("the gateway at {} takes no connection", gateway.listen);
                 }
@@ -201,19 +270,37 @@ impl OwnCluster {
 
     async fn admin(&self) -> anyhow::Result<Admin> {
         let running = self.nodes.iter().filter(|node| node.child.is_some());
-        Admin::connect_any(&running.map(|node| node.link.to_string()).collect::<Vec<_>>(), &self.admin_tls).await
+        Admin::connect_any(
+            &running
+                .map(|node| node.link.to_string())
+                .collect::<Vec<_>>(),
+            &self.admin_tls,
+        )
+        .await
     }
 
     fn spawn(&self, kind: &str, name: &str) -> anyhow::Result<Child> {
         let program = std::env::current_exe().context("find this program")?;
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join(format!("{name}.log")));
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.join(format!("{name}.log")));
         let log = log.context("open a log")?;
         let mut command = Command::new(program);
-        command.arg(kind).arg("--config").arg(self.config_path(name));
-        for (variable, _) in std::env::vars_os().filter(|(v, _)| v.to_string_lossy().starts_with("PARLANCE_")) {
+        command
+            .arg(kind)
+            .arg("--config")
+            .arg(self.config_path(name));
+        for (variable, _) in
+            std::env::vars_os().filter(|(v, _)| v.to_string_lossy().starts_with("PARLANCE_"))
+        {
             command.env_remove(variable);
         }
-        command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true);
         command.spawn().with_context(|| format!("start {name}"))
     }
 
@@ -244,12 +331,21 @@ impl Drop for OwnCluster {
 }
 
 async fn end(child: &mut Child) -> anyhow::Result<()> {
-    if let Some(pid) = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
+    if let Some(pid) = child
+        .id()
+        .and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()))
+    {
         // An error means that it is gone already.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
-    if tokio::time::timeout(STOP_WITHIN, child.wait()).await.is_err() {
-        child.kill().await.context("kill a process that does not stop")?;
+    if tokio::time::timeout(STOP_WITHIN, child.wait())
+        .await
+        .is_err()
+    {
+        child
+            .kill()
+            .await
+            .context("kill a process that does not stop")?;
     }
     Ok(())
 }

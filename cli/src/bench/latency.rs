@@ -50,7 +50,12 @@ mod tests {
     fn percentiles_are_of_all_values() {
         let latency = Latency::of(1..=100_000);
         let close = |is: f64, should: f64| (is - should).abs() / should < 0.002;
-        assert!(close(latency.p50_ms, 50.0) && close(latency.p99_ms, 99.0) && close(latency.p999_ms, 99.9), "{latency:?}");
+        assert!(
+            close(latency.p50_ms, 50.0)
+                && close(latency.p99_ms, 99.0)
+                && close(latency.p999_ms, 99.9),
+            "{latency:?}"
+        );
         assert_eq!(latency.count, 100_000);
         assert_eq!(Latency::of([]), Latency::default());
         assert_eq!(Latency::of([0, u32::MAX]).count, 2);

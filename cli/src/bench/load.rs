@@ -125,11 +125,20 @@ pub async fn run_with(
 }
 
 async fn log_in(target: &Target, plan: &Plan) -> anyhow::Result<Vec<Session>> {
-    let logins = plan.sessions.iter().enumerate().map(|(index, part)| async move {
-        let token = target.token(&part.user)?;
-        Session::open(target.gateway(index), None, token).await.with_context(|| format!("log {} in", part.user))
-    });
-    stream::iter(logins).buffered(LOGINS_AT_ONCE).try_collect().await
+    let logins = plan
+        .sessions
+        .iter()
+        .enumerate()
+        .map(|(index, part)| async move {
+            let token = target.token(&part.user)?;
+            Session::open(target.gateway(index), None, token)
+                .await
+                .with_context(|| format!("log {} in", part.user))
+        });
+    stream::iter(logins)
+        .buffered(LOGINS_AT_ONCE)
+        .try_collect()
+        .await
 }
 
 fn sum_up(
@@ -140,15 +149,24 @@ fn sum_up(
     undelivered: u64,
     generator: Generator,
 ) -> Outcome {
-    let ack = Latency::of(tallies.iter().flat_map(|t| t.acks.iter().map(|(latency, _)| *latency)));
+    let ack = Latency::of(
+        tallies
+            .iter()
+            .flat_map(|t| t.acks.iter().map(|(latency, _)| *latency)),
+    );
     let delivery = Latency::of(tallies.iter().flat_map(|t| t.deliveries.iter().copied()));
     let mut errors = BTreeMap::new();
     for (code, count) in tallies.iter().flat_map(|t| &t.errors) {
         *errors.entry(code.clone()).or_default() += count;
     }
-    let written: Option<Vec<u64>> =
-        processes.iter().filter(|p| p.name != "generator").map(|p| p.written_bytes).collect();
-    let written = written.filter(|all| !all.is_empty()).map(|all| per(all.iter().sum::<u64>() as f64, ack.count));
+    let written: Option<Vec<u64>> = processes
+        .iter()
+        .filter(|p| p.name != "generator")
+        .map(|p| p.written_bytes)
+        .collect();
+    let written = written
+        .filter(|all| !all.is_empty())
+        .map(|all| per(all.iter().sum::<u64>() as f64, ack.count));
     let seconds = elapsed.as_secs_f64();
     Outcome {
         name: plan.name.clone(),
@@ -168,17 +186,32 @@ fn sum_up(
 }
 
 /// The longest time without an acknowledgement on any of several shards, within a window; times in microseconds.
-pub fn longest_gap(by_shard: &BTreeMap<u32, Vec<u32>>, window: (Duration, Duration)) -> Option<(u32, Duration)> {
+pub fn longest_gap(
+    by_shard: &BTreeMap<u32, Vec<u32>>,
+    window: (Duration, Duration),
+) -> Option<(u32, Duration)> {
     let (from, to) = (micros(window.0), micros(window.1));
     let gap_of = |times: &Vec<u32>| {
-        let mut inside: Vec<u32> = times.iter().copied().filter(|t| (from..=to).contains(t)).collect();
+        let mut inside: Vec<u32> = times
+            .iter()
+            .copied()
+            .filter(|t| (from..=to).contains(t))
+            .collect();
         inside.sort_unstable();
-        let ends = std::iter::once(from).chain(inside).chain(std::iter::once(to));
+        let ends = std::iter::once(from)
+            .chain(inside)
+            .chain(std::iter::once(to));
         let ends: Vec<u32> = ends.collect();
-        ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+        ends.windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .max()
+            .unwrap_or(0)
     };
-    let gaps = by_shard.iter().map(|(shard, times)| (*shard, gap_of(times)));
-    gaps.max_by_key(|(_, gap)| *gap).map(|(shard, gap)| (shard, Duration::from_micros(gap.into())))
+    let gaps = by_shard
+        .iter()
+        .map(|(shard, times)| (*shard, gap_of(times)));
+    gaps.max_by_key(|(_, gap)| *gap)
+        .map(|(shard, gap)| (shard, Duration::from_micros(gap.into())))
 }
 
 #[cfg(test)]
@@ -189,10 +222,16 @@ mod tests {
     fn the_longest_gap_is_that_of_the_worst_shard_ends_included() {
         let ms = Duration::from_millis;
         let times = |all: &[u32]| all.iter().map(|t| t * 1000).collect::<Vec<_>>();
-        let shards = BTreeMap::from([(1, times(&[0, 10, 20, 30, 40])), (2, times(&[40, 0, 9, 31]))]);
+        let shards = BTreeMap::from([
+            (1, times(&[0, 10, 20, 30, 40])),
+            (2, times(&[40, 0, 9, 31])),
+        ]);
         assert_eq!(longest_gap(&shards, (ms(0), ms(40))), Some((2, ms(22))));
         assert_eq!(longest_gap(&shards, (ms(0), ms(90))).unwrap().1, ms(50));
-        assert_eq!(longest_gap(&BTreeMap::from([(3, vec![])]), (ms(5), ms(9))), Some((3, ms(4))));
+        assert_eq!(
+            longest_gap(&BTreeMap::from([(3, vec![])]), (ms(5), ms(9))),
+            Some((3, ms(4)))
+        );
         assert_eq!(longest_gap(&BTreeMap::new(), (ms(5), ms(9))), None);
     }
 }

@@ -36,7 +36,9 @@ pub struct Cost {
 
 /// Reads a process; none if it is gone.
 pub fn read(pid: u32) -> Option<Reading> {
-    let file = |name: &str| std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(name)).ok();
+    let file = |name: &str| {
+        std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(name)).ok()
+    };
     Some(Reading {
         cpu_seconds: parse_cpu_seconds(&file("stat")?)?,
         resident_bytes: parse_resident_bytes(&file("status")?)?,
@@ -65,7 +67,10 @@ pub fn costs(
             cpu_seconds,
             cpu_seconds_per_million: per(cpu_seconds, count) * 1e6,
             resident_bytes: after.resident_bytes,
-            written_bytes: before.written_bytes.zip(after.written_bytes).map(|(b, a)| a.saturating_sub(b)),
+            written_bytes: before
+                .written_bytes
+                .zip(after.written_bytes)
+                .map(|(b, a)| a.saturating_sub(b)),
         })
     })
     .collect()
@@ -73,7 +78,11 @@ pub fn costs(
 
 /// A share of a total; 0 of nothing.
 pub fn per(value: f64, count: u64) -> f64 {
-    if count == 0 { 0.0 } else { value / count as f64 }
+    if count == 0 {
+        0.0
+    } else {
+        value / count as f64
+    }
 }
 
 /// All cores of the machine: seconds busy and seconds idle since it started.
@@ -90,7 +99,11 @@ fn parse_cpu_seconds(stat: &str) -> Option<f64> {
 }
 
 fn parse_resident_bytes(status: &str) -> Option<u64> {
-    let kib: u64 = field(status, "VmRSS:")?.split_ascii_whitespace().next()?.parse().ok()?;
+    let kib: u64 = field(status, "VmRSS:")?
+        .split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()?;
     Some(kib * 1024)
 }
 
@@ -99,10 +112,18 @@ fn parse_written_bytes(io: &str) -> Option<u64> {
 }
 
 fn parse_machine_cpu(stat: &str) -> Option<(f64, f64)> {
-    let numbers: Vec<f64> =
-        field(stat, "cpu ")?.split_ascii_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
-    let [user, nice, system, idle, iowait, irq, softirq, steal, ..] = numbers[..] else { return None };
-    Some(((user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND, (idle + iowait) / TICKS_PER_SECOND))
+    let numbers: Vec<f64> = field(stat, "cpu ")?
+        .split_ascii_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let [user, nice, system, idle, iowait, irq, softirq, steal, ..] = numbers[..] else {
+        return None;
+    };
+    Some((
+        (user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND,
+        (idle + iowait) / TICKS_PER_SECOND,
+    ))
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
@@ -117,23 +138,47 @@ mod tests {
     fn proc_files_are_understood() {
         let stat = "7 (a) b) R 1 1 1 0 -1 4194304 122 0 0 0 250 50 0 0 20 0 1 0 400388 3133440 383";
         assert_eq!(parse_cpu_seconds(stat), Some(3.0));
-        assert_eq!(parse_resident_bytes("Name:\tx\nVmRSS:\t    12 kB\n"), Some(12 * 1024));
-        assert_eq!(parse_written_bytes("wchar: 5\nwrite_bytes: 4096\ncancelled_write_bytes: 1\n"), Some(4096));
-        assert_eq!(parse_machine_cpu("cpu  100 0 100 300 100 0 0 0 0 0\ncpu0 1 1\n"), Some((2.0, 4.0)));
+        assert_eq!(
+            parse_resident_bytes("Name:\tx\nVmRSS:\t    12 kB\n"),
+            Some(12 * 1024)
+        );
+        assert_eq!(
+            parse_written_bytes("wchar: 5\nwrite_bytes: 4096\ncancelled_write_bytes: 1\n"),
+            Some(4096)
+        );
+        assert_eq!(
+            parse_machine_cpu("cpu  100 0 100 300 100 0 0 0 0 0\ncpu0 1 1\n"),
+            Some((2.0, 4.0))
+        );
         assert_eq!(parse_cpu_seconds("nonsense"), None);
         assert!(read(std::process::id()).is_some_and(|r| r.resident_bytes > 0));
     }
 
     #[test]
     fn costs_are_differences_and_a_process_that_is_gone_has_none() {
-        let process = |name: &str| Process { name: name.into(), pid: 1 };
+        let process = |name: &str| Process {
+            name: name.into(),
+            pid: 1,
+        };
         let reading = |cpu_seconds, written| {
-            Some(Reading { cpu_seconds, resident_bytes: 5, written_bytes: Some(written) })
+            Some(Reading {
+                cpu_seconds,
+                resident_bytes: 5,
+                written_bytes: Some(written),
+            })
         };
         let all = [process("node 1"), process("node 2")];
-        let costs = costs(&all, &[reading(1.0, 10), reading(1.0, 0)], &[reading(3.0, 30), None], 1000);
+        let costs = costs(
+            &all,
+            &[reading(1.0, 10), reading(1.0, 0)],
+            &[reading(3.0, 30), None],
+            1000,
+        );
         assert_eq!(costs.len(), 1);
-        assert_eq!((costs[0].cpu_seconds, costs[0].written_bytes), (2.0, Some(20)));
+        assert_eq!(
+            (costs[0].cpu_seconds, costs[0].written_bytes),
+            (2.0, Some(20))
+        );
         assert_eq!(costs[0].cpu_seconds_per_million, 2000.0);
     }
 }

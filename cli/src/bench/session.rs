@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::BytesMut;
-use parlance_proto::client::v1::{ClientFrame, LoginRequest, ServerFrame, client_frame, content, event, server_frame};
+use parlance_proto::client::v1::{
+    ClientFrame, LoginRequest, ServerFrame, client_frame, content, event, server_frame,
+};
 use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -76,18 +78,36 @@ const LOGIN_REQUEST: u64 = u64::MAX;
 
 impl Session {
     /// Connects and logs in.
-    pub async fn open(url: &GatewayUrl, source: Option<IpAddr>, token: String) -> anyhow::Result<Self> {
+    pub async fn open(
+        url: &GatewayUrl,
+        source: Option<IpAddr>,
+        token: String,
+    ) -> anyhow::Result<Self> {
         let mut wire = Wire::connect(url, source).await?;
-        let login = LoginRequest { token, platform: "bench".to_owned(), ..Default::default() };
-        let frame = ClientFrame { request_id: LOGIN_REQUEST, body: Some(client_frame::Body::Login(login)) };
+        let login = LoginRequest {
+            token,
+            platform: "bench".to_owned(),
+            ..Default::default()
+        };
+        let frame = ClientFrame {
+            request_id: LOGIN_REQUEST,
+            body: Some(client_frame::Body::Login(login)),
+        };
         let mut out = BytesMut::new();
         put_frame(&mut out, &frame.encode_to_vec());
         wire.write(&out).await?;
         loop {
-            let Incoming::Frame(bytes) = wire.next().await? else { bail!("the gateway closed the connection at the login") };
+            let Incoming::Frame(bytes) = wire.next().await? else {
+                bail!("the gateway closed the connection at the login")
+            };
             let frame = ServerFrame::decode(bytes).context("decode the answer to the login")?;
             match frame.body {
-                Some(server_frame::Body::Login(login)) => return Ok(Self { wire, name: login.session_id }),
+                Some(server_frame::Body::Login(login)) => {
+                    return Ok(Self {
+                        wire,
+                        name: login.session_id,
+                    });
+                }
                 Some(server_frame::Body::Error(error)) => bail!("the login was refused: {error}"),
                 _ => {}
             }
@@ -183,8 +203,15 @@ impl Running {
         let id = self.next_id;
         self.next_id += 1;
         let message_id = format!("{}-{id}", self.name.get(..48).unwrap_or(&self.name));
-        let request = text_to(&self.to, &message_id, &Stamps::text(stamp, self.shared.payload));
-        let frame = ClientFrame { request_id: id, body: Some(client_frame::Body::Send(request)) };
+        let request = text_to(
+            &self.to,
+            &message_id,
+            &Stamps::text(stamp, self.shared.payload),
+        );
+        let frame = ClientFrame {
+            request_id: id,
+            body: Some(client_frame::Body::Send(request)),
+        };
         put_frame(&mut self.out, &frame.encode_to_vec());
         self.in_flight.push_back((id, stamp));
     }
@@ -192,7 +219,9 @@ impl Running {
     fn take_all(&mut self) -> anyhow::Result<()> {
         while let Some(incoming) = self.wire.buffered()? {
             match incoming {
-                Incoming::Frame(bytes) => self.take(ServerFrame::decode(bytes).context("decode a frame")?),
+                Incoming::Frame(bytes) => {
+                    self.take(ServerFrame::decode(bytes).context("decode a frame")?)
+                }
                 Incoming::Ping(bytes) => put_pong(&mut self.out, &bytes),
                 Incoming::Close(code) => bail!("the gateway closed the connection with {code:?}"),
                 Incoming::Other => {}
@@ -205,20 +234,32 @@ impl Running {
         let measuring = self.shared.measuring.load(Ordering::Relaxed);
         match frame.body {
             Some(server_frame::Body::Event(event)) => {
-                let Some(event::Body::Message(message)) = event.body else { return };
-                let Some(content::Kind::Text(text)) = message.content.and_then(|c| c.kind) else { return };
-                let Some(stamp) = Stamps::parse(&text) else { return };
+                let Some(event::Body::Message(message)) = event.body else {
+                    return;
+                };
+                let Some(content::Kind::Text(text)) = message.content.and_then(|c| c.kind) else {
+                    return;
+                };
+                let Some(stamp) = Stamps::parse(&text) else {
+                    return;
+                };
                 self.shared.delivered.fetch_add(1, Ordering::Relaxed);
                 if measuring {
-                    self.tally.deliveries.push(micros(self.shared.stamps.since(stamp)));
+                    self.tally
+                        .deliveries
+                        .push(micros(self.shared.stamps.since(stamp)));
                 }
             }
             Some(server_frame::Body::Send(_)) => {
-                let Some(stamp) = self.answered(frame.request_id) else { return };
+                let Some(stamp) = self.answered(frame.request_id) else {
+                    return;
+                };
                 self.shared.acknowledged.fetch_add(1, Ordering::Relaxed);
                 if measuring {
                     let at = micros(self.shared.stamps.since(0));
-                    self.tally.acks.push((micros(self.shared.stamps.since(stamp)), at));
+                    self.tally
+                        .acks
+                        .push((micros(self.shared.stamps.since(stamp)), at));
                 }
             }
             Some(server_frame::Body::Error(error)) => {
@@ -231,7 +272,10 @@ impl Running {
     }
 
     fn answered(&mut self, id: u64) -> Option<u64> {
-        let at = self.in_flight.iter().position(|(waiting, _)| *waiting == id)?;
+        let at = self
+            .in_flight
+            .iter()
+            .position(|(waiting, _)| *waiting == id)?;
         self.in_flight.remove(at).map(|(_, stamp)| stamp)
     }
 }

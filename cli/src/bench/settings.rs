@@ -18,10 +18,16 @@ pub(super) fn node(
     tls: &TlsFiles,
     over: &[String],
 ) -> anyhow::Result<String> {
-    let seeds = all.iter().filter(|other| other.id != node.id).map(|other| text(other.link));
+    let seeds = all
+        .iter()
+        .filter(|other| other.id != node.id)
+        .map(|other| text(other.link));
     let mut table = Table::new();
     table.insert("node_id".into(), Value::Integer(node.id.cast_signed()));
-    table.insert("data_dir".into(), text(dir.join(format!("data-{}", node.id)).display()));
+    table.insert(
+        "data_dir".into(),
+        text(dir.join(format!("data-{}", node.id)).display()),
+    );
     table.insert("raft_listen".into(), text(node.raft));
     table.insert("link_listen".into(), text(node.link));
     table.insert("seeds".into(), Value::Array(seeds.collect()));
@@ -39,7 +45,10 @@ pub(super) fn gateway(
     let mut table = Table::new();
     table.insert("gateway_id".into(), text(id));
     table.insert("listen".into(), text(listen));
-    table.insert("nodes".into(), Value::Array(nodes.iter().map(|node| text(node.link)).collect()));
+    table.insert(
+        "nodes".into(),
+        Value::Array(nodes.iter().map(|node| text(node.link)).collect()),
+    );
     finish(table, tls, over)
 }
 
@@ -48,8 +57,8 @@ fn finish(mut table: Table, tls: &TlsFiles, over: &[String]) -> anyhow::Result<S
     let files = files.map(|(name, path)| (name.to_owned(), text(path.display())));
     table.insert("tls".into(), Value::Table(files.into_iter().collect()));
     for setting in over {
-        let setting: Table =
-            toml::from_str(setting).map_err(|e| not_possible(format!("{setting:?} is no TOML: {}", e.message())))?;
+        let setting: Table = toml::from_str(setting)
+            .map_err(|e| not_possible(format!("{setting:?} is no TOML: {}", e.message())))?;
         merge(&mut table, setting);
     }
     toml::to_string(&table).context("write settings")
@@ -74,12 +83,33 @@ mod tests {
 
     #[test]
     fn settings_are_laid_over_table_by_table() {
-        let tls = TlsFiles { ca: "a".into(), cert: "b".into(), key: "c".into() };
-        let over = ["limits.drain_ms = 5".to_owned(), "limits.frame_bytes_max = 6".to_owned()];
+        let tls = TlsFiles {
+            ca: "a".into(),
+            cert: "b".into(),
+            key: "c".into(),
+        };
+        let over = [
+            "limits.drain_ms = 5".to_owned(),
+            "limits.frame_bytes_max = 6".to_owned(),
+        ];
         let file = gateway("g", "127.0.0.1:1".parse().unwrap(), &[], &tls, &over).unwrap();
         let table: Table = toml::from_str(&file).unwrap();
-        assert_eq!(table["limits"], toml::from_str::<Table>("drain_ms = 5\nframe_bytes_max = 6").unwrap().into());
+        assert_eq!(
+            table["limits"],
+            toml::from_str::<Table>("drain_ms = 5\nframe_bytes_max = 6")
+                .unwrap()
+                .into()
+        );
         assert_eq!(table["tls"]["key"].as_str(), Some("c"));
-        assert!(gateway("g", "127.0.0.1:1".parse().unwrap(), &[], &tls, &["x".to_owned()]).is_err());
+        assert!(
+            gateway(
+                "g",
+                "127.0.0.1:1".parse().unwrap(),
+                &[],
+                &tls,
+                &["x".to_owned()]
+            )
+            .is_err()
+        );
     }
 }

@@ -15,7 +15,9 @@ const DIGITS: usize = 16;
 impl Stamps {
     /// Starts now.
     pub fn begin() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     pub fn start(&self) -> Instant {

@@ -46,7 +46,10 @@ impl Target {
     /// Starts or finds it.
     pub async fn open(session: &Session, args: &TargetArgs) -> anyhow::Result<Self> {
         let run = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
-        let generator = Process { name: "generator".to_owned(), pid: std::process::id() };
+        let generator = Process {
+            name: "generator".to_owned(),
+            pid: std::process::id(),
+        };
         let mut target = if args.nodes.is_some() {
             let own = OwnCluster::start(args).await?;
             let secret = own.create_app(OWN_APP).await?;
@@ -84,7 +87,11 @@ impl Target {
 
     /// A user that nobody has been yet.
     pub fn new_user(&self) -> String {
-        format!("bench-{}-{}", self.run, self.users.fetch_add(1, Ordering::Relaxed))
+        format!(
+            "bench-{}-{}",
+            self.run,
+            self.users.fetch_add(1, Ordering::Relaxed)
+        )
     }
 
     /// A token for a user of this run.

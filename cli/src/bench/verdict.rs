@@ -46,7 +46,11 @@ impl Watcher {
                 seen_by_task.lock().push(micros(due.elapsed()));
             }
         });
-        Self { lags, seen, machine: processes::machine_cpu() }
+        Self {
+            lags,
+            seen,
+            machine: processes::machine_cpu(),
+        }
     }
 
     /// `before` and `after` are readings of all processes; the generator's are the last.
@@ -66,16 +70,32 @@ impl Watcher {
 }
 
 fn judge(own: f64, busy: f64, idle: f64, lag_p99_ms: f64) -> Generator {
-    let share = |part: f64, whole: f64| if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 };
+    let share = |part: f64, whole: f64| {
+        if whole > 0.0 {
+            (part / whole).min(1.0)
+        } else {
+            0.0
+        }
+    };
     let (cpu_share, machine_idle) = (share(own, busy), share(idle, busy + idle));
     let bottleneck = if machine_idle < IDLE_MIN && cpu_share > CPU_SHARE_MAX {
-        Some(format!("no CPU is left, and the generator takes {:.0} % of it", cpu_share * 100.0))
+        Some(format!(
+            "no CPU is left, and the generator takes {:.0} % of it",
+            cpu_share * 100.0
+        ))
     } else if lag_p99_ms > LAG_MAX_MS {
-        Some(format!("the generator's own timers are {lag_p99_ms:.0} ms late (p99)"))
+        Some(format!(
+            "the generator's own timers are {lag_p99_ms:.0} ms late (p99)"
+        ))
     } else {
         None
     };
-    Generator { cpu_share, machine_idle, lag_p99_ms, bottleneck }
+    Generator {
+        cpu_share,
+        machine_idle,
+        lag_p99_ms,
+        bottleneck,
+    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,11 @@ impl GatewayUrl {
             .with_context(|| format!("resolve {host}"))?
             .next()
             .with_context(|| format!("resolve {host}: no address"))?;
-        Ok(Self { address, host: host.to_owned(), path: path.to_owned() })
+        Ok(Self {
+            address,
+            host: host.to_owned(),
+            path: path.to_owned(),
+        })
     }
 }
 
@@ -66,11 +70,20 @@ pub struct Wire {
 impl Wire {
     /// Connects and upgrades; `source` is the local address to come from.
     pub async fn connect(url: &GatewayUrl, source: Option<IpAddr>) -> anyhow::Result<Self> {
-        let socket = if url.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if url.address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
         if let Some(source) = source {
-            socket.bind(SocketAddr::new(source, 0)).with_context(|| format!("bind {source}"))?;
+            socket
+                .bind(SocketAddr::new(source, 0))
+                .with_context(|| format!("bind {source}"))?;
         }
-        let mut stream = socket.connect(url.address).await.with_context(|| format!("connect to {}", url.address))?;
+        let mut stream = socket
+            .connect(url.address)
+            .await
+            .with_context(|| format!("connect to {}", url.address))?;
         stream.set_nodelay(true)?;
         // The key only proves that the server speaks WebSocket: any will do.
         let request = format!(
@@ -78,17 +91,29 @@ impl Wire {
              Sec-WebSocket-Key: cGFybGFuY2UtYmVuY2gtMQ==\r\nSec-WebSocket-Protocol: parlance.v1\r\n\r\n",
             url.path, url.host
         );
-        stream.write_all(request.as_bytes()).await.context("send the upgrade")?;
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .context("send the upgrade")?;
         let mut inbox = BytesMut::new();
         loop {
             if let Some(end) = inbox.windows(4).position(|w| w == b"\r\n\r\n") {
                 let head = inbox.split_to(end + 4);
                 if !head.starts_with(b"HTTP/1.1 101") {
-                    bail!("the gateway refused the upgrade: {}", String::from_utf8_lossy(&head).lines().next().unwrap_or(""));
+                    bail!(
+                        "the gateway refused the upgrade: {}",
+                        String::from_utf8_lossy(&head).lines().next().unwrap_or("")
+                    );
                 }
                 return Ok(Self { stream, inbox });
             }
-            if inbox.len() > READ_BYTES || stream.read_buf(&mut inbox).await.context("read the upgrade")? == 0 {
+            if inbox.len() > READ_BYTES
+                || stream
+                    .read_buf(&mut inbox)
+                    .await
+                    .context("read the upgrade")?
+                    == 0
+            {
                 bail!("the gateway gave no answer to the upgrade");
             }
         }
@@ -96,7 +121,10 @@ impl Wire {
 
     /// Writes frames made by [`put_frame`].
     pub async fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        self.stream.write_all(bytes).await.context("write to the gateway")
+        self.stream
+            .write_all(bytes)
+            .await
+            .context("write to the gateway")
     }
 
     /// What has been read already, if it is whole.
@@ -112,7 +140,13 @@ impl Wire {
     /// Reads some more. Cancel safe.
     pub async fn fill(&mut self) -> anyhow::Result<()> {
         self.inbox.reserve(READ_BYTES);
-        if self.stream.read_buf(&mut self.inbox).await.context("read from the gateway")? == 0 {
+        if self
+            .stream
+            .read_buf(&mut self.inbox)
+            .await
+            .context("read from the gateway")?
+            == 0
+        {
             bail!("the gateway closed the connection");
         }
         Ok(())
@@ -175,7 +209,9 @@ fn put(out: &mut BytesMut, opcode: u8, payload: &[u8]) {
 }
 
 fn take_frame(inbox: &mut BytesMut) -> anyhow::Result<Option<Incoming>> {
-    let Some(&[first, second]) = inbox.first_chunk::<2>() else { return Ok(None) };
+    let Some(&[first, second]) = inbox.first_chunk::<2>() else {
+        return Ok(None);
+    };
     let mut header = &inbox[2..];
     let length = match second {
         126 if header.len() >= 2 => u64::from(header.get_u16()),
@@ -197,10 +233,14 @@ fn take_frame(inbox: &mut BytesMut) -> anyhow::Result<Option<Incoming>> {
         0x82 => Ok(Some(Incoming::Frame(payload))),
         f if f == 0x80 | PING => Ok(Some(Incoming::Ping(payload))),
         f if f == 0x80 | PONG => Ok(Some(Incoming::Other)),
-        f if f == 0x80 | CLOSE => {
-            Ok(Some(Incoming::Close(payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code)))))
-        }
-        other => Err(anyhow!("the gateway sent a frame of an unexpected kind: {other:#x}")),
+        f if f == 0x80 | CLOSE => Ok(Some(Incoming::Close(
+            payload
+                .first_chunk::<2>()
+                .map(|code| u16::from_be_bytes(*code)),
+        ))),
+        other => Err(anyhow!(
+            "the gateway sent a frame of an unexpected kind: {other:#x}"
+        )),
     }
 }
 
@@ -229,15 +269,25 @@ mod tests {
             let payload = vec![7; length];
             let whole = from_server(BINARY, &payload);
             for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
-                assert_eq!(take_frame(&mut BytesMut::from(&whole[..cut])).unwrap(), None, "{length} cut at {cut}");
+                assert_eq!(
+                    take_frame(&mut BytesMut::from(&whole[..cut])).unwrap(),
+                    None,
+                    "{length} cut at {cut}"
+                );
             }
             let mut twice = whole.clone();
             twice.extend_from_slice(&whole);
-            assert_eq!(take_frame(&mut twice).unwrap(), Some(Incoming::Frame(payload.into())));
+            assert_eq!(
+                take_frame(&mut twice).unwrap(),
+                Some(Incoming::Frame(payload.into()))
+            );
             assert_eq!(twice, whole);
         }
         let mut close = from_server(CLOSE, &[0x0f, 0xa0, b'x']);
-        assert_eq!(take_frame(&mut close).unwrap(), Some(Incoming::Close(Some(4000))));
+        assert_eq!(
+            take_frame(&mut close).unwrap(),
+            Some(Incoming::Close(Some(4000)))
+        );
     }
 
     #[test]
