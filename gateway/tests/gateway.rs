@@ -1,5 +1,13 @@
 //! The gateway between fake nodes and real WebSocket clients.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use futures::{SinkExt, StreamExt};

@@ -188,7 +188,7 @@ mod tests {
         };
         let (waiter, mut told) = oneshot::channel();
         assert!(inner.acquire(&user, waiter));
-        assert_eq!(inner.take_fresh(), [user.clone()]);
+        assert_eq!(inner.take_fresh(), std::slice::from_ref(&user));
         assert!(told.try_recv().is_err());
         inner.activate(std::slice::from_ref(&user));
         assert!(told.try_recv().is_ok());

@@ -308,3 +308,21 @@ pub fn notify_reconnect(session: &Session, within_ms: u32) {
         .outbound
         .push(encode_server_frame(session.format, &frame));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, F>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let (task, session) = (size_of_future(run), size_of::<Session>());
+        assert!(
+            task + session + READ_BUFFER_BYTES < 4096,
+            "task {task}, session {session}"
+        );
+    }
+}

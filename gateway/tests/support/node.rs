@@ -285,11 +285,11 @@ impl Inner {
                     self.completes.push((key.0, request.shard, r.topics.len()));
                 }
                 let link = self.links.get_mut(key)?;
-                link.topics
-                    .extend(r.topics.into_iter().filter_map(|t| match t.name {
-                        Some(topic::Name::UserId(user)) => Some(user),
-                        None => None,
-                    }));
+                link.topics.extend(
+                    r.topics
+                        .into_iter()
+                        .filter_map(|t| t.name.map(|topic::Name::UserId(user)| user)),
+                );
                 response::Body::Subscribe(SubscribeResult { term, seamless })
             }
             request::Body::Unsubscribe(_) => response::Body::Unsubscribe(UnsubscribeResult {}),

@@ -42,6 +42,7 @@ fn any_secret_of_the_app_may_have_signed() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn bad_tokens_get_their_code() {
     let now = get_current_timestamp();
     let good = json!({"app": "demo", "sub": "alice", "exp": now + 60});
