@@ -19,6 +19,9 @@ use crate::metrics::RESYNCS;
 use crate::session::User;
 use crate::session::registry::Registry;
 
+/// A leader that we left may have given events up only because our link to it was broken; when we learn of the break
+/// within this time, what it had for us counts as missed. Longer than both ends need to notice a broken link.
+const BREAK_NOTICED_WITHIN: Duration = Duration::from_secs(15);
 /// One attempt; the loop tries again after it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -31,8 +34,13 @@ struct Told {
 }
 
 impl Told {
-    fn stands(self, view: &View, shard: u32) -> bool {
+    /// Whether the link that it was told on is still the same.
+    fn is_linked(self, view: &View) -> bool {
         view.link_sessions.get(&self.node_id) == Some(&self.link_session)
+    }
+
+    fn stands(self, view: &View, shard: u32) -> bool {
+        self.is_linked(view)
             && view.term(shard) <= self.term
             && view.leader(shard) == Some(self.node_id)
     }
@@ -49,12 +57,24 @@ pub(super) async fn run(
     let mut told: Option<Told> = None;
     // Users that may have missed events since the last leader that knew them.
     let mut unsure: HashSet<User> = HashSet::new();
+    // The leader before, while a break of its link may still come to light.
+    let mut left: Option<(Told, Instant)> = None;
     loop {
-        let stands = told.is_some_and(|t| t.stands(&view.borrow_and_update(), shard));
+        let (stands, linked) = {
+            let view = view.borrow_and_update();
+            left = left.filter(|(_, since)| since.elapsed() < BREAK_NOTICED_WITHIN);
+            let linked = left.is_none_or(|(t, _)| t.is_linked(&view));
+            (told.is_some_and(|t| t.stands(&view, shard)), linked)
+        };
         if !stands {
             unsure.extend(topics.inner.lock().deactivate());
+            left = told.take().map(|t| (t, Instant::now())).or(left);
             told = tell_all(shard, &topics, &router, &registry, &mut unsure).await;
             continue;
+        }
+        if !linked {
+            left = None;
+            resync(&registry, &topics.inner.lock().active());
         }
         let (fresh, idle_at) = {
             let mut inner = topics.inner.lock();
@@ -107,7 +127,7 @@ async fn tell_all(
     };
     router.lead(shard, answer.node_id, term);
     if !seamless {
-        resync(registry, unsure);
+        resync(registry, &*unsure);
     }
     unsure.clear();
     topics.inner.lock().activate(&all);
@@ -140,7 +160,7 @@ async fn call(router: &Router, shard: u32, body: request::Body) -> Option<Answer
     }
 }
 
-fn resync(registry: &Registry, users: &HashSet<User>) {
+fn resync<'a>(registry: &Registry, users: impl IntoIterator<Item = &'a User>) {
     let mut frame = SharedFrame::new(server_frame::Body::Resync(ResyncNotice {}));
     let mut told = 0;
     for user in users {

@@ -125,6 +125,12 @@ impl Inner {
         self.topics.iter_mut().filter_map(deactivate).collect()
     }
 
+    /// Users whose events the leader pushes.
+    pub(super) fn active(&self) -> Vec<User> {
+        let active = self.topics.iter().filter(|(_, topic)| topic.active);
+        active.map(|(user, _)| user.clone()).collect()
+    }
+
     /// All users, for a complete subscription.
     pub(super) fn all(&mut self) -> Vec<User> {
         self.fresh = Vec::new();

@@ -26,7 +26,7 @@ const LANE_ITEMS_MAX: usize = 4096;
 /// Items of one batch.
 const BATCH_ITEMS_MAX: usize = 256;
 /// Batches of one lane under way: each waits for gateways to acknowledge.
-const BATCHES_UNDER_WAY_MAX: usize = 64;
+const BATCHES_UNDER_WAY_MAX: usize = 256;
 /// How long a batch may wait for its answer: longer than a home leader waits for a broken link.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between tries of a batch.

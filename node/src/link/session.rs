@@ -2,7 +2,7 @@
 //!
 //! A stream may break and come back: frames that the gateway has not acknowledged are sent again. A session that stays
 //! without a stream for [`RESUME_GRACE`], or that holds too much, is closed; the gateway then starts a new one and
-//! lets its users resync.
+//! lets its users resync. Nobody waits for a gateway without a stream: it either resumes or resyncs.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::time::Duration;
 
 use crate::metrics;
 
-/// How long a session without a stream is kept. Gateways let their users resync before this has passed.
+/// How long a session without a stream is kept.
 pub const RESUME_GRACE: Duration = Duration::from_secs(5);
 /// Bytes that wait or are unacknowledged, soft, before a session is closed.
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -24,7 +24,7 @@ const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Frames that a stream may be behind.
 const STREAM_FRAMES_MAX: usize = 8;
 
-/// Dropped, in all its copies, when every gateway that was sent something has acknowledged it or is gone.
+/// Dropped, in all its copies, when every gateway that was sent something has acknowledged it or has lost its stream.
 #[derive(Clone)]
 pub struct Receipt(#[allow(dead_code, reason = "only its drop matters")] Arc<oneshot::Sender<()>>);
 
@@ -49,7 +49,7 @@ pub struct LinkSession {
 struct Inner {
     responses: Vec<Response>,
     publishes: Vec<Publish>,
-    receipts: Vec<Receipt>,
+    receipts: Vec<Option<Receipt>>,
     waiting_bytes: usize,
     next_number: u64,
     unacknowledged: VecDeque<Sent>,
@@ -66,8 +66,7 @@ struct Sent {
     number: u64,
     frame: NodeFrame,
     bytes: usize,
-    #[allow(dead_code, reason = "only their drop matters")]
-    receipts: Vec<Receipt>,
+    receipts: Vec<Option<Receipt>>,
 }
 
 impl LinkSession {
@@ -119,7 +118,7 @@ impl LinkSession {
         let bytes = publish.encoded_len();
         self.queue(bytes, |inner| {
             inner.publishes.push(publish);
-            inner.receipts.push(receipt);
+            inner.receipts.push(inner.connected.then_some(receipt));
         });
     }
 
@@ -175,13 +174,20 @@ impl LinkSession {
         Some(attached)
     }
 
-    /// The stream ended. Answers whether it was the newest.
+    /// The stream ended: nobody waits for this gateway from here on. Answers whether it was the newest.
     pub(super) fn detach(&self, stream: u64) -> bool {
+        let mut released = Vec::new();
         let mut inner = self.inner.lock();
         let newest = inner.stream == stream && !inner.closed;
         if newest {
             inner.connected = false;
+            released.extend(inner.receipts.iter_mut().map(Option::take));
+            for sent in &mut inner.unacknowledged {
+                released.append(&mut sent.receipts);
+            }
         }
+        drop(inner);
+        drop(released); // outside the lock: receipts wake their waiters
         newest
     }
 
@@ -378,6 +384,15 @@ mod tests {
 
         let (receipt, received) = Receipt::new();
         session.publish(Publish::default(), receipt);
+        assert!(session.detach(stream));
+        assert!(received.await.is_err(), "nobody waits for a gateway without a stream");
+        let (receipt, received) = Receipt::new();
+        session.publish(Publish::default(), receipt);
+        assert!(received.await.is_err());
+        let (stream, _) = session.attach(number).unwrap();
+        let (receipt, received) = Receipt::new();
+        session.publish(Publish::default(), receipt);
+        assert!(stream > 0);
         session.close();
         assert!(received.await.is_err());
         assert!(

@@ -165,10 +165,11 @@ impl RaftStateMachine<TypeConfig> for GroupState {
         Ok((self.applied, self.membership.clone()))
     }
 
-    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
     where
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
+        let mut entries = entries.fuse(); // asked again after its end, below
         while let Some(first) = entries.next().await {
             let mut batch = vec![first?];
             let mut bytes = 0;

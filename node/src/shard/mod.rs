@@ -149,9 +149,4 @@ impl Shard {
     pub fn is_led_here(&self) -> bool {
         self.raft.leadership().borrow().leading
     }
-
-    /// Whom to ask instead.
-    pub fn not_leader(&self) -> ShardError {
-        ShardError::NotLeader(self.raft.leadership().borrow().leader)
-    }
 }

@@ -130,9 +130,6 @@ pub enum Order {
     Falling,
 }
 
-/// One row of a scan.
-pub type Row = (Box<[u8]>, Box<[u8]>);
-
 /// A file of an exported group: one table's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportedFile {

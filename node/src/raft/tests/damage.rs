@@ -7,11 +7,11 @@ use bytes::Bytes;
 use futures::executor::block_on;
 use tokio::sync::oneshot;
 
-use super::fixture::{Recorder, row_key};
+use super::fixture::row_key;
+use crate::raft::RaftError;
 use crate::raft::group_commit::{GroupCommit, LogEngine, LogWrite};
 use crate::raft::log_db::TornLog;
 use crate::raft::snapshot::{SnapshotBuilder, SnapshotFolder};
-use crate::raft::{RaftError, StateMachine};
 use crate::store::rocks::RocksStore;
 use crate::store::{StateStore, Table, WriteSet};
 
@@ -175,5 +175,4 @@ async fn an_installation_that_was_cut_short_is_done_again() {
         folder.finish_install(&*store).is_err(),
         "a damaged marker is not guessed at"
     );
-    let _: Box<dyn StateMachine> = Box::new(Recorder { group: 1, store });
 }

@@ -23,7 +23,6 @@ use crate::store::{Order, StateStore, StoreError, Table, WriteSet};
 /// Appends every payload as a row: event number in the group's order.
 pub(crate) struct Recorder {
     pub(crate) group: Group,
-    pub(crate) store: Arc<dyn StateStore>,
 }
 
 pub(crate) fn row_key(group: Group, index: u64) -> Vec<u8> {
@@ -204,15 +203,9 @@ impl TestNode {
             host.inbound(),
         );
         for group in GROUPS {
-            host.start_group(
-                group,
-                Box::new(Recorder {
-                    group,
-                    store: store.clone(),
-                }),
-            )
-            .await
-            .unwrap();
+            host.start_group(group, Box::new(Recorder { group }))
+                .await
+                .unwrap();
         }
         Self {
             id,

@@ -37,10 +37,7 @@ impl StoreBuilder<TypeConfig, LogStore, GroupState, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, GroupState), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(RocksStore::open(&dir.path().join("state")).unwrap());
-        let machine = Box::new(Recorder {
-            group: 7,
-            store: store.clone(),
-        });
+        let machine = Box::new(Recorder { group: 7 });
         let folder = SnapshotFolder::open(dir.path(), 7).unwrap();
         let by_bytes = Arc::new(SnapshotByBytes::new(u64::MAX));
         let state = GroupState::open(7, store, machine, folder, by_bytes).unwrap();
