@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::logs;
 use crate::wait::until;
 
 /// How a process is started, as often as it takes.
@@ -152,14 +153,22 @@ impl Process {
         kill_process(pid, signal).with_context(|| format!("signal {}", self.name))
     }
 
-    /// The last lines of its output.
+    /// The last lines of its output, without the frames of backtraces.
     pub fn tail(&self, lines: usize) -> String {
-        let text = std::fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default();
-        let all: Vec<&str> = text.lines().collect();
+        let text = logs::read(&self.log).unwrap_or_default();
+        let all: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with("    ") && !is_frame(line))
+            .collect();
         all[all.len().saturating_sub(lines)..].join("\n")
     }
+}
+
+/// `  12: some::function`
+fn is_frame(line: &str) -> bool {
+    line.trim_start()
+        .split_once(": ")
+        .is_some_and(|(number, _)| number.parse::<u32>().is_ok())
 }
 
 const SETPRIV: &str = "/usr/bin/setpriv";
