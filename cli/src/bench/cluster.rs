@@ -1,18 +1,19 @@
 //! A cluster of this program's own processes on this machine, for the length of one run.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use parlance_proto::admin::v1::{CreateAppRequest, GetClusterStatusRequest, NodeSpec};
 use parlance_proto::tls::{Role, TlsFiles};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::Instant;
 
 use super::args::TargetArgs;
 use super::disk;
 use super::latency::Latency;
+use super::own_process::{end, free_tcp_port, free_udp_port, start};
 use super::processes::Process;
 use super::settings;
 use crate::admin::Admin;
@@ -23,7 +24,6 @@ use crate::token;
 
 const CERTIFICATES_VALID: Duration = Duration::from_secs(7 * 24 * 3600);
 const READY_WITHIN: Duration = Duration::from_secs(90);
-const STOP_WITHIN: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// It is killed when this is dropped, and stopped gracefully by [`OwnCluster::stop`].
@@ -123,9 +123,10 @@ impl OwnCluster {
     }
 
     /// Every node has to be up before it can be invited: asks until it works.
-    async fn init(&self, nodes: Vec<NodeSpec>, shards: u32) -> anyhow::Result<()> {
+    async fn init(&mut self, nodes: Vec<NodeSpec>, shards: u32) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
+            self.check_running()?;
             let made = match self.admin().await {
                 Ok(mut admin) => init(&mut admin, nodes.clone(), shards).await,
                 Err(e) => Err(e),
@@ -219,9 +220,10 @@ impl OwnCluster {
     }
 
     /// Waits until every shard has a leader and all its replicas.
-    pub async fn wait_healthy(&self) -> anyhow::Result<()> {
+    pub async fn wait_healthy(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
+            self.check_running()?;
             let status = match self.admin().await {
                 Ok(mut admin) => admin
                     .api
@@ -268,6 +270,25 @@ impl OwnCluster {
         Ok(())
     }
 
+    /// None of those that should run has ended by itself.
+    fn check_running(&mut self) -> anyhow::Result<()> {
+        let nodes = self.nodes.iter_mut().filter_map(|node| {
+            let name = format!("node-{}", node.id);
+            Some((name, node.child.as_mut()?))
+        });
+        let gateways = self.gateways.iter_mut().enumerate();
+        let gateways =
+            gateways.map(|(i, gateway)| (format!("gateway-{}", i + 1), &mut gateway.child));
+        for (name, child) in nodes.chain(gateways) {
+            if let Some(status) = child.try_wait().context("look after a process")? {
+                self.keep = true;
+                let log = self.dir.join(format!("{name}.log"));
+                bail!("{name} ended by itself ({status}): see {}", log.display());
+            }
+        }
+        Ok(())
+    }
+
     async fn admin(&self) -> anyhow::Result<Admin> {
         let running = self.nodes.iter().filter(|node| node.child.is_some());
         Admin::connect_any(
@@ -280,28 +301,8 @@ impl OwnCluster {
     }
 
     fn spawn(&self, kind: &str, name: &str) -> anyhow::Result<Child> {
-        let program = std::env::current_exe().context("find this program")?;
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.dir.join(format!("{name}.log")));
-        let log = log.context("open a log")?;
-        let mut command = Command::new(program);
-        command
-            .arg(kind)
-            .arg("--config")
-            .arg(self.config_path(name));
-        for (variable, _) in
-            std::env::vars_os().filter(|(v, _)| v.to_string_lossy().starts_with("PARLANCE_"))
-        {
-            command.env_remove(variable);
-        }
-        command
-            .stdin(std::process::Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true);
-        command.spawn().with_context(|| format!("start {name}"))
+        let log = self.dir.join(format!("{name}.log"));
+        start(kind, &self.config_path(name), &log).with_context(|| format!("start {name}"))
     }
 
     fn config_path(&self, name: &str) -> PathBuf {
@@ -328,32 +329,4 @@ impl Drop for OwnCluster {
             say(format!("{} is left behind: {e}", self.dir.display()));
         }
     }
-}
-
-async fn end(child: &mut Child) -> anyhow::Result<()> {
-    if let Some(pid) = child
-        .id()
-        .and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()))
-    {
-        // An error means that it is gone already.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-    }
-    if tokio::time::timeout(STOP_WITHIN, child.wait())
-        .await
-        .is_err()
-    {
-        child
-            .kill()
-            .await
-            .context("kill a process that does not stop")?;
-    }
-    Ok(())
-}
-
-fn free_tcp_port() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr())?)
-}
-
-fn free_udp_port() -> anyhow::Result<SocketAddr> {
-    Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|s| s.local_addr())?)
 }

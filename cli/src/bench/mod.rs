@@ -12,6 +12,7 @@ mod fanout;
 mod latency;
 mod load;
 mod machine;
+mod own_process;
 mod processes;
 mod report;
 mod send;
