@@ -263,9 +263,10 @@ impl Running {
                 }
             }
             Some(server_frame::Body::Error(error)) => {
-                if self.answered(frame.request_id).is_some() {
-                    *self.tally.errors.entry(error.code().name()).or_default() += 1;
-                }
+                let Some(_) = self.answered(frame.request_id) else {
+                    return;
+                };
+                *self.tally.errors.entry(error.code().name()).or_default() += 1;
             }
             _ => {}
         }

@@ -193,8 +193,8 @@ fn put(out: &mut BytesMut, opcode: u8, payload: &[u8]) {
     out.reserve(payload.len() + 14);
     out.put_u8(0x80 | opcode);
     match payload.len() {
-        length @ ..126 => out.put_u8(MASKED | length as u8),
-        length @ ..65_536 => {
+        length @ 0..126 => out.put_u8(MASKED | length as u8),
+        length @ 126..65_536 => {
             out.put_u8(MASKED | 126);
             out.put_u16(length as u16);
         }
@@ -253,8 +253,8 @@ mod tests {
         put(&mut masked, opcode, payload);
         // A server's frame is the same without the mask.
         let mask_at = match payload.len() {
-            ..126 => 2,
-            ..65_536 => 4,
+            0..126 => 2,
+            126..65_536 => 4,
             _ => 10,
         };
         let mut out = BytesMut::from(&masked[..mask_at]);
