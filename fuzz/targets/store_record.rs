@@ -9,7 +9,7 @@ use parlance_proto::store::v1::{
 use prost::Message;
 
 /// What decodes must encode to something that decodes to the same.
-fn round_trip<M: Message + Default + PartialEq>(data: &[u8]) {
+fn round_trip<M: Message + Default + PartialEq + std::fmt::Debug>(data: &[u8]) {
     if let Ok(message) = M::decode(data) {
         assert_eq!(
             M::decode(message.encode_to_vec().as_slice()).ok(),

@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::args::TargetArgs;
 use super::cluster::OwnCluster;
 use super::processes::Process;
+use super::session::Session as ClientSession;
 use super::wire::GatewayUrl;
 use crate::admin::Admin;
 use crate::commands::Session;
@@ -17,6 +19,8 @@ use crate::token;
 /// Longer than any run.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 const OWN_APP: &str = "bench";
+const LOGINS_WITHIN: Duration = Duration::from_secs(30);
+const LOGIN_POLL: Duration = Duration::from_millis(100);
 
 /// A cluster under load.
 pub struct Target {
@@ -82,7 +86,26 @@ impl Target {
             }
         };
         target.processes.push(generator);
+        if target.own.is_some() {
+            target.wait_for_logins().await?;
+        }
         Ok(target)
+    }
+
+    /// A gateway that has just started refuses logins until it knows its cluster.
+    async fn wait_for_logins(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + LOGINS_WITHIN;
+        for gateway in &self.gateways {
+            while let Err(e) =
+                ClientSession::open(gateway, None, self.token(&self.new_user())?).await
+            {
+                if Instant::now() > deadline {
+                    return Err(e.context("wait for the gateways to take logins"));
+                }
+                tokio::time::sleep(LOGIN_POLL).await;
+            }
+        }
+        Ok(())
     }
 
     /// A user that nobody has been yet.
