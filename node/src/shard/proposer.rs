@@ -81,6 +81,10 @@ impl Proposer {
         relayed: Arc<AtomicU64>,
         environment: Arc<dyn Environment>,
     ) -> Self {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "`queued` bounds it, in commands and in bytes"
+        )]
         let (sender, receiver) = mpsc::unbounded_channel();
         let queued = Arc::new(Queued::default());
         let task = Task {
