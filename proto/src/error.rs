@@ -5,12 +5,20 @@ use crate::common::v1::{Error, ErrorCode};
 impl Error {
     /// An error without a field.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), field: String::new(), retry_after_ms: 0 }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            field: String::new(),
+            retry_after_ms: 0,
+        }
     }
 
     /// A broken rule of one request field.
     pub fn invalid(field: &str, message: impl Into<String>) -> Self {
-        Self { field: field.to_owned(), ..Self::new(ErrorCode::InvalidArgument, message) }
+        Self {
+            field: field.to_owned(),
+            ..Self::new(ErrorCode::InvalidArgument, message)
+        }
     }
 
     /// Whether the same request, with the same ids, may succeed later.
@@ -34,16 +42,22 @@ impl std::error::Error for Error {}
 impl ErrorCode {
     /// The code in the form that logs, metrics and the CLI show, as in `token_expired`.
     pub fn name(self) -> String {
-        self.as_str_name().trim_start_matches("ERROR_CODE_").to_ascii_lowercase()
+        self.as_str_name()
+            .trim_start_matches("ERROR_CODE_")
+            .to_ascii_lowercase()
     }
 
     /// The gRPC status that carries this code on the admin API.
     pub fn grpc(self) -> tonic::Code {
         use ErrorCode as E;
         match self {
-            E::MalformedFrame | E::FrameTooLarge | E::InvalidArgument | E::PayloadTooLarge => tonic::Code::InvalidArgument,
+            E::MalformedFrame | E::FrameTooLarge | E::InvalidArgument | E::PayloadTooLarge => {
+                tonic::Code::InvalidArgument
+            }
             E::Unsupported => tonic::Code::Unimplemented,
-            E::NotLoggedIn | E::TokenInvalid | E::TokenExpired | E::AppUnknown => tonic::Code::Unauthenticated,
+            E::NotLoggedIn | E::TokenInvalid | E::TokenExpired | E::AppUnknown => {
+                tonic::Code::Unauthenticated
+            }
             E::PermissionDenied => tonic::Code::PermissionDenied,
             E::AlreadyLoggedIn | E::PreconditionFailed => tonic::Code::FailedPrecondition,
             E::Conflict => tonic::Code::AlreadyExists,
@@ -73,7 +87,9 @@ pub fn from_status(status: &tonic::Status) -> Error {
         return error;
     }
     let code = match status.code() {
-        tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => ErrorCode::Unavailable,
+        tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => {
+            ErrorCode::Unavailable
+        }
         tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => ErrorCode::PermissionDenied,
         tonic::Code::Unimplemented => ErrorCode::Unsupported,
         _ => ErrorCode::Internal,

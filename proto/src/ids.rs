@@ -8,16 +8,22 @@ use crate::limits::{APP_ID_BYTES_MAX, CLIENT_MESSAGE_ID_BYTES_MAX, USER_ID_BYTES
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Not 1 to 64 bytes, or with control characters.
-    #[error("user id {0:?} is not allowed: 1 to {USER_ID_BYTES_MAX} bytes without control characters")]
+    #[error(
+        "user id {0:?} is not allowed: 1 to {USER_ID_BYTES_MAX} bytes without control characters"
+    )]
     User(String),
     /// Not 1 to 32 of `a-z 0-9 -`.
     #[error("app id {0:?} is not allowed: 1 to {APP_ID_BYTES_MAX} of a-z, 0-9 and -")]
     App(String),
     /// Not 1 to 64 bytes, or with control characters.
-    #[error("client message id {0:?} is not allowed: 1 to {CLIENT_MESSAGE_ID_BYTES_MAX} bytes without control characters")]
+    #[error(
+        "client message id {0:?} is not allowed: 1 to {CLIENT_MESSAGE_ID_BYTES_MAX} bytes without control characters"
+    )]
     ClientMessage(String),
     /// Not of the form `d:<length>:<user>:<user>`.
-    #[error("conversation id {0:?} is not allowed: a direct conversation is d:<bytes of first user>:<first user>:<second user>, users in rising order")]
+    #[error(
+        "conversation id {0:?} is not allowed: a direct conversation is d:<bytes of first user>:<first user>:<second user>, users in rising order"
+    )]
     Conversation(String),
     /// A user cannot have a direct conversation with themselves.
     #[error("user {0:?} cannot have a direct conversation with themselves")]
@@ -70,8 +76,14 @@ impl DirectConversation {
         check_user_id(a)?;
         check_user_id(b)?;
         match a.cmp(b) {
-            std::cmp::Ordering::Less => Ok(Self { first: a.to_owned(), second: b.to_owned() }),
-            std::cmp::Ordering::Greater => Ok(Self { first: b.to_owned(), second: a.to_owned() }),
+            std::cmp::Ordering::Less => Ok(Self {
+                first: a.to_owned(),
+                second: b.to_owned(),
+            }),
+            std::cmp::Ordering::Greater => Ok(Self {
+                first: b.to_owned(),
+                second: a.to_owned(),
+            }),
             std::cmp::Ordering::Equal => Err(IdError::SelfConversation(shown(a))),
         }
     }
@@ -83,7 +95,10 @@ impl DirectConversation {
         let (length, users) = rest.split_once(':').ok_or_else(refused)?;
         let length: usize = length.parse().map_err(|_| refused())?;
         let first = users.get(..length).ok_or_else(refused)?;
-        let second = users.get(length..).and_then(|r| r.strip_prefix(':')).ok_or_else(refused)?;
+        let second = users
+            .get(length..)
+            .and_then(|r| r.strip_prefix(':'))
+            .ok_or_else(refused)?;
         let conversation = Self::between(first, second).map_err(|_| refused())?;
         // Refuses users in falling order, and lengths such as `+5` or `05`.
         if conversation.to_string() != id {
@@ -126,7 +141,12 @@ mod tests {
 
     #[test]
     fn direct_ids_are_the_same_from_both_sides_and_parse_back() {
-        for (a, b) in [("alice", "bob"), ("a:b", "a"), ("用户", "d:1:x:y"), ("1", "2")] {
+        for (a, b) in [
+            ("alice", "bob"),
+            ("a:b", "a"),
+            ("用户", "d:1:x:y"),
+            ("1", "2"),
+        ] {
             let one = DirectConversation::between(a, b).unwrap();
             assert_eq!(one, DirectConversation::between(b, a).unwrap());
             assert_eq!(DirectConversation::parse(&one.to_string()).unwrap(), one);
@@ -137,8 +157,21 @@ mod tests {
 
     #[test]
     fn anything_but_the_canonical_form_is_refused() {
-        for id in ["", "d:", "d:5:bob:alice", "d:3:bob:alice", "d:05:alice:bob", "d:+5:alice:bob", "d:5:alice", "d:5:alice:",
-            "d:99:alice:bob", "g:1", "d:5:alice:alice", "d:1:用:户", "d:5:alice:b\nob"] {
+        for id in [
+            "",
+            "d:",
+            "d:5:bob:alice",
+            "d:3:bob:alice",
+            "d:05:alice:bob",
+            "d:+5:alice:bob",
+            "d:5:alice",
+            "d:5:alice:",
+            "d:99:alice:bob",
+            "g:1",
+            "d:5:alice:alice",
+            "d:1:用:户",
+            "d:5:alice:b\nob",
+        ] {
             assert!(DirectConversation::parse(id).is_err(), "{id:?}");
         }
     }

@@ -11,7 +11,7 @@ pub mod tls;
 
 /// Errors that every protocol speaks.
 pub mod common {
-    #[allow(missing_docs, clippy::all)]
+    #[allow(missing_docs, clippy::all, clippy::too_many_lines)]
     pub mod v1 {
         tonic::include_proto!("parlance.common.v1");
         include!(concat!(env!("OUT_DIR"), "/parlance.common.v1.serde.rs"));
@@ -20,7 +20,7 @@ pub mod common {
 
 /// Client and gateway.
 pub mod client {
-    #[allow(missing_docs, clippy::all)]
+    #[allow(missing_docs, clippy::all, clippy::too_many_lines)]
     pub mod v1 {
         tonic::include_proto!("parlance.client.v1");
         include!(concat!(env!("OUT_DIR"), "/parlance.client.v1.serde.rs"));
@@ -29,7 +29,7 @@ pub mod client {
 
 /// Gateway and node.
 pub mod link {
-    #[allow(missing_docs, clippy::all)]
+    #[allow(missing_docs, clippy::all, clippy::too_many_lines)]
     pub mod v1 {
         tonic::include_proto!("parlance.link.v1");
     }
@@ -37,7 +37,7 @@ pub mod link {
 
 /// Node and node.
 pub mod raft {
-    #[allow(missing_docs, clippy::all)]
+    #[allow(missing_docs, clippy::all, clippy::too_many_lines)]
     pub mod v1 {
         tonic::include_proto!("parlance.raft.v1");
     }
@@ -45,7 +45,7 @@ pub mod raft {
 
 /// Operator and node.
 pub mod admin {
-    #[allow(missing_docs, clippy::all)]
+    #[allow(missing_docs, clippy::all, clippy::too_many_lines)]
     pub mod v1 {
         tonic::include_proto!("parlance.admin.v1");
     }
@@ -53,7 +53,7 @@ pub mod admin {
 
 /// What is on disk and in the Raft log.
 pub mod store {
-    #[allow(missing_docs, clippy::all)]
+    #[allow(missing_docs, clippy::all, clippy::too_many_lines)]
     pub mod v1 {
         tonic::include_proto!("parlance.store.v1");
     }

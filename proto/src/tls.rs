@@ -74,7 +74,9 @@ pub enum TlsError {
     #[error("the CA cannot be used to check clients: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
     /// The certificate has no name of ours.
-    #[error("the certificate names no Parlance role: it needs a DNS name such as node-1.{DOMAIN}, gateway.{DOMAIN} or admin.{DOMAIN}")]
+    #[error(
+        "the certificate names no Parlance role: it needs a DNS name such as node-1.{DOMAIN}, gateway.{DOMAIN} or admin.{DOMAIN}"
+    )]
     NoRole,
 }
 
@@ -99,7 +101,10 @@ impl TlsIdentity {
         let ca_pem = read(&files.ca)?;
         let cert_pem = read(&files.cert)?;
         let key_pem = read(&files.key)?;
-        let bad = |path: &Path, reason: String| TlsError::File { path: path.to_owned(), reason };
+        let bad = |path: &Path, reason: String| TlsError::File {
+            path: path.to_owned(),
+            reason,
+        };
         let mut roots = RootCertStore::empty();
         for cert in CertificateDer::pem_slice_iter(&ca_pem) {
             let cert = cert.map_err(|e| bad(&files.ca, e.to_string()))?;
@@ -108,17 +113,31 @@ impl TlsIdentity {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&cert_pem)
             .collect::<Result<_, _>>()
             .map_err(|e| bad(&files.cert, e.to_string()))?;
-        let leaf = chain.first().ok_or_else(|| bad(&files.cert, "no certificate in it".into()))?;
+        let leaf = chain
+            .first()
+            .ok_or_else(|| bad(&files.cert, "no certificate in it".into()))?;
         let role = role_of(leaf)?;
-        let key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|e| bad(&files.key, e.to_string()))?;
-        Ok(Self { ca_pem, cert_pem, key_pem, role, roots: Arc::new(roots), chain, key })
+        let key =
+            PrivateKeyDer::from_pem_slice(&key_pem).map_err(|e| bad(&files.key, e.to_string()))?;
+        Ok(Self {
+            ca_pem,
+            cert_pem,
+            key_pem,
+            role,
+            roots: Arc::new(roots),
+            chain,
+            key,
+        })
     }
 
     /// For a listener that wants a client certificate of our CA, TLS 1.3 only.
     pub fn server_config(&self, alpn: &[u8]) -> Result<rustls::ServerConfig, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            rustls::server::WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider.clone()).build()?;
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+            self.roots.clone(),
+            provider.clone(),
+        )
+        .build()?;
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier)
@@ -140,7 +159,10 @@ impl TlsIdentity {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|e| TlsError::File { path: path.to_owned(), reason: e.to_string() })
+    std::fs::read(path).map_err(|e| TlsError::File {
+        path: path.to_owned(),
+        reason: e.to_string(),
+    })
 }
 
 /// Who a certificate speaks for, by its DNS names. The caller has checked the signature.
@@ -148,7 +170,9 @@ pub fn role_of(leaf: &CertificateDer<'_>) -> Result<Role, TlsError> {
     let cert = webpki::EndEntityCert::try_from(leaf).map_err(|_| TlsError::NoRole)?;
     let suffix = format!(".{DOMAIN}");
     for name in cert.valid_dns_names() {
-        let Some(host) = name.strip_suffix(&suffix) else { continue };
+        let Some(host) = name.strip_suffix(&suffix) else {
+            continue;
+        };
         match host {
             "gateway" => return Ok(Role::Gateway),
             "admin" => return Ok(Role::Admin),

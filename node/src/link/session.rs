@@ -385,7 +385,10 @@ mod tests {
         let (receipt, received) = Receipt::new();
         session.publish(Publish::default(), receipt);
         assert!(session.detach(stream));
-        assert!(received.await.is_err(), "nobody waits for a gateway without a stream");
+        assert!(
+            received.await.is_err(),
+            "nobody waits for a gateway without a stream"
+        );
         let (receipt, received) = Receipt::new();
         session.publish(Publish::default(), receipt);
         assert!(received.await.is_err());

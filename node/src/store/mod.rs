@@ -36,8 +36,15 @@ pub enum Table {
 
 impl Table {
     /// All tables, in the order of a snapshot's files.
-    pub const ALL: [Table; 7] =
-        [Table::Events, Table::Conversations, Table::Members, Table::Users, Table::Dedup, Table::Outbox, Table::Meta];
+    pub const ALL: [Table; 7] = [
+        Table::Events,
+        Table::Conversations,
+        Table::Members,
+        Table::Users,
+        Table::Dedup,
+        Table::Outbox,
+        Table::Meta,
+    ];
 
     /// The name on disk.
     pub fn name(self) -> &'static str {
@@ -170,7 +177,9 @@ pub trait StateStore: Send + Sync + 'static {
         &self,
         group: Group,
         dir: &Path,
-        read: &mut dyn FnMut(&dyn Fn(Table, &[u8]) -> Result<Option<Bytes>, StoreError>) -> Result<(), StoreError>,
+        read: &mut dyn FnMut(
+            &dyn Fn(Table, &[u8]) -> Result<Option<Bytes>, StoreError>,
+        ) -> Result<(), StoreError>,
     ) -> Result<Vec<ExportedFile>, StoreError>;
 
     /// Replaces all rows of `group` by those of files that [`StateStore::export`] made; durable on return.

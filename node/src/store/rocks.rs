@@ -8,8 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parlance_proto::shard::Group;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Direction,
-    IngestExternalFileOptions, IteratorMode, Options, ReadOptions, SstFileWriter, WriteBatch,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DBRecoveryMode, Direction, IngestExternalFileOptions, IteratorMode, Options, ReadOptions,
+    SstFileWriter, WriteBatch,
 };
 
 use super::{Change, ExportedFile, Order, StateStore, StoreError, Table, WriteSet, key};
@@ -40,16 +41,19 @@ impl RocksStore {
         options.set_max_total_wal_size(WAL_BYTES_MAX);
         options.set_max_background_jobs(2);
         options.set_keep_log_file_num(4);
-        let tables = Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), table_options(&cache)));
+        let tables = Table::ALL
+            .map(|table| ColumnFamilyDescriptor::new(table.name(), table_options(&cache)));
         let db = DB::open_cf_descriptors(&options, dir, tables)?;
         Ok(Self { db })
     }
 
     fn family(&self, table: Table) -> Result<&ColumnFamily, StoreError> {
-        self.db.cf_handle(table.name()).ok_or_else(|| StoreError::Damaged {
-            what: format!("table {}", table.name()),
-            reason: "it is not in the database".to_owned(),
-        })
+        self.db
+            .cf_handle(table.name())
+            .ok_or_else(|| StoreError::Damaged {
+                what: format!("table {}", table.name()),
+                reason: "it is not in the database".to_owned(),
+            })
     }
 }
 
@@ -68,7 +72,10 @@ fn table_options(cache: &Cache) -> Options {
 }
 
 fn file_error(path: &Path, source: std::io::Error) -> StoreError {
-    StoreError::File { path: path.to_owned(), source: Arc::new(source) }
+    StoreError::File {
+        path: path.to_owned(),
+        source: Arc::new(source),
+    }
 }
 
 impl StateStore for RocksStore {
@@ -107,7 +114,9 @@ impl StateStore for RocksStore {
             match change {
                 Change::Put(table, key, value) => batch.put_cf(self.family(*table)?, key, value),
                 Change::Delete(table, key) => batch.delete_cf(self.family(*table)?, key),
-                Change::DeleteRange(table, from, to) => batch.delete_range_cf(self.family(*table)?, from, to),
+                Change::DeleteRange(table, from, to) => {
+                    batch.delete_range_cf(self.family(*table)?, from, to)
+                }
             }
         }
         Ok(self.db.write(batch)?)
@@ -121,7 +130,9 @@ impl StateStore for RocksStore {
         &self,
         group: Group,
         dir: &Path,
-        read: &mut dyn FnMut(&dyn Fn(Table, &[u8]) -> Result<Option<Bytes>, StoreError>) -> Result<(), StoreError>,
+        read: &mut dyn FnMut(
+            &dyn Fn(Table, &[u8]) -> Result<Option<Bytes>, StoreError>,
+        ) -> Result<(), StoreError>,
     ) -> Result<Vec<ExportedFile>, StoreError> {
         let picture = self.db.snapshot();
         read(&|table, key| Ok(picture.get_cf(self.family(table)?, key)?.map(Bytes::from)))?;
@@ -192,8 +203,15 @@ fn write_sst(
 fn describe(dir: &Path, table: Table, name: String) -> Result<ExportedFile, StoreError> {
     let path = dir.join(&name);
     let (size_bytes, crc32c) = checksum(&path)?;
-    File::open(&path).and_then(|f| f.sync_all()).map_err(|e| file_error(&path, e))?;
-    Ok(ExportedFile { table, name, size_bytes, crc32c })
+    File::open(&path)
+        .and_then(|f| f.sync_all())
+        .map_err(|e| file_error(&path, e))?;
+    Ok(ExportedFile {
+        table,
+        name,
+        size_bytes,
+        crc32c,
+    })
 }
 
 /// Size and CRC-32C of a whole file, read in pieces.
@@ -239,7 +257,11 @@ mod tests {
         let mut set = WriteSet::default();
         for group in [6, 7, 8] {
             for seq in 1..=100 {
-                set.put(Table::Events, key::event(group, "demo", "d:1:a:b", seq), vec![seq as u8; 50]);
+                set.put(
+                    Table::Events,
+                    key::event(group, "demo", "d:1:a:b", seq),
+                    vec![seq as u8; 50],
+                );
             }
             set.put(Table::Meta, key::applied_key(group), vec![group as u8]);
         }
@@ -264,7 +286,11 @@ mod tests {
         let target = RocksStore::open(&dir.path().join("b")).unwrap();
         let mut set = WriteSet::default();
         set.put(Table::Events, key::event(7, "demo", "old", 1), vec![1]);
-        set.put(Table::Events, key::event(8, "demo", "other group", 1), vec![1]);
+        set.put(
+            Table::Events,
+            key::event(8, "demo", "other group", 1),
+            vec![1],
+        );
         target.write(set).unwrap();
         for _ in 0..2 {
             target.import(7, &dir.path().join("x"), &files).unwrap();
@@ -277,8 +303,14 @@ mod tests {
     fn scans_go_both_ways_inside_their_range() {
         let dir = tempfile::tempdir().unwrap();
         let store = filled(dir.path());
-        let (from, to) = (key::event(7, "demo", "d:1:a:b", 10), key::event(7, "demo", "d:1:a:b", 13));
-        for (order, expected) in [(Order::Rising, [10, 11, 12]), (Order::Falling, [12, 11, 10])] {
+        let (from, to) = (
+            key::event(7, "demo", "d:1:a:b", 10),
+            key::event(7, "demo", "d:1:a:b", 13),
+        );
+        for (order, expected) in [
+            (Order::Rising, [10, 11, 12]),
+            (Order::Falling, [12, 11, 10]),
+        ] {
             let mut seqs = Vec::new();
             store
                 .scan(Table::Events, &from, &to, order, &mut |k, _| {
