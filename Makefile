@@ -5,6 +5,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .PHONY: run build test test-unit test-cluster test-sdk broken verify rust-verify lockfile sdk-verify deny fix bench chaos chaos-short deps deps-native deps-sdk sdk fuzz
 
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
