@@ -113,7 +113,7 @@ pub(crate) async fn bad_tokens(cluster: &Cluster) -> Result<()> {
 pub(crate) async fn bad_certificates(cluster: &Cluster) -> Result<()> {
     use parlance_proto::admin::v1::admin_client::AdminClient;
     use parlance_proto::admin::v1::{CreateAppRequest, GetClusterStatusRequest};
-    use parlance_proto::link::v1::WatchClusterRequest;
+    use parlance_proto::link::v1::GatewayFrame;
     use parlance_proto::link::v1::link_client::LinkClient;
 
     let address = cluster.address.link(1).to_string();
@@ -148,16 +148,13 @@ pub(crate) async fn bad_certificates(cluster: &Cluster) -> Result<()> {
         );
     }
     let identity = cluster.authority.issue("node-on-link", Role::Node(2))?;
-    let request = WatchClusterRequest {
-        gateway_id: "stranger".into(),
-    };
-    let answer = LinkClient::new(channel(&address, ca, Some(&identity)).await?)
-        .watch_cluster(request)
-        .await;
+    let mut link = LinkClient::new(channel(&address, ca, Some(&identity)).await?);
+    let hello = GatewayFrame::default();
+    let answer = link.open(futures::stream::iter([hello])).await;
     let code = answer.as_ref().err().map(tonic::Status::code);
     ensure!(
         code == Some(tonic::Code::PermissionDenied),
-        "a node on the link: {:?}",
+        "a node opens a link: {:?}",
         answer.map(|_| "accepted")
     );
     Ok(())

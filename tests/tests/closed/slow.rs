@@ -92,6 +92,18 @@ pub(crate) async fn slow_reader(cluster: &Cluster) -> Result<()> {
         let ended = tokio::time::timeout(SOON, slow.read_to_end(&mut rest)).await;
         (ended.is_ok(), rest)
     });
+    // The user's other session reads all the while.
+    let friend = tokio::spawn(async move {
+        for seq in 1..=MESSAGES as u64 {
+            let frame = friend
+                .next_within(SOON)
+                .await
+                .context("the other session must not notice")?;
+            let next = matches!(&frame.body, Some(Answer::Event(event)) if event.seq == seq);
+            ensure!(next, "another frame than event {seq}");
+        }
+        Ok(())
+    });
     let text = "x".repeat(28_000);
     for number in 0..MESSAGES {
         sender
@@ -99,16 +111,7 @@ pub(crate) async fn slow_reader(cluster: &Cluster) -> Result<()> {
             .await
             .context("the sender must not notice")?;
     }
-    for seq in 1..=MESSAGES as u64 {
-        let frame = friend
-            .next_within(SOON)
-            .await
-            .context("the other session must not notice")?;
-        ensure!(
-            matches!(&frame.body, Some(Answer::Event(event)) if event.seq == seq),
-            "{seq}: another frame"
-        );
-    }
+    friend.await??;
     let _ = all_sent.send(());
     let (ended, rest) = reader.await?;
     ensure!(ended, "the slow reader was not cut off");
