@@ -53,6 +53,8 @@ pub struct LoadedRows {
     pub committed: Option<Bytes>,
     /// Encoded `LogMark`.
     pub purged: Option<Bytes>,
+    /// Index of the oldest entry.
+    pub first_index: Option<u64>,
     /// The newest entry's row.
     pub last: Option<Bytes>,
 }
@@ -144,19 +146,25 @@ pub(super) fn load(db: &DB, group: Group) -> io::Result<LoadedRows> {
             .map(|row| row.map(Bytes::from))
             .map_err(io::Error::other)
     };
-    let mut last = None;
     let (from, to) = (entry_key(group, 0), entry_key(group, u64::MAX));
-    if let Some(newest) = db
-        .iterator_cf_opt(family(db, LOG)?, range(&from, &to), IteratorMode::End)
-        .next()
-    {
-        last = Some(Bytes::from(newest.map_err(io::Error::other)?.1));
-    }
+    let end = |mode| {
+        let row = db
+            .iterator_cf_opt(family(db, LOG)?, range(&from, &to), mode)
+            .next();
+        row.transpose().map_err(io::Error::other)
+    };
+    let index = |key: &[u8]| {
+        key.last_chunk::<8>()
+            .map(|index| u64::from_be_bytes(*index))
+    };
+    let first = end(IteratorMode::From(&from, Direction::Forward))?;
+    let last = end(IteratorMode::End)?;
     Ok(LoadedRows {
         vote: row(vote_key(group))?,
         committed: row(committed_key(group))?,
         purged: row(purged_key(group))?,
-        last,
+        first_index: first.and_then(|(key, _)| index(&key)),
+        last: last.map(|(_, row)| Bytes::from(row)),
     })
 }
 

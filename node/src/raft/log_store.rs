@@ -49,6 +49,8 @@ struct State {
     committed: Option<LogId>,
     purged: Option<LogId>,
     last: Option<LogId>,
+    /// Index of the oldest entry, if there is one.
+    first_index: u64,
     /// Entries above this may not be on disk yet.
     flushed: u64,
     /// The newest entries, without gaps, up to `last`.
@@ -73,6 +75,9 @@ fn entry_bytes(entry: &Entry) -> usize {
 
 impl State {
     fn push(&mut self, entry: Entry) {
+        if self.last == self.purged {
+            self.first_index = entry.log_id.index; // the log was empty
+        }
         self.last = Some(entry.log_id);
         self.tail_bytes += entry_bytes(&entry);
         self.tail.push_back(entry);
@@ -96,10 +101,6 @@ impl State {
 
     fn forget_newest(&mut self) {
         self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry_bytes(&entry));
-    }
-
-    fn first_index(&self) -> u64 {
-        self.purged.map_or(0, |id| id.index + 1)
     }
 
     fn end_index(&self) -> u64 {
@@ -154,11 +155,16 @@ impl LogStore {
             ),
             None => purged,
         };
+        let oldest = purged.map_or(0, |id| id.index + 1);
+        if rows.first_index.is_some_and(|first| first != oldest) {
+            return Err(damaged(group, "its oldest entries are missing"));
+        }
         let state = State {
             vote: vote.as_ref().map(convert::to_vote),
             committed: mark(rows.committed, "its commit mark")?,
             purged,
             last,
+            first_index: oldest,
             flushed: last.map_or(0, |id| id.index),
             ..State::default()
         };
@@ -205,7 +211,7 @@ impl LogStore {
         for _ in 0..3 {
             let (from, to, memory_from, memory) = {
                 let state = shared.state.lock();
-                let (from, to) = (from.max(state.first_index()), to.min(state.end_index()));
+                let (from, to) = (from.max(state.first_index), to.min(state.end_index()));
                 if from >= to {
                     return Ok(Vec::new());
                 }
@@ -409,7 +415,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.shared.gate.make_durable(log_id.index).await?;
         let (from, to) = {
             let mut state = self.shared.state.lock();
-            let from = state.first_index();
+            let from = state.first_index;
             while state
                 .tail
                 .front()
@@ -418,6 +424,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 state.forget_oldest();
             }
             state.purged = state.purged.max(Some(log_id));
+            state.first_index = state.first_index.max(log_id.index + 1);
             if state.last.is_none_or(|last| last.index <= log_id.index) {
                 state.flushed = state.flushed.max(log_id.index);
                 state.last = Some(log_id);

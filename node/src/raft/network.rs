@@ -261,7 +261,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let answer = window.next().await?;
             Some((answer, window))
         });
-        Box::pin(async move { Ok(answers.boxed()) })
+        Box::pin(async move { Ok(answers.fuse().boxed()) })
     }
 
     async fn vote(
