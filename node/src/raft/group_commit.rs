@@ -148,7 +148,9 @@ impl LogEngine for GroupCommit {
 
     fn close(&self) {
         drop(self.jobs.lock().take());
+        // The last handle may go with a callback, on the writer's own thread.
         if let Some(writer) = self.writer.lock().take()
+            && writer.thread().id() != std::thread::current().id()
             && writer.join().is_err()
         {
             tracing::error!("the raft log's writer panicked");

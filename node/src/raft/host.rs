@@ -50,6 +50,8 @@ pub struct RaftHostConfig {
     pub raft: RaftConfig,
     /// Give up what follows the first damaged record of the log. For one start, by an operator.
     pub recover_torn_log: bool,
+    /// Whether the log must be there already.
+    pub existing: Existing,
 }
 
 struct Parts {
@@ -79,9 +81,10 @@ impl RaftHost {
         } else {
             TornLog::Refuse
         };
+        let existing = config.existing;
         let opened = tokio::task::spawn_blocking({
             let dir = dir.clone();
-            move || GroupCommit::open(&dir, torn)
+            move || open_log(&dir, torn, existing)
         });
         let log = opened.await.map_err(|e| RaftError::LogDamaged {
             dir,

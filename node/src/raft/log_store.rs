@@ -394,6 +394,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let (from, to) = {
             let mut state = self.shared.state.lock();
             let (from, to) = (last_log_id.map_or(0, |id| id.index + 1), state.end_index());
+            if from >= to {
+                return Ok(());
+            }
             while state
                 .tail
                 .back()

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::apply::Outcome;
 use crate::raft::*;
+use crate::store::manifest::Existing;
 use crate::store::rocks::RocksStore;
 use crate::store::{Order, StateStore, StoreError, Table, WriteSet};
 
@@ -185,7 +186,7 @@ impl TestNode {
             .insert(id, (link.local_addr().unwrap(), store_id.clone()));
         let data_dir = dir.join(format!("node-{id}"));
         let store: Arc<dyn StateStore> =
-            Arc::new(RocksStore::open(&data_dir.join("state")).unwrap());
+            Arc::new(RocksStore::open(&data_dir.join("state"), Existing::No).unwrap());
         let host_config = RaftHostConfig {
             node_id: id,
             data_dir,

@@ -15,6 +15,7 @@ use crate::raft::purge_gate::PurgeGate;
 use crate::raft::snapshot::SnapshotFolder;
 use crate::raft::state_machine::{GroupState, SnapshotByBytes};
 use crate::raft::types::{TypeConfig, Vote};
+use crate::store::manifest::Existing;
 use crate::store::rocks::RocksStore;
 
 /// The library's tests purge what they never applied.
