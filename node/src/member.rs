@@ -58,6 +58,8 @@ pub struct Parts {
     pub shards: Shards,
     /// Who leads what.
     pub leaders: Leaders,
+    /// Lets no more messages of other nodes through to Raft.
+    pub leave: Box<dyn Fn() + Send + Sync>,
     /// What must end the process.
     pub failed: watch::Sender<Option<String>>,
 }
@@ -431,6 +433,7 @@ impl Member {
         self.tasks.close();
         self.tasks.wait().await;
         self.shards().clear();
+        (self.parts.leave)(); // other nodes' messages stop before the groups do
         self.parts.host.shutdown().await;
         let store = self.parts.store.clone();
         let flushed = tokio::task::spawn_blocking(move || store.flush()).await;

@@ -3,10 +3,10 @@
 //! Runs on every node for the groups that it leads, one move at a time: learner first, then the joint change that
 //! also lets the old member go. Nothing is remembered: whoever leads next compares again and goes on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use parlance_proto::shard::META_GROUP;
+use parlance_proto::shard::{Group, META_GROUP};
 use tokio::time::{Duration, Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,10 @@ const SETTLED_AFTER: Duration = Duration::from_secs(3);
 const BEHIND_MAX: u64 = 256;
 /// Leaderships handed over in one comparison.
 const HANDOVERS_MAX: usize = 4;
+/// A preferred leader must have been heard this recently.
+const HEARD_WITHIN: Duration = Duration::from_millis(1500);
+/// A group whose hand-over was not taken up is left alone for this long: each try stops its writes for a moment.
+const HANDOVER_PAUSE: Duration = Duration::from_secs(15);
 
 /// What the map wants of one group.
 struct Wanted {
@@ -33,7 +37,8 @@ struct Wanted {
 
 /// Compares and moves until `stop`.
 pub async fn place(member: Arc<Member>, stop: CancellationToken) {
-    let mut since = std::collections::HashMap::new();
+    let mut since = HashMap::new();
+    let mut tried: HashMap<Group, Instant> = HashMap::new();
     while stop
         .run_until_cancelled(tokio::time::sleep(INTERVAL))
         .await
@@ -53,8 +58,15 @@ pub async fn place(member: Arc<Member>, stop: CancellationToken) {
             let status = raft.status();
             if differs(&status, &wanted) {
                 move_members(&raft, &status, &wanted, &stop).await;
-            } else if handovers < HANDOVERS_MAX && led_since.elapsed() > SETTLED_AFTER {
-                handovers += usize::from(hand_to_preferred(&member, &raft, &status, &wanted).await);
+            } else if handovers < HANDOVERS_MAX
+                && led_since.elapsed() > SETTLED_AFTER
+                && tried
+                    .get(&raft.id())
+                    .is_none_or(|at| at.elapsed() > HANDOVER_PAUSE)
+                && hand_to_preferred(&member, &raft, &status, &wanted).await
+            {
+                tried.insert(raft.id(), Instant::now());
+                handovers += 1;
             }
         }
     }
@@ -126,7 +138,7 @@ async fn hand_to_preferred(
     let Some(&preferred) = wanted.voters.first() else {
         return false;
     };
-    if preferred == member.node_id() || !member.leaders().is_heard(preferred) {
+    if preferred == member.node_id() || !member.leaders().is_heard_within(preferred, HEARD_WITHIN) {
         return false;
     }
     let caught_up = status

@@ -43,6 +43,7 @@ use crate::raft::{
     RaftHostConfig,
 };
 use crate::shard::Shards;
+use crate::store::manifest::Existing;
 use crate::store::rocks::{RocksStore, state_dir};
 use crate::store::{StateStore, StoreError, Table, WriteSet, key};
 
@@ -112,17 +113,17 @@ impl Shared {
             node = identity.node_id,
             "this node is a member now"
         );
-        let store = self.open_store().await?;
+        let store = self.open_store(Existing::No).await?;
         let mut set = WriteSet::default();
         set.put(Table::Meta, key::invitation(), map.encode_to_vec());
         store.write(set)?;
         store.flush()?;
-        self.start_member(identity, store).await
+        self.start_member(identity, store, Existing::No).await
     }
 
-    async fn open_store(&self) -> Result<Arc<dyn StateStore>, StartError> {
+    async fn open_store(&self, existing: Existing) -> Result<Arc<dyn StateStore>, StartError> {
         let dir = state_dir(&self.config.data_dir);
-        let opened = tokio::task::spawn_blocking(move || RocksStore::open(&dir)).await;
+        let opened = tokio::task::spawn_blocking(move || RocksStore::open(&dir, existing)).await;
         let store = opened.map_err(|e| StoreError::Damaged {
             what: "state store".into(),
             reason: e.to_string(),
@@ -134,6 +135,7 @@ impl Shared {
         self: &Arc<Self>,
         identity: Identity,
         store: Arc<dyn StateStore>,
+        existing: Existing,
     ) -> Result<Arc<Member>, StartError> {
         if let Some(row) = store.get(Table::Meta, &key::invitation())? {
             self.directory.suggest(&decode("invitation", &row)?);
@@ -144,6 +146,7 @@ impl Shared {
                 data_dir: self.config.data_dir.clone(),
                 raft: self.config.raft.clone(),
                 recover_torn_log: self.config.recover_torn_log,
+                existing,
             },
             store.clone(),
             self.peers.clone(),
@@ -166,6 +169,10 @@ impl Shared {
             links: self.links.clone(),
             shards: self.shards.clone(),
             leaders: self.leaders.clone(),
+            leave: Box::new({
+                let quic = self.quic.clone();
+                move || quic.detach()
+            }),
             failed: self.failed.clone(),
         })
         .await?;
@@ -346,8 +353,10 @@ impl Node {
         *desk.shared.lock() = Arc::downgrade(&shared);
         match identity {
             Some(identity) => {
-                let store = shared.open_store().await?;
-                shared.start_member(identity, store).await?;
+                let store = shared.open_store(Existing::Required).await?;
+                shared
+                    .start_member(identity, store, Existing::Required)
+                    .await?;
             }
             None => tracing::info!(
                 node = shared.node_id(),

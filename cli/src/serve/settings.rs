@@ -25,7 +25,7 @@ impl Default for ProcessSettings {
         Self {
             ops_listen: None,
             log_format: LogFormat::Text,
-            log_filter: "info".to_owned(),
+            log_filter: "info,openraft=warn".to_owned(),
         }
     }
 }

@@ -46,7 +46,10 @@ pub enum MergeError {
 impl View {
     /// Takes what is newer; false if nothing was.
     pub fn merge(&mut self, state: ClusterState) -> Result<bool, MergeError> {
-        if state.shard_count == 0 || state.shard_count > SHARD_COUNT_MAX {
+        if state.shard_count == 0 {
+            return Ok(false); // a node that is not a member of a cluster yet
+        }
+        if state.shard_count > SHARD_COUNT_MAX {
             return Err(MergeError::ShardCount(state.shard_count));
         }
         let mut changed = false;

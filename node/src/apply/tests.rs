@@ -8,6 +8,7 @@ use parlance_proto::store::v1::{AddConversationCommand, MarkReadCommand, SendCom
 
 use super::*;
 use crate::digest::digest;
+use crate::store::manifest::Existing;
 use crate::store::rocks::RocksStore;
 
 const GROUP: Group = 5;
@@ -33,7 +34,7 @@ struct Replica {
 impl Replica {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(RocksStore::open(dir.path()).unwrap());
+        let store = Arc::new(RocksStore::open(dir.path(), Existing::No).unwrap());
         let effects = Collected::default();
         let machine = ShardMachine::open(
             GROUP,

@@ -103,9 +103,16 @@ impl Link for LinkService {
         &self,
         request: Request<WatchClusterRequest>,
     ) -> Result<Response<StateStream>, Status> {
-        role_of_peer(&request)?; // any member of the cluster may know where the others are
+        // Any member of the cluster may know where the others are; secrets are for those that check tokens.
+        let with_secrets = role_of_peer(&request)? == Role::Gateway;
         let states = watch_cluster(self.meta.clone(), self.leaders.clone(), self.stop.clone());
-        Ok(Response::new(Box::pin(states.map(Ok))))
+        let states = states.map(move |mut state| {
+            if !with_secrets {
+                state.apps.clear();
+            }
+            Ok(state)
+        });
+        Ok(Response::new(Box::pin(states)))
     }
 }
 

@@ -80,10 +80,15 @@ impl Leaders {
 
     /// Whether a node has announced itself lately.
     pub fn is_heard(&self, node: NodeId) -> bool {
+        self.is_heard_within(node, HEARD_WITHIN)
+    }
+
+    /// Whether a node has announced itself in the time given.
+    pub fn is_heard_within(&self, node: NodeId, time: Duration) -> bool {
         self.heard
             .lock()
             .get(&node)
-            .is_some_and(|at| at.elapsed() < HEARD_WITHIN)
+            .is_some_and(|at| at.elapsed() < time)
     }
 
     /// What `node` leads, for telling others.

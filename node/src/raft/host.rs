@@ -33,6 +33,7 @@ use super::state_machine::{GroupState, SnapshotByBytes};
 use super::types::{TypeConfig, Vote};
 use super::{NodeId, RaftConfig, StateMachine};
 use crate::store::StateStore;
+use crate::store::manifest::{self, Existing, ManifestGuard};
 
 /// Where the Raft log is inside a data directory.
 pub fn log_dir(data_dir: &Path) -> PathBuf {
@@ -59,6 +60,8 @@ struct Parts {
     log: Arc<dyn LogEngine>,
     store: Arc<dyn StateStore>,
     peers: Arc<dyn PeerLink>,
+    /// Only held: it follows the log's manifest until the host is gone.
+    _manifest: Option<ManifestGuard>,
 }
 
 /// All Raft groups of a node. Clones are the same host.
@@ -86,11 +89,17 @@ impl RaftHost {
             let dir = dir.clone();
             move || open_log(&dir, torn, existing)
         });
-        let log = opened.await.map_err(|e| RaftError::LogDamaged {
+        let (log, manifest) = opened.await.map_err(|e| RaftError::LogDamaged {
             dir,
             reason: e.to_string(),
         })??;
-        Ok(Self::new(config, Arc::new(log), store, peers))
+        Ok(Self::with(
+            config,
+            Arc::new(log),
+            store,
+            peers,
+            Some(manifest),
+        ))
     }
 
     /// A host over a log that is open already.
@@ -100,12 +109,23 @@ impl RaftHost {
         store: Arc<dyn StateStore>,
         peers: Arc<dyn PeerLink>,
     ) -> Self {
+        Self::with(config, log, store, peers, None)
+    }
+
+    fn with(
+        config: RaftHostConfig,
+        log: Arc<dyn LogEngine>,
+        store: Arc<dyn StateStore>,
+        peers: Arc<dyn PeerLink>,
+        manifest: Option<ManifestGuard>,
+    ) -> Self {
         Self {
             parts: Arc::new(Parts {
                 config,
                 log,
                 store,
                 peers,
+                _manifest: manifest,
             }),
             groups: Arc::default(),
         }
@@ -191,6 +211,22 @@ impl RaftHost {
         let log = self.parts.log.clone();
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
     }
+}
+
+/// Opens a log that is there, or makes one that need not be: never in the place of one that is lost or cut.
+fn open_log(
+    dir: &Path,
+    torn: TornLog,
+    existing: Existing,
+) -> Result<(GroupCommit, ManifestGuard), RaftError> {
+    let damaged = |reason: String| RaftError::LogDamaged {
+        dir: dir.to_owned(),
+        reason,
+    };
+    manifest::check(dir, existing).map_err(damaged)?;
+    let log = GroupCommit::open(dir, torn)?;
+    let guard = ManifestGuard::start(dir).map_err(|e| damaged(e.to_string()))?;
+    Ok((log, guard))
 }
 
 struct Opened {

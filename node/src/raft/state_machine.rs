@@ -170,7 +170,6 @@ impl RaftStateMachine<TypeConfig> for GroupState {
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
         let mut entries = entries.fuse(); // asked again after its end, below
-        let mut entries = entries.fuse();
         while let Some(first) = entries.next().await {
             let mut batch = vec![first?];
             let mut bytes = 0;

@@ -7,6 +7,7 @@
 //! has made durable.
 
 pub mod key;
+pub mod manifest;
 pub mod rocks;
 
 use std::path::{Path, PathBuf};

@@ -13,6 +13,7 @@ use rocksdb::{
     SstFileWriter, WriteBatch,
 };
 
+use super::manifest::{self, Existing, ManifestGuard};
 use super::{Change, ExportedFile, Order, StateStore, StoreError, Table, WriteSet, key};
 
 /// Memory for blocks read from disk, for all tables together.
@@ -25,18 +26,22 @@ const WAL_BYTES_MAX: u64 = 512 << 20;
 /// [`StateStore`] in a RocksDB of its own.
 pub struct RocksStore {
     db: DB,
+    _manifest: ManifestGuard,
 }
 
 impl RocksStore {
-    /// Opens the store in `dir`, or makes it.
+    /// Opens the store in `dir`, or makes it if it need not exist.
     ///
     /// A torn or damaged end of the write-ahead log is cut off: what is lost there is in the Raft log, which is kept
     /// until the rows are durable; a group whose rows end before its log starts is refused when it starts.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, existing: Existing) -> Result<Self, StoreError> {
+        manifest::check(dir, existing).map_err(|reason| damaged_store(dir, reason))?;
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
         let mut options = table_options(&cache);
         options.create_if_missing(true);
         options.create_missing_column_families(true);
+        // All tables reach their files together: what is there after a loss is one point in time.
+        options.set_atomic_flush(true);
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         options.set_max_total_wal_size(WAL_BYTES_MAX);
         options.set_max_background_jobs(2);
@@ -44,7 +49,11 @@ impl RocksStore {
         let tables = Table::ALL
             .map(|table| ColumnFamilyDescriptor::new(table.name(), table_options(&cache)));
         let db = DB::open_cf_descriptors(&options, dir, tables)?;
-        Ok(Self { db })
+        let manifest = ManifestGuard::start(dir).map_err(|e| file_error(dir, e))?;
+        Ok(Self {
+            db,
+            _manifest: manifest,
+        })
     }
 
     fn family(&self, table: Table) -> Result<&ColumnFamily, StoreError> {
@@ -69,6 +78,17 @@ fn table_options(cache: &Cache) -> Options {
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_level_compaction_dynamic_level_bytes(true);
     options
+}
+
+fn damaged_store(dir: &Path, reason: String) -> StoreError {
+    StoreError::Damaged {
+        what: format!(
+            "{}; keep the data directory for inspection and bring in a new member in this node's place: parlance node \
+             replace",
+            dir.display()
+        ),
+        reason,
+    }
 }
 
 fn file_error(path: &Path, source: std::io::Error) -> StoreError {
@@ -253,7 +273,7 @@ mod tests {
     }
 
     fn filled(dir: &Path) -> RocksStore {
-        let store = RocksStore::open(dir).unwrap();
+        let store = RocksStore::open(dir, Existing::No).unwrap();
         let mut set = WriteSet::default();
         for group in [6, 7, 8] {
             for seq in 1..=100 {
@@ -283,7 +303,7 @@ mod tests {
         assert_eq!(applied.as_deref(), Some(&[7u8][..]));
         assert_eq!(files.len(), 2, "empty tables have no file");
 
-        let target = RocksStore::open(&dir.path().join("b")).unwrap();
+        let target = RocksStore::open(&dir.path().join("b"), Existing::No).unwrap();
         let mut set = WriteSet::default();
         set.put(Table::Events, key::event(7, "demo", "old", 1), vec![1]);
         set.put(
@@ -329,6 +349,12 @@ mod tests {
         store.flush().unwrap();
         let before = rows(&store, 6);
         drop(store);
-        assert_eq!(rows(&RocksStore::open(dir.path()).unwrap(), 6), before);
+        assert_eq!(
+            rows(
+                &RocksStore::open(dir.path(), Existing::Required).unwrap(),
+                6
+            ),
+            before
+        );
     }
 }

@@ -24,8 +24,9 @@ use crate::raft::snapshot::SnapshotFiles;
 use crate::raft::{NodeId, RaftConfig};
 
 const ALPN: &[u8] = b"parlance-raft/1";
-const KEEP_ALIVE: Duration = Duration::from_secs(1);
-const IDLE_MAX: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_millis(500);
+/// A peer that was killed and is back is dialled again after this.
+const IDLE_MAX: Duration = Duration::from_secs(2);
 const INITIAL_RTT: Duration = Duration::from_millis(10);
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
@@ -116,6 +117,11 @@ impl QuicLink {
         *self.shared.raft.write() = Some(raft);
         // Connections that began with another identity begin again.
         self.close_connections(b"identity changed");
+    }
+
+    /// Lets no more of Raft's messages through: the groups are about to stop.
+    pub fn detach(&self) {
+        *self.shared.raft.write() = None;
     }
 
     fn close_connections(&self, reason: &[u8]) {

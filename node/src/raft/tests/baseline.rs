@@ -166,6 +166,7 @@ impl Bench {
                 data_dir,
                 raft: raft.clone(),
                 recover_torn_log: false,
+                existing: crate::store::manifest::Existing::No,
             };
             let (peers, link): (Arc<dyn PeerLink>, Option<QuicLink>) = match transport {
                 Transport::Direct => (

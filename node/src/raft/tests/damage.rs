@@ -108,7 +108,8 @@ fn a_flipped_bit_in_the_middle_is_refused_and_recovered_only_on_demand() {
 }
 
 fn filled(dir: &Path) -> (Arc<dyn StateStore>, SnapshotFolder, SnapshotBuilder) {
-    let store: Arc<dyn StateStore> = Arc::new(RocksStore::open(&dir.join("state"), Existing::No).unwrap());
+    let store: Arc<dyn StateStore> =
+        Arc::new(RocksStore::open(&dir.join("state"), Existing::No).unwrap());
     let mut set = WriteSet::default();
     (0..1000).for_each(|index| set.put(Table::Events, row_key(1, index), vec![index as u8; 64]));
     store.write(set).unwrap();
@@ -160,7 +161,8 @@ async fn an_installation_that_was_cut_short_is_done_again() {
     let files = builder.build_snapshot().await.unwrap().snapshot;
 
     let target = dir.path().join("b");
-    let store: Arc<dyn StateStore> = Arc::new(RocksStore::open(&target.join("state"), Existing::No).unwrap());
+    let store: Arc<dyn StateStore> =
+        Arc::new(RocksStore::open(&target.join("state"), Existing::No).unwrap());
     let folder = SnapshotFolder::open(&target, 1).unwrap();
     let adopted = folder.adopt(files).unwrap();
     // The crash: the marker is there, the import is not.

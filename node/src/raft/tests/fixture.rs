@@ -192,6 +192,7 @@ impl TestNode {
             data_dir,
             raft,
             recover_torn_log: false,
+            existing: Existing::No,
         };
         let host = RaftHost::open(host_config, store.clone(), Arc::new(link.clone()))
             .await

@@ -37,7 +37,7 @@ struct Builder;
 impl StoreBuilder<TypeConfig, LogStore, GroupState, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, GroupState), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(RocksStore::open(&dir.path().join("state")).unwrap());
+        let store = Arc::new(RocksStore::open(&dir.path().join("state"), Existing::No).unwrap());
         let machine = Box::new(Recorder { group: 7 });
         let folder = SnapshotFolder::open(dir.path(), 7).unwrap();
         let by_bytes = Arc::new(SnapshotByBytes::new(u64::MAX));
