@@ -304,53 +304,8 @@ impl Node {
         if identity.is_none() {
             refuse_if_known(&config, &tls).await?;
         }
-        let listen = |what, address| {
-            move |source| StartError::Listen {
-                what,
-                address,
-                source,
-            }
-        };
-        let listener = TcpListener::bind(config.link_listen)
-            .await
-            .map_err(listen("link_listen", config.link_listen))?;
-        let link_address = listener
-            .local_addr()
-            .map_err(listen("link_listen", config.link_listen))?;
-
-        let meta = watch::Sender::new(Arc::new(MetaState::default()));
-        let directory = Arc::new(Nodes {
-            meta: Some(meta.subscribe()),
-            suggested: Mutex::default(),
-        });
-        let desk = Arc::new(Desk {
-            shared: Mutex::default(),
-        });
-        let quic_config = QuicConfig {
-            node_id: config.node_id,
-            listen: config.raft_listen,
-            raft: config.raft.clone(),
-        };
-        let quic = QuicLink::start(&quic_config, &tls, directory.clone(), desk.clone())
-            .map_err(listen("raft_listen", config.raft_listen))?;
-        let raft_address = quic
-            .local_addr()
-            .map_err(listen("raft_listen", config.raft_listen))?;
-        let shared = Arc::new(Shared {
-            environment: Arc::new(SystemEnvironment),
-            directory,
-            peers: Arc::new(quic.clone()),
-            quic,
-            links: Links::default(),
-            shards: Shards::default(),
-            leaders: Leaders::default(),
-            meta,
-            member: RwLock::new(None),
-            joining: tokio::sync::Mutex::default(),
-            failed: watch::Sender::new(None),
-            config,
-        });
-        *desk.shared.lock() = Arc::downgrade(&shared);
+        let (listener, link_address) = bind_link(config.link_listen).await?;
+        let (shared, raft_address) = bind_raft(config, &tls)?;
         match identity {
             Some(identity) => {
                 let store = shared.open_store(Existing::Required).await?;
@@ -461,6 +416,58 @@ impl Node {
         }
         self.shared.quic.shutdown().await;
     }
+}
+
+fn listen_error(what: &'static str, address: SocketAddr) -> impl Fn(std::io::Error) -> StartError {
+    move |source| StartError::Listen {
+        what,
+        address,
+        source,
+    }
+}
+
+async fn bind_link(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = listen_error("link_listen", address);
+    let listener = TcpListener::bind(address).await.map_err(&failed)?;
+    let bound = listener.local_addr().map_err(&failed)?;
+    Ok((listener, bound))
+}
+
+/// Listens for other nodes; what they say beside Raft goes to the new [`Shared`].
+fn bind_raft(config: Config, tls: &TlsIdentity) -> Result<(Arc<Shared>, SocketAddr), StartError> {
+    let failed = listen_error("raft_listen", config.raft_listen);
+    let meta = watch::Sender::new(Arc::new(MetaState::default()));
+    let directory = Arc::new(Nodes {
+        meta: Some(meta.subscribe()),
+        suggested: Mutex::default(),
+    });
+    let desk = Arc::new(Desk {
+        shared: Mutex::default(),
+    });
+    let quic_config = QuicConfig {
+        node_id: config.node_id,
+        listen: config.raft_listen,
+        raft: config.raft.clone(),
+    };
+    let quic =
+        QuicLink::start(&quic_config, tls, directory.clone(), desk.clone()).map_err(&failed)?;
+    let address = quic.local_addr().map_err(&failed)?;
+    let shared = Arc::new(Shared {
+        environment: Arc::new(SystemEnvironment),
+        directory,
+        peers: Arc::new(quic.clone()),
+        quic,
+        links: Links::default(),
+        shards: Shards::default(),
+        leaders: Leaders::default(),
+        meta,
+        member: RwLock::new(None),
+        joining: tokio::sync::Mutex::default(),
+        failed: watch::Sender::new(None),
+        config,
+    });
+    *desk.shared.lock() = Arc::downgrade(&shared);
+    Ok((shared, address))
 }
 
 fn serve_grpc(

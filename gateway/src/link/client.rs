@@ -39,6 +39,8 @@ const PAUSE_MOST: Duration = Duration::from_secs(1);
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Frames handed to the transport and not yet written. Few, so that what waits gathers into larger batches.
 const FRAMES_AHEAD: usize = 2;
+/// A busy link writes this seldom: what gathers meanwhile shares a frame. The first request after a pause goes at once.
+const PACE: Duration = Duration::from_millis(1);
 /// An acknowledgement waits this long for a request to travel with.
 const ACK_DELAY: Duration = Duration::from_millis(2);
 
@@ -245,9 +247,11 @@ impl Link {
     /// Carries frames both ways until the link breaks. Reading never waits for writing.
     async fn pump(&self, router: &Router, mut open: Open, link: &mut LinkSession) -> LinkError {
         let mut ack_at: Option<Instant> = None;
+        let mut due = Instant::now();
         loop {
             let ack_due = ack_at.is_some_and(|at| at <= Instant::now());
             let work = ack_due || self.requests.waiting();
+            let paced = Instant::now() >= due;
             tokio::select! {
                 frame = open.incoming.message() => match frame {
                     Ok(Some(frame)) => {
@@ -261,13 +265,15 @@ impl Link {
                     Ok(None) => return LinkError::Closed,
                     Err(status) => return status.into(),
                 },
-                permit = open.outgoing.reserve(), if work => match permit {
+                permit = open.outgoing.reserve(), if work && paced => match permit {
                     Ok(permit) => {
                         permit.send(self.next_frame(link));
                         ack_at = None;
+                        due = Instant::now() + PACE;
                     }
                     Err(_) => return LinkError::Closed,
                 },
+                () = sleep_until(due), if work && !paced => {}
                 () = self.requests.wake.notified(), if !work => {}
                 () = sleep_until(ack_at.unwrap_or_else(Instant::now)), if !work && ack_at.is_some() => {}
             }

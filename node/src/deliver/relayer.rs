@@ -13,7 +13,7 @@ use parlance_proto::raft::v1::{
 };
 use parlance_proto::shard::{home_shard, shard_group};
 use tokio::sync::mpsc;
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
 use super::home::Home;
 use super::watermark::Delivery;
@@ -27,6 +27,8 @@ const LANE_ITEMS_MAX: usize = 4096;
 const BATCH_ITEMS_MAX: usize = 256;
 /// Batches of one lane under way: each waits for gateways to acknowledge.
 const BATCHES_UNDER_WAY_MAX: usize = 256;
+/// A busy lane sends this seldom: what gathers meanwhile shares a batch. The first item after a pause goes at once.
+const PACE: Duration = Duration::from_millis(1);
 /// How long a batch may wait for its answer: longer than a home leader waits for a broken link.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between tries of a batch.
@@ -98,17 +100,21 @@ impl Relayer {
 
 async fn run_lane(shard: u32, route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
     let mut under_way = FuturesUnordered::new();
+    let mut due = Instant::now();
     loop {
+        let paced = Instant::now() >= due;
         let mut batch = Vec::new();
         tokio::select! {
             biased;
             Some(()) = under_way.next() => continue,
-            count = receiver.recv_many(&mut batch, BATCH_ITEMS_MAX), if under_way.len() < BATCHES_UNDER_WAY_MAX => {
+            count = receiver.recv_many(&mut batch, BATCH_ITEMS_MAX), if paced && under_way.len() < BATCHES_UNDER_WAY_MAX => {
                 if count == 0 {
                     return;
                 }
                 under_way.push(route.deliver(shard, batch));
+                due = Instant::now() + PACE;
             }
+            () = sleep_until(due), if !paced => {}
         }
     }
 }

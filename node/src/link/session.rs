@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use parlance_proto::link::v1::{NodeFrame, Publish, Response};
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::metrics;
 
@@ -21,6 +21,8 @@ pub const RESUME_GRACE: Duration = Duration::from_secs(5);
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one frame, soft.
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// A busy link writes this seldom: what gathers meanwhile shares a frame. The first answer after a pause goes at once.
+const PACE: Duration = Duration::from_millis(1);
 /// Frames that a stream may be behind.
 const STREAM_FRAMES_MAX: usize = 8;
 
@@ -226,13 +228,13 @@ impl LinkSession {
     }
 
     /// Writes frames to a stream until it, or a newer one, ends it: first those that were not acknowledged.
-    pub(super) async fn write(
-        &self,
-        stream: u64,
-        to: mpsc::Sender<Result<NodeFrame, tonic::Status>>,
-    ) {
+    pub(super) async fn write(&self, stream: u64, to: mpsc::Sender<FrameResult>) {
         let mut next = 0;
+        let mut due = Instant::now();
         loop {
+            if Instant::now() < due {
+                sleep_until(due).await;
+            }
             let work = self.work.notified();
             let frame = {
                 let mut inner = self.inner.lock();
@@ -244,6 +246,7 @@ impl LinkSession {
             match frame {
                 Some(frame) => {
                     next = frame.number + 1;
+                    due = Instant::now() + PACE;
                     metrics::link_frame(frame.responses.len(), frame.publishes.len());
                     if to.send(Ok(frame)).await.is_err() {
                         return;
@@ -315,11 +318,11 @@ fn take_bytes<M: Message>(messages: &mut Vec<M>, max: usize) -> Vec<M> {
     }
 }
 
+/// What a stream carries, as gRPC wants it.
+pub(super) type FrameResult = Result<NodeFrame, tonic::Status>;
+
 /// The channel between a session's writer and its stream.
-pub(super) fn stream_channel() -> (
-    mpsc::Sender<Result<NodeFrame, tonic::Status>>,
-    mpsc::Receiver<Result<NodeFrame, tonic::Status>>,
-) {
+pub(super) fn stream_channel() -> (mpsc::Sender<FrameResult>, mpsc::Receiver<FrameResult>) {
     mpsc::channel(STREAM_FRAMES_MAX)
 }
 

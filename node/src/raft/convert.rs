@@ -107,7 +107,7 @@ pub(super) fn entry(e: &Entry) -> store::LogEntry {
     let payload = match &e.payload {
         EntryPayload::Blank => Wire::Blank(true),
         EntryPayload::Normal(payload) => Wire::Normal(payload.0.clone()),
-        EntryPayload::Membership(m) => Wire::Membership(membership(&m)),
+        EntryPayload::Membership(m) => Wire::Membership(membership(m)),
     };
     store::LogEntry {
         id: Some(log_id(&e.log_id)),

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -21,6 +21,8 @@ use super::error::RaftError;
 use super::log_db::{self, LOG, LoadedRows, META, TornLog};
 use super::metrics;
 
+/// A busy log is synced this seldom: what gathers meanwhile shares the sync. The first write after a pause goes at once.
+const PACE: Duration = Duration::from_millis(1);
 /// Writes that may wait for the writer.
 const QUEUE_WRITES_MAX: usize = 8192;
 /// Writes in one batch.
@@ -213,7 +215,10 @@ struct Batch {
 
 impl Writer {
     fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        let mut due = Instant::now();
         while let Some(first) = jobs.blocking_recv() {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            due = Instant::now() + PACE;
             let (batch, added) = self.gather(first, &mut jobs);
             let started = Instant::now();
             let (entries, bytes) = (batch.entries, batch.rows.size_in_bytes());

@@ -38,7 +38,7 @@ struct Mark {
 /// Keeps the mark of one open database.
 pub struct ManifestGuard {
     marker: Arc<Marker>,
-    stop: Option<mpsc::Sender<()>>,
+    stop: Option<mpsc::SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -89,7 +89,7 @@ impl ManifestGuard {
             written: Mutex::new(None),
         });
         marker.record()?;
-        let (stop, stopped) = mpsc::channel();
+        let (stop, stopped) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("manifest-mark".to_owned())
             .spawn({

@@ -151,6 +151,9 @@ pub struct ExportedFile {
     pub crc32c: u32,
 }
 
+/// Reads one row of a consistent picture of the store.
+pub type ReadRow<'a> = dyn Fn(Table, &[u8]) -> Result<Option<Bytes>, StoreError> + 'a;
+
 /// Rows of all groups of a node. Calls block on the disk for a short time.
 pub trait StateStore: Send + Sync + 'static {
     /// One row.
@@ -178,9 +181,7 @@ pub trait StateStore: Send + Sync + 'static {
         &self,
         group: Group,
         dir: &Path,
-        read: &mut dyn FnMut(
-            &dyn Fn(Table, &[u8]) -> Result<Option<Bytes>, StoreError>,
-        ) -> Result<(), StoreError>,
+        read: &mut dyn FnMut(&ReadRow<'_>) -> Result<(), StoreError>,
     ) -> Result<Vec<ExportedFile>, StoreError>;
 
     /// Replaces all rows of `group` by those of files that [`StateStore::export`] made; durable on return.

@@ -14,7 +14,7 @@ use rocksdb::{
 };
 
 use super::manifest::{self, Existing, ManifestGuard};
-use super::{Change, ExportedFile, Order, StateStore, StoreError, Table, WriteSet, key};
+use super::{Change, ExportedFile, Order, ReadRow, StateStore, StoreError, Table, WriteSet, key};
 
 /// Memory for blocks read from disk, for all tables together.
 const BLOCK_CACHE_BYTES: usize = 128 << 20;
@@ -76,6 +76,9 @@ fn table_options(cache: &Cache) -> Options {
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    // Most look-ups in `dedup` find nothing, and should find that out cheaply.
+    options.set_memtable_prefix_bloom_ratio(0.1);
+    options.set_memtable_whole_key_filtering(true);
     options.set_level_compaction_dynamic_level_bytes(true);
     options
 }
@@ -150,9 +153,7 @@ impl StateStore for RocksStore {
         &self,
         group: Group,
         dir: &Path,
-        read: &mut dyn FnMut(
-            &dyn Fn(Table, &[u8]) -> Result<Option<Bytes>, StoreError>,
-        ) -> Result<(), StoreError>,
+        read: &mut dyn FnMut(&ReadRow<'_>) -> Result<(), StoreError>,
     ) -> Result<Vec<ExportedFile>, StoreError> {
         let picture = self.db.snapshot();
         read(&|table, key| Ok(picture.get_cf(self.family(table)?, key)?.map(Bytes::from)))?;
