@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::telemetry::LogFormat;
 
+/// The Raft library says at `info` what we say ourselves, and calls a group that was told to stop an error.
+pub(super) const DEFAULT_LOG_FILTER: &str = "info,openraft=warn,openraft::raft::raft_inner=off";
+
 /// What every process has, on the top level of its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -16,7 +19,8 @@ pub(super) struct ProcessSettings {
     pub ops_listen: Option<SocketAddr>,
     /// `text` or `json`. Default: text.
     pub log_format: LogFormat,
-    /// What is logged, as in `info` or `warn,parlance_node::raft=debug`. Default: info.
+    /// What is logged, as in `info` or `warn,parlance_node::raft=debug`. Default:
+    /// `info,openraft=warn,openraft::raft::raft_inner=off`.
     pub log_filter: String,
 }
 
@@ -25,7 +29,7 @@ impl Default for ProcessSettings {
         Self {
             ops_listen: None,
             log_format: LogFormat::Text,
-            log_filter: "info,openraft=warn".to_owned(),
+            log_filter: DEFAULT_LOG_FILTER.to_owned(),
         }
     }
 }

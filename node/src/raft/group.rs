@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{
     ClientWriteError, Fatal, InitializeError, LinearizableReadError, RaftError as LibraryError,
 };
-use openraft::{EmptyNode, Raft, ReadPolicy, ServerState};
+use openraft::{EmptyNode, Instant as _, Raft, ReadPolicy, ServerState};
 use parlance_proto::shard::Group;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -83,6 +84,9 @@ pub(super) struct Inner {
     pub(super) stop: CancellationToken,
     leadership: watch::Sender<Leadership>,
     read_timeout: Duration,
+    lease: Duration,
+    /// The newest term whose leadership this replica has offered to another: its lease proves nothing any more.
+    offered_term: AtomicU64,
 }
 
 impl RaftGroup {
@@ -103,6 +107,8 @@ impl RaftGroup {
             stop: CancellationToken::new(),
             leadership: watch::Sender::new(Leadership::default()),
             read_timeout: config.lease() * 2,
+            lease: config.lease(),
+            offered_term: AtomicU64::new(0),
         });
         tokio::spawn(watch_group(inner.clone(), by_bytes));
         Self { inner }
@@ -149,6 +155,19 @@ impl RaftGroup {
             }
             done => done,
         }
+    }
+
+    /// Whether this replica surely leads at this moment: a majority has answered it well within its lease, and it has
+    /// not offered its leadership to another. False is no proof of the opposite. Asks nobody, not even the group's task.
+    pub fn holds_lease(&self) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.state == ServerState::Leader
+            && metrics.current_leader == Some(self.inner.node_id)
+            && self.inner.offered_term.load(Ordering::SeqCst) < metrics.current_term
+            && metrics
+                .last_quorum_acked
+                .is_some_and(|at| at.elapsed() < self.inner.lease / 2)
     }
 
     async fn try_barrier(&self, policy: ReadPolicy) -> Result<(), ReadError> {
@@ -205,6 +224,8 @@ impl RaftGroup {
 
     /// Asks another voter to take over. Returns once asked; whether it did shows in [`RaftGroup::leadership`].
     pub async fn transfer_leader(&self, to: NodeId) {
+        let term = self.leadership().borrow().term;
+        self.inner.offered_term.fetch_max(term, Ordering::SeqCst);
         if let Err(error) = self.inner.raft.trigger().transfer_leader(to).await {
             tracing::debug!(group = self.inner.id, %error, "leadership is not handed over");
         }

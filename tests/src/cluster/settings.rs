@@ -29,7 +29,6 @@ pub(super) fn node(cluster: &Cluster, node_id: u64, tls: &TlsFiles) -> Table {
     );
     settings.insert("link_listen".into(), text(address.link(node_id)));
     settings.insert("ops_listen".into(), text(address.node_ops(node_id)));
-    settings.insert("log_filter".into(), text("info,openraft=warn"));
     settings.insert("seeds".into(), Value::Array(seeds));
     settings.insert("tls".into(), tls_table(tls));
     merge(&mut settings, &cluster.spec.node_settings);

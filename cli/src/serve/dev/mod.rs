@@ -37,7 +37,7 @@ pub async fn run(session: &Session, args: DevArgs) -> anyhow::Result<()> {
         .globals
         .log
         .clone()
-        .unwrap_or_else(|| "warn".to_owned());
+        .unwrap_or_else(|| "warn,openraft::raft::raft_inner=off".to_owned());
     let settings = ProcessSettings {
         log_filter,
         ops_listen: Some(args.ops),
