@@ -1,5 +1,7 @@
 //! The program as scripts see it: exit codes, what is on stdout and what on stderr. No cluster is needed.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
