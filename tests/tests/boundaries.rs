@@ -36,12 +36,14 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     production.filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
-/// Whether a line uses a crate or module by this name, and not a longer one.
+/// Whether a line uses a crate or module by this name, and not a longer one or in a text in quotes.
 fn uses(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = &line[at + name.len()..];
-        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.')
+        let quoted = line[..at].matches('"').count() % 2 == 1;
+        !quoted
+            && !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.')
             && after.starts_with("::")
     })
 }
@@ -210,4 +212,6 @@ fn uses_finds_paths_and_not_longer_names() {
     assert!(uses("let db: Result<rocksdb::DB, _>", "rocksdb"));
     assert!(!uses("use crate::my_rocksdb::Db;", "rocksdb"));
     assert!(!uses("// about rocksdb only", "rocksdb"));
+    assert!(!uses("let filter = \"rocksdb::db=off\";", "rocksdb"));
+    assert!(uses("log(\"x\", rocksdb::VERSION)", "rocksdb"));
 }

@@ -1,3 +1,5 @@
+//! Which tokens are good, and why each of the others is not.
+
 use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
 
