@@ -170,6 +170,10 @@ impl Load {
     /// No new sends; waits until every send that left has been answered.
     pub async fn drain(&mut self, within: Duration) -> Result<()> {
         self.stop.store(true, Ordering::SeqCst);
+        // First the tasks, so that none begins another send after the count below.
+        for task in self.senders.drain(..).chain(self.others.drain(..)) {
+            timeout(within, task).await??;
+        }
         let sessions = &self.sessions;
         until("every send is answered", within, async || {
             let open: u64 = sessions.iter().map(|session| session.open_sends()).sum();
@@ -178,11 +182,7 @@ impl Load {
             }
             Ok(())
         })
-        .await?;
-        for task in self.senders.drain(..).chain(self.others.drain(..)) {
-            timeout(within, task).await??;
-        }
-        Ok(())
+        .await
     }
 
     /// Waits until all sessions are logged in.

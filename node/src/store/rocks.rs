@@ -48,7 +48,8 @@ impl RocksStore {
         options.set_keep_log_file_num(4);
         let tables = Table::ALL
             .map(|table| ColumnFamilyDescriptor::new(table.name(), table_options(&cache)));
-        let db = DB::open_cf_descriptors(&options, dir, tables)?;
+        let db = DB::open_cf_descriptors(&options, dir, tables)
+            .map_err(|e| damaged_store(dir, e.to_string()))?;
         let manifest = ManifestGuard::start(dir).map_err(|e| file_error(dir, e))?;
         Ok(Self {
             db,
