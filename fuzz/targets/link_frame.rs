@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use parlance_proto::link::v1::{ClusterState, GatewayFrame, NodeFrame};
+use parlance_proto::link::v1::{ClusterState, GatewayFrame, NodeFrame, Publish};
 use prost::Message;
 
 /// What decodes must encode to something that decodes to the same.
@@ -19,4 +19,5 @@ fuzz_target!(|data: &[u8]| {
     round_trip::<GatewayFrame>(data);
     round_trip::<NodeFrame>(data);
     round_trip::<ClusterState>(data);
+    round_trip::<Publish>(data);
 });

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use parlance_proto::store::v1::{
     AppliedState, ClusterMap, ConversationHead, DedupRecord, Identity, LogEntry, MetaCommand,
-    OutboxItem, ShardBatch, ShardState, SnapshotManifest, StoredEvent, Vote,
+    OutboxBatch, ShardBatch, ShardState, SnapshotManifest, StoredEvent, Vote,
 };
 use prost::Message;
 
@@ -30,6 +30,6 @@ fuzz_target!(|data: &[u8]| {
     round_trip::<StoredEvent>(data);
     round_trip::<ConversationHead>(data);
     round_trip::<DedupRecord>(data);
-    round_trip::<OutboxItem>(data);
+    round_trip::<OutboxBatch>(data);
     round_trip::<ShardState>(data);
 });

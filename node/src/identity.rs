@@ -11,7 +11,7 @@ use parlance_proto::store::v1::Identity;
 use prost::Message;
 
 /// Bumped when the layout of a data directory changes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 const FILE: &str = "IDENTITY";
 
@@ -56,9 +56,9 @@ pub enum IdentityError {
         /// By the settings.
         configured: u64,
     },
-    /// The directory is of a later version.
-    #[error("{dir} has format {found}, this version knows up to {FORMAT}: start the newer version")]
-    Newer {
+    /// The directory is of another version.
+    #[error("{dir} has format {found}, this version needs {FORMAT}: start the version that made it")]
+    OtherFormat {
         /// The data directory.
         dir: PathBuf,
         /// Its format.
@@ -100,8 +100,8 @@ pub fn read(dir: &Path, node_id: u64) -> Result<Option<Identity>, IdentityError>
         return Err(damaged("bad checksum"));
     }
     let identity = Identity::decode(body).map_err(|_| damaged("cannot be decoded"))?;
-    if identity.format > FORMAT {
-        return Err(IdentityError::Newer {
+    if identity.format != FORMAT {
+        return Err(IdentityError::OtherFormat {
             dir: dir.to_owned(),
             found: identity.format,
         });
@@ -174,6 +174,22 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn a_directory_of_another_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for format in [FORMAT - 1, FORMAT + 1] {
+            let other = Identity {
+                format,
+                ..identity()
+            };
+            write(dir.path(), &other).unwrap();
+            assert!(matches!(
+                read(dir.path(), 3),
+                Err(IdentityError::OtherFormat { found, .. }) if found == format
+            ));
+        }
     }
 
     #[test]

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use futures::{TryStreamExt, stream};
 use parlance_proto::raft::v1::{ForwardRequest, ForwardResponse, peer_message::Body};
 use parlance_proto::shard::{META_GROUP, shard_group};
-use parlance_proto::store::v1::{Identity, MetaCommand, MetaOutcome, NodeState};
+use parlance_proto::store::v1::{Identity, MapShard, MetaCommand, MetaOutcome, NodeState};
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{Duration, MissedTickBehavior, interval, sleep, timeout};
@@ -29,6 +30,8 @@ use crate::store::{StateStore, StoreError};
 
 /// Nodes tell each other what they lead at every change and this often.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
+/// Shards that are started at the same time.
+const SHARDS_STARTING_MAX: usize = 8;
 /// How long a planned stop waits for others to take over.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a command for the meta group may look for its leader.
@@ -191,13 +194,11 @@ impl Member {
             ));
             return Ok(());
         }
+        let mut missing = Vec::new();
         for shard in state.map.iter().flat_map(|map| &map.shards) {
             let wanted = shard.replicas.contains(&node_id);
             match self.shards().get(shard.shard) {
-                None if wanted => {
-                    self.start_shard(shard.shard, shard.founder, &shard.replicas)
-                        .await?
-                }
+                None if wanted => missing.push(Ok(shard)),
                 Some(leaving) if !wanted => {
                     self.shards().remove(shard.shard);
                     leaving.raft().shutdown().await;
@@ -205,7 +206,12 @@ impl Member {
                 _ => {}
             }
         }
-        Ok(())
+        // Each replays its log first.
+        stream::iter(missing)
+            .try_for_each_concurrent(SHARDS_STARTING_MAX, |shard: &MapShard| {
+                self.start_shard(shard.shard, shard.founder, &shard.replicas)
+            })
+            .await
     }
 
     async fn start_shard(

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use parlance_proto::common::v1::ErrorCode;
 
@@ -39,12 +39,12 @@ pub fn describe() {
     describe_histogram!(
         COMMIT_SECONDS,
         Unit::Seconds,
-        "from proposing an entry to its being applied (labels node, shard)"
+        "from proposing an entry to its being applied (label shard)"
     );
     describe_histogram!(
         PROPOSAL_COMMANDS,
         Unit::Count,
-        "commands in a proposed entry (labels node, shard)"
+        "commands in a proposed entry (label shard)"
     );
     describe_counter!(
         PROPOSALS_REFUSED,
@@ -80,12 +80,27 @@ pub(crate) fn shard(node: &str, shard: &str, leading: bool, term: u64, applied: 
     gauge!(SHARD_APPLIED, &labels).set(applied as f64);
 }
 
-pub(crate) fn commit_latency(shard: &str, took: Duration) {
-    histogram!(COMMIT_SECONDS, "shard" => shard.to_owned()).record(took.as_secs_f64());
+/// The histograms of one shard's proposer, looked up once.
+pub(crate) struct ProposerMetrics {
+    commit_seconds: Histogram,
+    commands: Histogram,
 }
 
-pub(crate) fn proposal_batch(shard: &str, commands: usize) {
-    histogram!(PROPOSAL_COMMANDS, "shard" => shard.to_owned()).record(commands as f64);
+impl ProposerMetrics {
+    pub(crate) fn new(shard: u32) -> Self {
+        Self {
+            commit_seconds: histogram!(COMMIT_SECONDS, "shard" => shard.to_string()),
+            commands: histogram!(PROPOSAL_COMMANDS, "shard" => shard.to_string()),
+        }
+    }
+
+    pub(crate) fn proposed(&self, commands: usize) {
+        self.commands.record(commands as f64);
+    }
+
+    pub(crate) fn committed(&self, took: Duration) {
+        self.commit_seconds.record(took.as_secs_f64());
+    }
 }
 
 pub(crate) fn proposals_refused() {

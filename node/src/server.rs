@@ -16,7 +16,7 @@ use parlance_proto::link::v1::{
     WatchClusterRequest, link_client::LinkClient, link_server::LinkServer,
 };
 use parlance_proto::raft::v1::peer_message::Body;
-use parlance_proto::shard::{Group, group_shard};
+use parlance_proto::shard::Group;
 use parlance_proto::store::v1::{ClusterMap, Identity};
 use parlance_proto::tls::{ANY_NODE, Role, TlsIdentity};
 use prost::Message;
@@ -245,7 +245,7 @@ struct Desk {
 }
 
 impl PeerHandler for Desk {
-    fn handle(&self, from: NodeId, group: Group, body: Body) -> BoxFuture<'static, Option<Body>> {
+    fn handle(&self, from: NodeId, _group: Group, body: Body) -> BoxFuture<'static, Option<Body>> {
         let shared = self.shared.lock().upgrade();
         Box::pin(async move {
             let shared = shared?;
@@ -259,10 +259,7 @@ impl PeerHandler for Desk {
                 }
                 Body::Relay(request) => {
                     let member = shared.member()?;
-                    let shard = group_shard(group)?;
-                    Some(Body::RelayResponse(
-                        member.home().take(shard, request).await,
-                    ))
+                    Some(Body::RelayResponse(member.home().take(request).await))
                 }
                 Body::Forward(request) => shared
                     .member()?

@@ -31,7 +31,7 @@ pub const META_GROUP: Group = 0;
 
 /// The group of a shard.
 pub fn shard_group(shard: u32) -> Group {
-    shard + 1
+    shard.saturating_add(1)
 }
 
 /// The shard of a group; none for the meta group.

@@ -15,6 +15,7 @@ use parlance_proto::limits::{LINK_FRAME_BYTES_MAX, LINK_PROTOCOL_VERSION};
 use parlance_proto::link::v1::link_client::LinkClient;
 use parlance_proto::link::v1::{GatewayFrame, Hello, NodeFrame, Publish, Welcome};
 use parlance_proto::tls::{TlsIdentity, node_name};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -317,7 +318,11 @@ impl Link {
             self.requests.answer(response);
         }
         for publish in frame.publishes {
-            router.publish(publish);
+            match Publish::decode(publish) {
+                Ok(publish) => router.publish(publish),
+                // Sent again it would be no better; clients see the gap in seq and fetch the event.
+                Err(error) => tracing::error!(node = self.node_id, %error, "a push cannot be read"),
+            }
         }
         // Only now: an acknowledged event is in the queues of its sessions.
         link.received = link.received.max(frame.number);

@@ -216,10 +216,10 @@ impl Inner {
                         name: Some(topic::Name::UserId(user.into())),
                     }),
                     except_session_id: except.into(),
-                    body: Some(publish::Body::Event(event.clone())),
+                    body: Some(publish::Body::Event(event.encode_to_vec().into())),
                 };
                 link.send(NodeFrame {
-                    publishes: vec![publish],
+                    publishes: vec![publish.encode_to_vec().into()],
                     ..NodeFrame::default()
                 });
             }

@@ -3,6 +3,7 @@
 
 use parlance_proto::store::v1::{DedupRecord, SendCommand, ShardState};
 
+use super::entry::Entry;
 use super::rows::Rows;
 use crate::store::{StoreError, Table, key};
 
@@ -60,17 +61,16 @@ fn day(time_ms: i64) -> u32 {
 
 /// What was stored for this send before, if anything.
 pub(super) fn find(
-    state: &ShardState,
-    dedup: Dedup,
+    entry: &Entry<'_, '_>,
     fingerprint: &Fingerprint,
-    rows: &Rows<'_>,
 ) -> Result<Option<DedupRecord>, StoreError> {
-    if dedup != Dedup::On {
+    if entry.dedup != Dedup::On {
         return Ok(None);
     }
-    let today = day(state.time_ms);
+    let today = day(entry.state.time_ms);
     for day in [today, today.saturating_sub(1)] {
-        let found = rows.get(Table::Dedup, key::dedup(rows.group(), day, &fingerprint.id))?;
+        let place = key::dedup(entry.rows.group(), day, &fingerprint.id);
+        let found = entry.rows.get(Table::Dedup, place)?;
         if found.is_some() {
             return Ok(found);
         }
@@ -79,22 +79,15 @@ pub(super) fn find(
 }
 
 /// Remembers what was stored.
-pub(super) fn remember(
-    state: &ShardState,
-    fingerprint: &Fingerprint,
-    seq: u64,
-    rows: &mut Rows<'_>,
-) {
+pub(super) fn remember(entry: &mut Entry<'_, '_>, fingerprint: &Fingerprint, seq: u64) {
+    let time_ms = entry.state.time_ms;
     let record = DedupRecord {
         seq,
-        time_ms: state.time_ms,
+        time_ms,
         payload_digest: fingerprint.payload.to_vec().into(),
     };
-    rows.put(
-        Table::Dedup,
-        key::dedup(rows.group(), day(state.time_ms), &fingerprint.id),
-        &record,
-    );
+    let place = key::dedup(entry.rows.group(), day(time_ms), &fingerprint.id);
+    entry.rows.put(Table::Dedup, place, &record);
 }
 
 /// At the first batch of a day: removes what is older than the day before.

@@ -1,6 +1,7 @@
-//! What applying a batch wants done outside: only the leader does it, others drop it.
+//! What applying an entry wants done outside: only the leader does it, other replicas do not even write it down.
 
-use parlance_proto::client::v1::{Event, ReadCursor};
+use bytes::Bytes;
+use parlance_proto::client::v1::ReadCursor;
 
 /// Something that other shards must hear of; it is in the outbox under `number` until they have.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +21,8 @@ pub struct Effect {
 pub enum EffectBody {
     /// A new event, and the session that sent it, which knows already.
     Event {
-        /// As clients get it.
-        event: Event,
+        /// As clients get it: an encoded `parlance.client.v1.Event`.
+        event: Bytes,
         /// Empty if unknown.
         except_session_id: String,
     },
@@ -29,8 +30,11 @@ pub enum EffectBody {
     ReadCursor(ReadCursor),
 }
 
-/// Takes the effects of a batch, in order, after its rows are readable. Must not block.
+/// Takes effects.
 pub trait Effects: Send + 'static {
-    /// The effects of one write.
+    /// Whether effects of what is applied from now on are wanted.
+    fn wanted(&self) -> bool;
+
+    /// The effects of one write, in order, after its rows are readable. Must not block.
     fn publish(&mut self, effects: Vec<Effect>);
 }

@@ -4,20 +4,17 @@ use parlance_proto::client::v1::ReadCursor;
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::DirectConversation;
 use parlance_proto::store::v1::{
-    ConversationHead, MarkReadCommand, ReadPosition, ShardState, StoredEvent, outbox_item,
+    ConversationHead, MarkReadCommand, ReadPosition, StoredEvent, outbox_item,
 };
 
-use super::effect::{Effect, EffectBody};
-use super::rows::Rows;
-use super::send::put_outbox;
+use super::effect::EffectBody;
+use super::entry::Entry;
 use super::{CommandOutcome, refused};
 use crate::store::{StoreError, Table, key};
 
 pub(super) fn apply(
-    state: &mut ShardState,
     mark: MarkReadCommand,
-    rows: &mut Rows<'_>,
-    effects: &mut Vec<Effect>,
+    entry: &mut Entry<'_, '_>,
 ) -> Result<CommandOutcome, StoreError> {
     let members = match DirectConversation::parse(&mark.conversation_id) {
         Ok(members) if members.peer_of(&mark.user_id).is_some() => members,
@@ -34,6 +31,7 @@ pub(super) fn apply(
             )));
         }
     };
+    let rows = &mut *entry.rows;
     let group = rows.group();
     let (app, conversation, user) = (&mark.app_id, &mark.conversation_id, &mark.user_id);
     let head: Option<ConversationHead> = rows.get(
@@ -66,23 +64,19 @@ pub(super) fn apply(
             read_ordinal: others_up_to(&event, user),
         };
         rows.put(Table::Members, member_key, &position);
-        put_outbox(
-            state,
-            rows,
-            app,
-            conversation,
-            outbox_item::Body::ReadCursorUser(user.clone()),
-        );
-        effects.push(Effect {
-            number: state.outbox_next - 1,
-            app_id: app.clone(),
-            conversation_id: conversation.clone(),
-            body: EffectBody::ReadCursor(ReadCursor {
+        let cursor = || {
+            EffectBody::ReadCursor(ReadCursor {
                 conversation_id: conversation.clone(),
                 user_id: user.clone(),
                 read_seq: seq,
-            }),
-        });
+            })
+        };
+        entry.put_outbox(
+            app,
+            conversation,
+            outbox_item::Body::ReadCursorUser(user.clone()),
+            cursor,
+        );
     }
     let unread = unread(&head, &members, user, &position);
     Ok(CommandOutcome::Read {

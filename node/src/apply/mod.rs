@@ -6,6 +6,7 @@
 mod conversation_list;
 pub mod dedup;
 mod effect;
+mod entry;
 mod mark_read;
 mod rows;
 mod send;
@@ -19,8 +20,9 @@ use prost::Message;
 
 pub use effect::{Effect, EffectBody, Effects};
 pub use mark_read::unread;
+use entry::Entry;
 use rows::Rows;
-pub use send::client_event;
+pub use send::{client_event, encoded_event};
 
 use crate::raft::{CommittedEntry, StateMachine};
 use crate::store::{StateStore, StoreError, Table, WriteSet, key};
@@ -117,38 +119,35 @@ impl ShardMachine {
         if batch.relayed > self.state.relayed {
             forget_relayed(&mut self.state, batch.relayed, rows);
         }
-        batch
+        let effects = self.sink.wanted().then_some(&mut self.effects);
+        let mut entry = Entry::new(&mut self.state, rows, self.dedup, effects);
+        let outcomes = batch
             .commands
             .into_iter()
-            .map(|command| self.apply_command(command, rows))
-            .collect()
-    }
-
-    fn apply_command(
-        &mut self,
-        command: Command,
-        rows: &mut Rows<'_>,
-    ) -> Result<CommandOutcome, StoreError> {
-        match command.body {
-            Some(command::Body::Send(send)) => {
-                send::apply(&mut self.state, self.dedup, send, rows, &mut self.effects)
-            }
-            Some(command::Body::MarkRead(mark)) => {
-                mark_read::apply(&mut self.state, mark, rows, &mut self.effects)
-            }
-            Some(command::Body::AddConversation(add)) => {
-                conversation_list::apply(&self.state, add, rows)
-            }
-            // A newer leader's command: every replica of this version refuses it alike.
-            None => Ok(refused(
-                ErrorCode::Unsupported,
-                "this version does not know the command",
-            )),
-        }
+            .map(|command| apply_command(command, &mut entry))
+            .collect();
+        entry.finish();
+        outcomes
     }
 }
 
-/// Outbox rows are removed this many at a time, so that a watermark on each batch does not cost a range tombstone each.
+fn apply_command(
+    command: Command,
+    entry: &mut Entry<'_, '_>,
+) -> Result<CommandOutcome, StoreError> {
+    match command.body {
+        Some(command::Body::Send(send)) => send::apply(send, entry),
+        Some(command::Body::MarkRead(mark)) => mark_read::apply(mark, entry),
+        Some(command::Body::AddConversation(add)) => conversation_list::apply(add, entry),
+        // A newer leader's command: every replica of this version refuses it alike.
+        None => Ok(refused(
+            ErrorCode::Unsupported,
+            "this version does not know the command",
+        )),
+    }
+}
+
+/// Outbox rows are removed this many items at a time, so that a watermark on each batch does not cost a range tombstone each.
 const OUTBOX_TRIM: u64 = 4096;
 
 fn forget_relayed(state: &mut ShardState, relayed: u64, rows: &mut Rows<'_>) {

@@ -1,25 +1,22 @@
 //! `SendCommand`: one message gets the next seq of its conversation, once.
 
+use bytes::Bytes;
 use parlance_proto::client::v1::{Content, Event, Message, event};
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::DirectConversation;
-use parlance_proto::store::v1::{
-    ConversationHead, OutboxItem, SendCommand, ShardState, StoredEvent, outbox_item,
-};
+use parlance_proto::link::v1::{EncodedEvent, EncodedMessage};
+use parlance_proto::store::v1::{ConversationHead, SendCommand, StoredEvent, outbox_item};
 use prost::Message as _;
 
-use super::dedup::{self, Dedup, Fingerprint};
-use super::effect::{Effect, EffectBody};
-use super::rows::Rows;
+use super::dedup::{self, Fingerprint};
+use super::effect::EffectBody;
+use super::entry::Entry;
 use super::{CommandOutcome, refused};
 use crate::store::{StoreError, Table, key};
 
 pub(super) fn apply(
-    state: &mut ShardState,
-    dedup: Dedup,
     send: SendCommand,
-    rows: &mut Rows<'_>,
-    effects: &mut Vec<Effect>,
+    entry: &mut Entry<'_, '_>,
 ) -> Result<CommandOutcome, StoreError> {
     let members = match DirectConversation::parse(&send.conversation_id) {
         Ok(members) if members.peer_of(&send.sender).is_some() => members,
@@ -37,7 +34,7 @@ pub(super) fn apply(
         }
     };
     let fingerprint = Fingerprint::of(&send);
-    if let Some(first) = dedup::find(state, dedup, &fingerprint, rows)? {
+    if let Some(first) = dedup::find(entry, &fingerprint)? {
         if fingerprint.same_payload(&first) {
             return Ok(CommandOutcome::Sent {
                 seq: first.seq,
@@ -54,42 +51,36 @@ pub(super) fn apply(
             ..Error::new(ErrorCode::Conflict, message)
         }));
     }
+    let (time_ms, rows) = (entry.state.time_ms, &mut *entry.rows);
     let group = rows.group();
     let head_key = key::conversation(group, &send.app_id, &send.conversation_id);
     let mut head: ConversationHead = rows
         .get(Table::Conversations, head_key.clone())?
         .unwrap_or_default();
-    let stored = next_event(&mut head, state.time_ms, &send, &members);
+    let stored = next_event(&mut head, time_ms, &send, &members);
+    let seq = head.head_seq;
     rows.put(Table::Conversations, head_key, &head);
     rows.put(
         Table::Events,
-        key::event(group, &send.app_id, &send.conversation_id, head.head_seq),
+        key::event(group, &send.app_id, &send.conversation_id, seq),
         &stored,
     );
-    dedup::remember(state, &fingerprint, head.head_seq, rows);
-    put_outbox(
-        state,
-        rows,
+    dedup::remember(entry, &fingerprint, seq);
+    let event = || EffectBody::Event {
+        event: encoded_event(&send.conversation_id, seq, stored),
+        except_session_id: send.session_id,
+    };
+    entry.put_outbox(
         &send.app_id,
         &send.conversation_id,
-        outbox_item::Body::EventSeq(head.head_seq),
+        outbox_item::Body::EventSeq(seq),
+        event,
     );
-    let outcome = CommandOutcome::Sent {
-        seq: head.head_seq,
-        time_ms: state.time_ms,
+    Ok(CommandOutcome::Sent {
+        seq,
+        time_ms,
         duplicate: false,
-    };
-    let event = client_event(&send.conversation_id, head.head_seq, &stored)?;
-    effects.push(Effect {
-        number: state.outbox_next - 1,
-        app_id: send.app_id,
-        conversation_id: send.conversation_id,
-        body: EffectBody::Event {
-            event,
-            except_session_id: send.session_id,
-        },
-    });
-    Ok(outcome)
+    })
 }
 
 fn next_event(
@@ -121,27 +112,6 @@ fn next_event(
     }
 }
 
-/// Puts an item into the outbox under the next number.
-pub(super) fn put_outbox(
-    state: &mut ShardState,
-    rows: &mut Rows<'_>,
-    app_id: &str,
-    conversation_id: &str,
-    body: outbox_item::Body,
-) {
-    let item = OutboxItem {
-        app_id: app_id.to_owned(),
-        conversation_id: conversation_id.to_owned(),
-        body: Some(body),
-    };
-    rows.put(
-        Table::Outbox,
-        key::outbox(rows.group(), state.outbox_next),
-        &item,
-    );
-    state.outbox_next += 1;
-}
-
 /// A stored event as clients see it.
 pub fn client_event(
     conversation_id: &str,
@@ -162,4 +132,19 @@ pub fn client_event(
             content: Some(content),
         })),
     })
+}
+
+/// The encoding of [`client_event`], without decoding the content in between.
+pub fn encoded_event(conversation_id: &str, seq: u64, stored: StoredEvent) -> Bytes {
+    let event = EncodedEvent {
+        conversation_id: conversation_id.to_owned(),
+        seq,
+        time_ms: stored.time_ms,
+        sender: stored.sender,
+        message: Some(EncodedMessage {
+            client_message_id: stored.client_message_id,
+            content: stored.content,
+        }),
+    };
+    event.encode_to_vec().into()
 }

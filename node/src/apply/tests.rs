@@ -18,6 +18,10 @@ const CHAT: &str = "d:5:alice:bob";
 struct Collected(Arc<Mutex<Vec<Effect>>>);
 
 impl Effects for Collected {
+    fn wanted(&self) -> bool {
+        true
+    }
+
     fn publish(&mut self, effects: Vec<Effect>) {
         self.0.lock().extend(effects);
     }

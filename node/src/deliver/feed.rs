@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -16,13 +17,13 @@ const WAITING_MAX: usize = 16 * 1024;
 /// The effects of one shard that wait for its relay.
 #[derive(Default)]
 pub struct OutboxFeed {
+    open: AtomicBool,
     inner: Mutex<Inner>,
     filled: Notify,
 }
 
 #[derive(Default)]
 struct Inner {
-    open: bool,
     waiting: VecDeque<Effect>,
     dropped: bool,
 }
@@ -41,17 +42,18 @@ impl OutboxFeed {
         Box::new(Sink(self.clone()))
     }
 
-    /// From now on effects are kept.
+    /// Effects of entries whose apply begins from now on are kept.
     pub(super) fn open(&self) {
-        *self.inner.lock() = Inner {
-            open: true,
-            ..Inner::default()
-        };
+        let mut inner = self.inner.lock();
+        *inner = Inner::default();
+        self.open.store(true, Ordering::SeqCst);
     }
 
     /// From now on effects are dropped: this node does not lead.
     pub(super) fn close(&self) {
-        *self.inner.lock() = Inner::default();
+        let mut inner = self.inner.lock();
+        *inner = Inner::default();
+        self.open.store(false, Ordering::SeqCst);
     }
 
     /// Waits for effects; takes at most `max`. Cancel safe.
@@ -76,9 +78,13 @@ impl OutboxFeed {
 struct Sink(Arc<OutboxFeed>);
 
 impl Effects for Sink {
+    fn wanted(&self) -> bool {
+        self.0.open.load(Ordering::SeqCst)
+    }
+
     fn publish(&mut self, effects: Vec<Effect>) {
         let mut inner = self.0.inner.lock();
-        if !inner.open {
+        if !self.wanted() {
             return;
         }
         // Once something was dropped, all that follows is dropped too until the relay has noticed: no gap inside.
@@ -111,8 +117,10 @@ mod tests {
     async fn effects_come_in_order_and_an_overflow_is_a_gap_behind_what_fitted() {
         let feed = Arc::new(OutboxFeed::default());
         let mut sink = feed.sink();
+        assert!(!sink.wanted());
         sink.publish(effects(1..3)); // nobody leads: dropped without a trace
         feed.open();
+        assert!(sink.wanted());
         sink.publish(effects(3..5));
         sink.publish(effects(5..5 + WAITING_MAX as u64));
         sink.publish(effects(90_000..90_001));

@@ -5,9 +5,12 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
+use futures::future::join_all;
 use parking_lot::Mutex;
-use parlance_proto::link::v1::{Publish, topic};
-use parlance_proto::raft::v1::{RelayItem, RelayRequest, RelayResponse, relay_response::Verdict};
+use parlance_proto::raft::v1::{
+    RelayItem, RelayRequest, RelayResponse, RelayVerdict, ShardRelay, relay_verdict::Verdict,
+};
 use parlance_proto::shard::shard_group;
 use parlance_proto::store::v1::{AddConversationCommand, Command, command};
 use tokio::sync::oneshot;
@@ -40,13 +43,21 @@ impl Home {
     }
 
     /// Delivers the items to the gateways of their users; answers when these have acknowledged.
-    pub async fn take(&self, shard: u32, request: RelayRequest) -> RelayResponse {
-        let verdict = |verdict: Verdict, leader: Option<u64>| RelayResponse {
+    pub async fn take(&self, request: RelayRequest) -> RelayResponse {
+        let shards = request.shards.into_iter().map(|relay| self.take_one(relay));
+        RelayResponse {
+            verdicts: join_all(shards).await,
+        }
+    }
+
+    async fn take_one(&self, relay: ShardRelay) -> RelayVerdict {
+        let verdict = |verdict: Verdict, leader: Option<u64>| RelayVerdict {
             verdict: verdict.into(),
             leader_node_id: leader.unwrap_or(0),
         };
-        let not_leader = || verdict(Verdict::NotLeader, self.leaders.of(shard_group(shard)));
-        let Some(shard) = self.shards.get(shard) else {
+        let group = shard_group(relay.shard);
+        let not_leader = || verdict(Verdict::NotLeader, self.leaders.of(group));
+        let Some(shard) = self.shards.get(relay.shard) else {
             return not_leader();
         };
         let leadership = *shard.raft().leadership().borrow();
@@ -54,7 +65,7 @@ impl Home {
             return not_leader();
         }
         shard.topics().settle(leadership.term, &self.links).await;
-        match self.list(&shard, &request.items).await {
+        match self.list(&shard, &relay.items).await {
             Ok(()) => {}
             Err(ShardError::NotLeader(_)) => return not_leader(),
             Err(error) => {
@@ -62,7 +73,7 @@ impl Home {
                 return verdict(Verdict::Retry, None);
             }
         }
-        let received = publish(&shard, request.items);
+        let received = publish(&shard, relay.items);
         // Still leading after the push: so nobody had subscribed to a newer leader before it.
         if !shard.raft().holds_lease() && shard.raft().read_barrier().await.is_err() {
             return not_leader();
@@ -76,18 +87,15 @@ impl Home {
         let mut missing = Vec::new();
         let mut marks = Vec::new();
         for item in items {
-            let Some((app, user)) = user_of(item.publish.as_ref()) else {
-                continue;
-            };
-            let mark = list_mark(app, user, &item.conversation_id);
+            let mark = list_mark(item);
             if self.listed.lock().contains(&mark) {
                 continue;
             }
-            if !is_listed(shard, app, user, &item.conversation_id)? {
+            if !is_listed(shard, item)? {
                 missing.push(Command {
                     body: Some(command::Body::AddConversation(AddConversationCommand {
-                        app_id: app.to_owned(),
-                        user_id: user.to_owned(),
+                        app_id: item.app_id.clone(),
+                        user_id: item.user_id.clone(),
                         conversation_id: item.conversation_id.clone(),
                     })),
                 });
@@ -108,14 +116,19 @@ impl Home {
     }
 }
 
-fn is_listed(shard: &Shard, app: &str, user: &str, conversation: &str) -> Result<bool, StoreError> {
-    let place = key::user_conversation(shard.group(), app, user, conversation);
+fn is_listed(shard: &Shard, item: &RelayItem) -> Result<bool, StoreError> {
+    let place = key::user_conversation(
+        shard.group(),
+        &item.app_id,
+        &item.user_id,
+        &item.conversation_id,
+    );
     Ok(shard.store().get(Table::Users, &place)?.is_some())
 }
 
-fn list_mark(app: &str, user: &str, conversation: &str) -> [u8; 16] {
+fn list_mark(item: &RelayItem) -> [u8; 16] {
     let mut hash = blake3::Hasher::new();
-    for part in [app, user, conversation] {
+    for part in [&item.app_id, &item.user_id, &item.conversation_id] {
         hash.update(part.as_bytes());
         hash.update(&[0]);
     }
@@ -124,20 +137,12 @@ fn list_mark(app: &str, user: &str, conversation: &str) -> [u8; 16] {
     mark
 }
 
-fn user_of(publish: Option<&Publish>) -> Option<(&str, &str)> {
-    let topic = publish?.topic.as_ref()?;
-    let topic::Name::UserId(user) = topic.name.as_ref()?;
-    Some((&topic.app_id, user))
-}
-
 /// Queues the publishes on the links that want them. The answer comes when all links have acknowledged or are gone.
 fn publish(shard: &Shard, items: Vec<RelayItem>) -> oneshot::Receiver<()> {
     let (receipt, received) = Receipt::new();
-    for publish in items.into_iter().filter_map(|item| item.publish) {
-        let Some((app, user)) = user_of(Some(&publish)) else {
-            continue;
-        };
-        let topic = (app.to_owned(), user.to_owned());
+    for item in items {
+        let publish: Bytes = item.publish;
+        let topic = (item.app_id, item.user_id);
         for link in shard.topics().links(&topic) {
             link.publish(publish.clone(), receipt.clone());
         }

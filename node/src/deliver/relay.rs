@@ -9,22 +9,23 @@ use parlance_proto::client::v1::ReadCursor;
 use parlance_proto::ids::DirectConversation;
 use parlance_proto::link::v1::{Publish, Topic, publish, topic};
 use parlance_proto::raft::v1::RelayItem;
-use parlance_proto::store::v1::{OutboxItem, ReadPosition, StoredEvent, outbox_item};
+use parlance_proto::store::v1::{OutboxBatch, OutboxItem, ReadPosition, StoredEvent, outbox_item};
+use prost::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Fed;
 use super::relayer::Relayer;
 use super::watermark::Watermark;
-use crate::apply::{Effect, EffectBody, client_event, decode, shard_state};
+use crate::apply::{Effect, EffectBody, decode, encoded_event, shard_state};
 use crate::raft::Leadership;
 use crate::shard::Shard;
 use crate::store::{Order, StateStore, StoreError, Table, key};
 
 /// Items of one shard that may be under way at once.
 const UNDER_WAY_MAX: usize = 16 * 1024;
-/// Outbox rows read at once.
-const ROWS_MAX: usize = 1024;
+/// Items taken from the feed, or read from outbox rows, at once; the last row may have more.
+const ITEMS_MAX: usize = 1024;
 
 /// Runs until `stop`: waits to lead, relays while leading, waits again. `relayed` is where the proposer finds the
 /// watermark.
@@ -95,7 +96,7 @@ async fn relay_one_term(
     relay_rows(shard, relayer, watermark).await?;
     loop {
         watermark.wait_for_room(UNDER_WAY_MAX).await;
-        match shard.feed().next(ROWS_MAX).await {
+        match shard.feed().next(ITEMS_MAX).await {
             Fed::Effects(effects) => {
                 for effect in effects {
                     // What the rows had already is in the feed too.
@@ -120,19 +121,21 @@ async fn relay_rows(
 ) -> Result<(), StoreError> {
     loop {
         watermark.wait_for_room(UNDER_WAY_MAX).await;
-        let rows = outbox_rows(shard, watermark.next_number())?;
-        if rows.is_empty() {
+        let items = outbox_items(shard, watermark.next_number())?;
+        if items.is_empty() {
             return Ok(());
         }
-        for (number, item) in rows {
+        for (number, item) in items {
             let effect = effect_of_row(&**shard.store(), shard.group(), number, item)?;
             relay_effect(relayer, watermark, effect).await;
         }
     }
 }
 
-fn outbox_rows(shard: &Shard, from: u64) -> Result<Vec<(u64, OutboxItem)>, StoreError> {
-    let mut rows = Vec::new();
+/// The items from number `from` on.
+fn outbox_items(shard: &Shard, from: u64) -> Result<Vec<(u64, OutboxItem)>, StoreError> {
+    let mut items = Vec::new();
+    let mut damage = None;
     let (start, end) = (
         key::outbox(shard.group(), from),
         key::outbox(shard.group(), u64::MAX),
@@ -142,19 +145,32 @@ fn outbox_rows(shard: &Shard, from: u64) -> Result<Vec<(u64, OutboxItem)>, Store
         &start,
         &end,
         Order::Rising,
-        &mut |key, row| {
-            rows.push(
-                key::outbox_number(key)
-                    .ok_or_else(|| StoreError::Damaged {
-                        what: "outbox key".into(),
-                        reason: "too short".into(),
-                    })
-                    .and_then(|number| Ok((number, decode("outbox item", row)?))),
-            );
-            rows.len() < ROWS_MAX
+        &mut |key, row| match numbered_items(key, row) {
+            Ok(row) => {
+                items.extend(row.into_iter().filter(|(number, _)| *number >= from));
+                items.len() < ITEMS_MAX
+            }
+            Err(error) => {
+                damage = Some(error);
+                false
+            }
         },
     )?;
-    rows.into_iter().collect()
+    damage.map_or(Ok(items), Err)
+}
+
+/// The items of a row with their numbers.
+fn numbered_items(key: &[u8], row: &[u8]) -> Result<Vec<(u64, OutboxItem)>, StoreError> {
+    let damaged = |reason: &str| StoreError::Damaged {
+        what: "outbox row".to_owned(),
+        reason: reason.to_owned(),
+    };
+    let last = key::outbox_number(key).ok_or_else(|| damaged("its key is too short"))?;
+    let items = decode::<OutboxBatch>("outbox row", row)?.items;
+    let before = last
+        .checked_sub(items.len() as u64)
+        .ok_or_else(|| damaged("it has more items than were numbered"))?;
+    Ok((before + 1..).zip(items).collect())
 }
 
 fn effect_of_row(
@@ -172,9 +188,9 @@ fn effect_of_row(
         Some(outbox_item::Body::EventSeq(seq)) => {
             let row = store.get(Table::Events, &key::event(group, app, conversation, seq))?;
             let row = row.ok_or_else(|| missing(format!("event {seq} of outbox item {number}")))?;
-            let event = client_event(conversation, seq, &decode::<StoredEvent>("event", &row)?)?;
+            let stored = decode::<StoredEvent>("event", &row)?;
             EffectBody::Event {
-                event,
+                event: encoded_event(conversation, seq, stored),
                 except_session_id: String::new(),
             }
         }
@@ -223,17 +239,20 @@ async fn relay_effect(relayer: &Relayer, watermark: &Arc<Watermark>, effect: Eff
         .into_iter()
         .zip(deliveries)
     {
-        let item = RelayItem {
-            conversation_id: effect.conversation_id.clone(),
-            publish: Some(Publish {
-                topic: Some(Topic {
-                    app_id: effect.app_id.clone(),
-                    name: Some(topic::Name::UserId(user.to_owned())),
-                }),
-                except_session_id: except_session_id.clone(),
-                body: Some(body.clone()),
+        let publish = Publish {
+            topic: Some(Topic {
+                app_id: effect.app_id.clone(),
+                name: Some(topic::Name::UserId(user.to_owned())),
             }),
+            except_session_id: except_session_id.clone(),
+            body: Some(body.clone()),
         };
-        relayer.send(&effect.app_id, user, item, delivery).await;
+        let item = RelayItem {
+            app_id: effect.app_id.clone(),
+            user_id: user.to_owned(),
+            conversation_id: effect.conversation_id.clone(),
+            publish: publish.encode_to_vec().into(),
+        };
+        relayer.send(item, delivery).await;
     }
 }

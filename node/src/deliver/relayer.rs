@@ -1,17 +1,19 @@
 //! Carries relay items of all shards that this node leads to the leaders of home shards, in batches, until done.
 //!
-//! One lane a home shard: what gathers while a batch is sent goes as the next one. Batches of a lane are sent in order
-//! and may be under way at once, since each is answered only when the gateways have it.
+//! One lane a node: what gathers while a batch is sent goes as the next one, whatever its shards. Batches of a lane are
+//! sent in order and may be under way at once, since each is answered only when the gateways have it.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures::StreamExt;
+use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use parlance_proto::raft::v1::{
-    RelayItem, RelayRequest, peer_message::Body, relay_response::Verdict,
+    RelayItem, RelayRequest, RelayVerdict, ShardRelay, peer_message::Body, relay_verdict::Verdict,
 };
-use parlance_proto::shard::{home_shard, shard_group};
+use parlance_proto::shard::{META_GROUP, home_shard, shard_group};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
 
@@ -22,23 +24,28 @@ use crate::metrics;
 use crate::raft::{Lane, NodeId, PeerLink};
 
 /// Items that wait in one lane.
-const LANE_ITEMS_MAX: usize = 4096;
+const LANE_ITEMS_MAX: usize = 16 * 1024;
 /// Items of one batch.
-const BATCH_ITEMS_MAX: usize = 256;
+const BATCH_ITEMS_MAX: usize = 1024;
 /// Batches of one lane under way: each waits for gateways to acknowledge.
 const BATCHES_UNDER_WAY_MAX: usize = 256;
 /// A busy lane sends this seldom: what gathers meanwhile shares a batch. The first item after a pause goes at once.
 const PACE: Duration = Duration::from_millis(1);
 /// How long a batch may wait for its answer: longer than a home leader waits for a broken link.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Between tries of a batch.
+/// Between tries of what was not taken.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-type Queued = (RelayItem, Delivery);
+/// An item, its home shard and its place in the watermark.
+struct Queued {
+    shard: u32,
+    item: RelayItem,
+    delivery: Delivery,
+}
 
 /// The way to home shards, for all shards of this node.
 pub struct Relayer {
-    lanes: Mutex<Vec<Option<mpsc::Sender<Queued>>>>,
+    lanes: Mutex<HashMap<Option<NodeId>, mpsc::Sender<Queued>>>,
     route: Arc<Route>,
 }
 
@@ -67,38 +74,37 @@ impl Relayer {
             home,
         });
         Self {
-            lanes: Mutex::new(Vec::new()),
+            lanes: Mutex::default(),
             route,
         }
     }
 
-    /// Queues an item for a user's home shard; waits while the lane is full.
-    pub(super) async fn send(&self, app: &str, user: &str, item: RelayItem, delivery: Delivery) {
-        let shard = home_shard(app, user, self.route.meta.borrow().shard_count());
-        let lane = self.lane(shard);
+    /// Queues an item for its user's home shard; waits while the lane is full.
+    pub(super) async fn send(&self, item: RelayItem, delivery: Delivery) {
+        let count = self.route.meta.borrow().shard_count();
+        let shard = home_shard(&item.app_id, &item.user_id, count);
+        // Items of shards without a known leader have a lane of their own and hold up nobody.
+        let lane = self.lane(self.route.leaders.of(shard_group(shard)));
+        let queued = Queued {
+            shard,
+            item,
+            delivery,
+        };
         // A lane ends only with the node.
-        let _ = lane.send((item, delivery)).await;
+        let _ = lane.send(queued).await;
     }
 
-    fn lane(&self, shard: u32) -> mpsc::Sender<Queued> {
-        let mut lanes = self.lanes.lock();
-        let place = shard as usize;
-        if lanes.len() <= place {
-            lanes.resize(place + 1, None);
-        }
+    fn lane(&self, to: Option<NodeId>) -> mpsc::Sender<Queued> {
         let start = || {
             let (sender, receiver) = mpsc::channel(LANE_ITEMS_MAX);
-            tokio::spawn(run_lane(shard, self.route.clone(), receiver));
+            tokio::spawn(run_lane(self.route.clone(), receiver));
             sender
         };
-        match lanes.get_mut(place) {
-            Some(lane) => lane.get_or_insert_with(start).clone(),
-            None => start(),
-        }
+        self.lanes.lock().entry(to).or_insert_with(start).clone()
     }
 }
 
-async fn run_lane(shard: u32, route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
+async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
     let mut under_way = FuturesUnordered::new();
     let mut due = Instant::now();
     loop {
@@ -111,7 +117,7 @@ async fn run_lane(shard: u32, route: Arc<Route>, mut receiver: mpsc::Receiver<Qu
                 if count == 0 {
                     return;
                 }
-                under_way.push(route.deliver(shard, batch));
+                under_way.push(route.deliver(batch));
                 due = Instant::now() + PACE;
             }
             () = sleep_until(due), if !paced => {}
@@ -120,59 +126,95 @@ async fn run_lane(shard: u32, route: Arc<Route>, mut receiver: mpsc::Receiver<Qu
 }
 
 impl Route {
-    /// Sends a batch until it is done or nobody wants it any more.
-    async fn deliver(&self, shard: u32, mut batch: Vec<Queued>) {
-        let mut hint = None;
+    /// Sends a batch until all of it is done or nobody wants it any more.
+    async fn deliver(&self, mut batch: Vec<Queued>) {
+        let mut hints = HashMap::new();
         loop {
-            batch.retain(|(_, delivery)| delivery.is_wanted());
+            batch.retain(|queued| queued.delivery.is_wanted());
             if batch.is_empty() {
                 return;
             }
-            let items = batch.iter().map(|(item, _)| item.clone()).collect();
-            match self.try_deliver(shard, items, hint.take()).await {
-                Ok(()) => {
-                    metrics::relayed(batch.len());
-                    return batch.into_iter().for_each(|(_, delivery)| delivery.done());
+            let by_leader = self.by_leader(batch, &hints);
+            hints.clear();
+            let tries = by_leader
+                .into_iter()
+                .map(|(to, shards)| self.try_deliver(to, shards));
+            batch = Vec::new();
+            for (queued, hint) in join_all(tries).await.into_iter().flatten() {
+                if let (Some(first), Some(hint)) = (queued.first(), hint) {
+                    hints.insert(first.shard, hint);
                 }
-                Err(leader) => {
-                    metrics::relay_retried();
-                    hint = leader;
-                    sleep(RETRY_DELAY).await;
-                }
+                batch.extend(queued);
+            }
+            if !batch.is_empty() {
+                metrics::relay_retried();
+                sleep(RETRY_DELAY).await;
             }
         }
     }
 
-    /// One try; failing, says who may lead.
+    /// What goes where: by the leader, and there by shard, each in the order of the batch.
+    fn by_leader(
+        &self,
+        batch: Vec<Queued>,
+        hints: &HashMap<u32, NodeId>,
+    ) -> BTreeMap<Option<NodeId>, BTreeMap<u32, Vec<Queued>>> {
+        let mut by_leader: BTreeMap<_, BTreeMap<_, Vec<_>>> = BTreeMap::new();
+        for queued in batch {
+            let hint = hints.get(&queued.shard).copied();
+            let leader = hint.or_else(|| self.leaders.of(shard_group(queued.shard)));
+            let shards = by_leader.entry(leader).or_default();
+            shards.entry(queued.shard).or_default().push(queued);
+        }
+        by_leader
+    }
+
+    /// One try; answers what was not taken, by shard, with the node that may lead it.
     async fn try_deliver(
         &self,
-        shard: u32,
-        items: Vec<RelayItem>,
-        hint: Option<NodeId>,
-    ) -> Result<(), Option<NodeId>> {
-        let group = shard_group(shard);
-        let to = hint.or_else(|| self.leaders.of(group)).ok_or(None)?;
-        let request = RelayRequest { items };
-        let response = if to == self.node_id {
-            timeout(ANSWER_TIMEOUT, self.home.take(shard, request))
-                .await
-                .map_err(|_| None)?
-        } else {
-            match self
-                .peers
-                .call(to, Lane::Relay, group, Body::Relay(request), ANSWER_TIMEOUT)
-                .await
-            {
-                Ok(Body::RelayResponse(response)) => response,
-                Ok(_) | Err(_) => return Err(None),
-            }
+        to: Option<NodeId>,
+        shards: BTreeMap<u32, Vec<Queued>>,
+    ) -> Vec<(Vec<Queued>, Option<NodeId>)> {
+        let request = RelayRequest {
+            shards: shards
+                .iter()
+                .map(|(shard, queued)| ShardRelay {
+                    shard: *shard,
+                    items: queued.iter().map(|queued| queued.item.clone()).collect(),
+                })
+                .collect(),
         };
-        match response.verdict() {
-            Verdict::Done => Ok(()),
-            Verdict::NotLeader if response.leader_node_id != 0 => {
-                Err(Some(response.leader_node_id))
+        let mut verdicts = match to {
+            Some(to) => self.ask(to, request).await.into_iter(),
+            None => Vec::new().into_iter(),
+        };
+        let mut left = Vec::new();
+        for (_, queued) in shards {
+            let verdict = verdicts.next().unwrap_or_default();
+            if verdict.verdict() == Verdict::Done {
+                metrics::relayed(queued.len());
+                queued.into_iter().for_each(|queued| queued.delivery.done());
+            } else {
+                let hint = Some(verdict.leader_node_id).filter(|node| *node != 0);
+                left.push((queued, hint));
             }
-            Verdict::NotLeader | Verdict::Retry | Verdict::Unspecified => Err(None),
+        }
+        left
+    }
+
+    /// The verdicts of a node; none if it does not answer.
+    async fn ask(&self, to: NodeId, request: RelayRequest) -> Vec<RelayVerdict> {
+        if to == self.node_id {
+            let taken = timeout(ANSWER_TIMEOUT, self.home.take(request)).await;
+            return taken.map(|response| response.verdicts).unwrap_or_default();
+        }
+        let body = Body::Relay(request);
+        let call = self
+            .peers
+            .call(to, Lane::Relay, META_GROUP, body, ANSWER_TIMEOUT);
+        match call.await {
+            Ok(Body::RelayResponse(response)) => response.verdicts,
+            Ok(_) | Err(_) => Vec::new(),
         }
     }
 }

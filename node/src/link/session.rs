@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use parlance_proto::link::v1::{NodeFrame, Publish, Response};
+use bytes::Bytes;
+use parlance_proto::link::v1::{NodeFrame, Response};
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep_until};
@@ -50,7 +51,7 @@ pub struct LinkSession {
 #[derive(Default)]
 struct Inner {
     responses: Vec<Response>,
-    publishes: Vec<Publish>,
+    publishes: Vec<Bytes>,
     receipts: Vec<Option<Receipt>>,
     waiting_bytes: usize,
     next_number: u64,
@@ -115,10 +116,9 @@ impl LinkSession {
         self.queue(bytes, |inner| inner.responses.push(response));
     }
 
-    /// Queues an event; the receipt is dropped once the gateway has it.
-    pub fn publish(&self, publish: Publish, receipt: Receipt) {
-        let bytes = publish.encoded_len();
-        self.queue(bytes, |inner| {
+    /// Queues an encoded `Publish`; the receipt is dropped once the gateway has it.
+    pub fn publish(&self, publish: Bytes, receipt: Receipt) {
+        self.queue(publish.len(), |inner| {
             inner.publishes.push(publish);
             inner.receipts.push(inner.connected.then_some(receipt));
         });
@@ -285,11 +285,11 @@ impl Inner {
             ack,
             welcome: None,
             responses: std::mem::take(&mut self.responses),
-            publishes: take_bytes(&mut self.publishes, FRAME_BYTES_MAX),
+            publishes: take_first(&mut self.publishes, FRAME_BYTES_MAX),
         };
         let receipts = self.receipts.drain(..frame.publishes.len()).collect();
         let bytes = frame.encoded_len();
-        self.waiting_bytes = self.publishes.iter().map(Message::encoded_len).sum();
+        self.waiting_bytes = self.publishes.iter().map(Bytes::len).sum();
         self.next_number += 1;
         self.unacknowledged_bytes += bytes;
         self.unacknowledged.push_back(Sent {
@@ -303,11 +303,11 @@ impl Inner {
 }
 
 /// Takes messages from the front until they have `max` bytes.
-fn take_bytes<M: Message>(messages: &mut Vec<M>, max: usize) -> Vec<M> {
+fn take_first(messages: &mut Vec<Bytes>, max: usize) -> Vec<Bytes> {
     let mut bytes = 0;
     let fits = messages.iter().take_while(|message| {
         let room = bytes < max;
-        bytes += message.encoded_len();
+        bytes += message.len();
         room
     });
     let count = fits.count();
@@ -379,25 +379,25 @@ mod tests {
             async move { session.write(stream, to).await }
         });
         let (receipt, mut received) = Receipt::new();
-        session.publish(Publish::default(), receipt);
+        session.publish(Bytes::from_static(b"event"), receipt);
         let number = from.recv().await.unwrap().unwrap().number;
         assert!(received.try_recv() == Err(oneshot::error::TryRecvError::Empty));
         session.acknowledge(number);
         assert!(received.await.is_err());
 
         let (receipt, received) = Receipt::new();
-        session.publish(Publish::default(), receipt);
+        session.publish(Bytes::from_static(b"event"), receipt);
         assert!(session.detach(stream));
         assert!(
             received.await.is_err(),
             "nobody waits for a gateway without a stream"
         );
         let (receipt, received) = Receipt::new();
-        session.publish(Publish::default(), receipt);
+        session.publish(Bytes::from_static(b"event"), receipt);
         assert!(received.await.is_err());
         let (stream, _) = session.attach(number).unwrap();
         let (receipt, received) = Receipt::new();
-        session.publish(Publish::default(), receipt);
+        session.publish(Bytes::from_static(b"event"), receipt);
         assert!(stream > 0);
         session.close();
         assert!(received.await.is_err());

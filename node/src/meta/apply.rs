@@ -205,6 +205,13 @@ impl StateMachine for MetaMachine {
 
     fn written(&mut self) {
         let state = &self.state;
+        // Nodes find each other by the map, to replay it too: it is the one thing that is flushed at once.
+        if self.watch.borrow().map.as_ref().map(|map| &map.nodes)
+            != state.map.as_ref().map(|map| &map.nodes)
+            && let Err(error) = self.store.flush()
+        {
+            tracing::error!(%error, "the cluster map could not be flushed");
+        }
         self.watch.send_if_modified(|shown| {
             let changed = **shown != *state;
             if changed {

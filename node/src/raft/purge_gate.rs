@@ -2,8 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use parlance_proto::shard::Group;
 use parlance_proto::store::v1::AppliedState;
@@ -17,21 +17,16 @@ pub trait PurgeGate: Send + Sync + 'static {
     fn make_durable(&self, index: u64) -> BoxFuture<'_, io::Result<()>>;
 }
 
-/// Flushes the state store, and remembers what was flushed.
+/// Flushes the state store, unless the rows are durable already.
 pub struct FlushState {
     group: Group,
     store: Arc<dyn StateStore>,
-    durable: Arc<AtomicU64>,
 }
 
 impl FlushState {
-    /// Nothing is known to be flushed yet.
+    /// For one group.
     pub fn new(group: Group, store: Arc<dyn StateStore>) -> Self {
-        Self {
-            group,
-            store,
-            durable: Arc::default(),
-        }
+        Self { group, store }
     }
 }
 
@@ -40,40 +35,43 @@ pub(super) fn applied_state(
     store: &dyn StateStore,
     group: Group,
 ) -> Result<AppliedState, StoreError> {
-    let Some(row) = store.get(Table::Meta, &key::applied_key(group))? else {
-        return Ok(AppliedState::default());
-    };
-    AppliedState::decode(row).map_err(|e| StoreError::Damaged {
+    decode(group, store.get(Table::Meta, &key::applied_key(group))?)
+}
+
+fn decode(group: Group, row: Option<Bytes>) -> Result<AppliedState, StoreError> {
+    AppliedState::decode(row.unwrap_or_default()).map_err(|e| StoreError::Damaged {
         what: format!("applied row of group {group}"),
         reason: e.to_string(),
     })
 }
 
+fn is_durable(store: &dyn StateStore, group: Group, index: u64) -> Result<bool, StoreError> {
+    let row = store.get_durable(Table::Meta, &key::applied_key(group))?;
+    let applied = decode(group, row)?.applied;
+    Ok(applied.is_some_and(|applied| applied.index >= index))
+}
+
 impl PurgeGate for FlushState {
     fn make_durable(&self, index: u64) -> BoxFuture<'_, io::Result<()>> {
-        let (group, store, durable) = (self.group, self.store.clone(), self.durable.clone());
-        let flush = move || -> io::Result<()> {
-            let applied = applied_state(&*store, group)
-                .map_err(io::Error::other)?
-                .applied;
-            store.flush().map_err(io::Error::other)?;
-            match applied {
-                Some(applied) if applied.index >= index => {
-                    durable.fetch_max(applied.index, Ordering::Relaxed);
-                    Ok(())
-                }
-                _ => Err(io::Error::other(format!(
-                    "purge of group {group} up to {index}, which is not applied"
-                ))),
+        let (group, store) = (self.group, self.store.clone());
+        // A built snapshot has flushed the rows: usually there is nothing left to do.
+        let flush = move || -> Result<bool, StoreError> {
+            if is_durable(&*store, group, index)? {
+                return Ok(true);
             }
+            store.flush()?;
+            is_durable(&*store, group, index)
         };
         Box::pin(async move {
-            if self.durable.load(Ordering::Relaxed) >= index && index > 0 {
+            let durable = tokio::task::spawn_blocking(flush)
+                .await
+                .map_err(io::Error::other)?;
+            if durable.map_err(io::Error::other)? {
                 return Ok(());
             }
-            tokio::task::spawn_blocking(flush)
-                .await
-                .map_err(io::Error::other)?
+            Err(io::Error::other(format!(
+                "purge of group {group} up to {index}, which is not applied"
+            )))
         })
     }
 }

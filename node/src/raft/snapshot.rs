@@ -317,6 +317,8 @@ impl SnapshotBuilder {
             files: files.collect(),
         };
         let files = self.folder.finish(dir, manifest)?;
+        // The log is purged up to here next, by the group's own task, which should not wait for the disk.
+        self.store.flush().map_err(io::Error::other)?;
         metrics::snapshot("built", files.size_bytes());
         if let Some(newest) = self.folder.newest()? {
             self.folder.keep_only(&newest.dir)?;

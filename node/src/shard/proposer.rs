@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use parlance_proto::shard::group_shard;
 use parlance_proto::store::v1::{Command, ShardBatch};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
@@ -15,7 +16,7 @@ use tokio::time::{Duration, Instant, timeout};
 use super::ShardError;
 use crate::apply::{CommandOutcome, Outcome};
 use crate::clock::Environment;
-use crate::metrics;
+use crate::metrics::{self, ProposerMetrics};
 use crate::raft::{Leadership, ProposeError, RaftGroup};
 
 /// Gets one outcome for each command, or why there is none.
@@ -89,9 +90,7 @@ impl Proposer {
         let queued = Arc::new(Queued::default());
         let task = Task {
             leadership: raft.leadership(),
-            shard: parlance_proto::shard::group_shard(raft.id())
-                .unwrap_or_default()
-                .to_string(),
+            metrics: ProposerMetrics::new(group_shard(raft.id()).unwrap_or_default()),
             raft,
             limits,
             relayed,
@@ -141,7 +140,7 @@ impl Queued {
 struct Task {
     raft: RaftGroup,
     leadership: watch::Receiver<Leadership>,
-    shard: String,
+    metrics: ProposerMetrics,
     limits: ProposerLimits,
     relayed: Arc<AtomicU64>,
     relayed_written: u64,
@@ -197,7 +196,7 @@ impl Task {
             .iter_mut()
             .flat_map(|p| std::mem::take(&mut p.commands))
             .collect();
-        metrics::proposal_batch(&self.shard, commands.len());
+        self.metrics.proposed(commands.len());
         let entry = ShardBatch {
             time_ms: self.environment.now_ms(),
             commands,
@@ -205,7 +204,7 @@ impl Task {
         };
         let started = Instant::now();
         let applied = self.raft.propose(Bytes::from(entry.encode_to_vec())).await;
-        metrics::commit_latency(&self.shard, started.elapsed());
+        self.metrics.committed(started.elapsed());
         match applied.map(|applied| applied.outcome) {
             Ok(Outcome::Shard(outcomes)) => {
                 self.relayed_written = relayed;

@@ -7,7 +7,7 @@
 //! | members | app 0 conversation 0 user | `ReadPosition` | never |
 //! | users | app 0 user 0 conversation | `UserConversation` | never |
 //! | dedup | day (4 bytes BE) digest (16 bytes) | `DedupRecord` | the second day after |
-//! | outbox | number (8 bytes BE) | `OutboxItem` | the watermark |
+//! | outbox | number of the last item (8 bytes BE) | `OutboxBatch` | the watermark |
 //! | meta | `applied` | `AppliedState` | never |
 //! | meta | `shard` | `ShardState` | never |
 //! | meta | `map` (meta group) | `ClusterMap` | never |
@@ -104,14 +104,14 @@ pub fn dedup_day(group: Group, day: u32) -> Vec<u8> {
     key
 }
 
-/// One outbox item.
+/// What an entry put into the outbox, by the number of its last item.
 pub fn outbox(group: Group, number: u64) -> Vec<u8> {
     let mut key = with_group(group, 8);
     key.extend_from_slice(&number.to_be_bytes());
     key
 }
 
-/// The number in an outbox key.
+/// The number of the last item, in an outbox key.
 pub fn outbox_number(key: &[u8]) -> Option<u64> {
     key.get(4..)
         .and_then(|n| n.try_into().ok())

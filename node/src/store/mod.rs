@@ -3,8 +3,8 @@
 //! This folder is the only place that knows a byte of a key. [`StateStore`] is a seam: RocksDB in production
 //! ([`rocks`]), memory with a model of lost writes in a later simulation.
 //!
-//! Writes are atomic and, on purpose, not synced: the Raft log is, and is purged only behind what [`StateStore::flush`]
-//! has made durable.
+//! Writes are atomic and, on purpose, in memory only until they fill it: the Raft log is synced, is purged only behind
+//! what is durable here, and is replayed from there after a crash.
 
 pub mod key;
 pub mod manifest;
@@ -159,6 +159,9 @@ pub trait StateStore: Send + Sync + 'static {
     /// One row.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
+    /// One row as it would be there after a power cut at this moment.
+    fn get_durable(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
     /// Calls `visit` with the rows of `from..to` (the end exclusive) in order until it answers false.
     fn scan(
         &self,
@@ -172,7 +175,7 @@ pub trait StateStore: Send + Sync + 'static {
     /// Writes all changes or none; readable at once, durable after the next [`StateStore::flush`].
     fn write(&self, set: WriteSet) -> Result<(), StoreError>;
 
-    /// Makes every write so far durable (fsync).
+    /// Makes every write so far durable (fsync). Slow: rows go from memory to files.
     fn flush(&self) -> Result<(), StoreError>;
 
     /// Writes a consistent picture of all rows of `group` into files of the new folder `dir`, fsynced.

@@ -4,13 +4,15 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use parlance_proto::shard::Group;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    DBRecoveryMode, Direction, IngestExternalFileOptions, IteratorMode, Options, ReadOptions,
-    SstFileWriter, WriteBatch,
+    Direction, FlushOptions, IngestExternalFileOptions, IteratorMode, Options, ReadOptions,
+    ReadTier, SstFileWriter, WriteBatch, WriteOptions,
 };
 
 use super::manifest::{self, Existing, ManifestGuard};
@@ -18,22 +20,49 @@ use super::{Change, ExportedFile, Order, ReadRow, StateStore, StoreError, Table,
 
 /// Memory for blocks read from disk, for all tables together.
 const BLOCK_CACHE_BYTES: usize = 128 << 20;
-/// Memory of one table's newest rows before they go to a file.
+/// Memory of one table's newest rows before all tables go to files. A process that was killed replays as much.
 const WRITE_BUFFER_BYTES: usize = 32 << 20;
-/// Write-ahead log kept at most, so that a rarely written table does not pin old files.
-const WAL_BYTES_MAX: u64 = 512 << 20;
 
-/// [`StateStore`] in a RocksDB of its own.
+/// [`StateStore`] in a RocksDB of its own, without a write-ahead log: that is what the Raft log is.
 pub struct RocksStore {
     db: DB,
+    unlogged: WriteOptions,
+    flushes: Flushes,
     _manifest: ManifestGuard,
+}
+
+/// Lets those who want a flush at the same time share one.
+#[derive(Default)]
+struct Flushes {
+    begun: AtomicU64,
+    /// The number of the last one that succeeded.
+    finished: Mutex<u64>,
+}
+
+impl Flushes {
+    /// What was written before this call wants a flush that begins after it.
+    fn ticket(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// Runs `flush`, unless one that began after the ticket was drawn has succeeded.
+    fn share<E>(&self, ticket: u64, flush: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let mut finished = self.finished.lock();
+        if *finished > ticket {
+            return Ok(());
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        flush()?;
+        *finished = number;
+        Ok(())
+    }
 }
 
 impl RocksStore {
     /// Opens the store in `dir`, or makes it if it need not exist.
     ///
-    /// A torn or damaged end of the write-ahead log is cut off: what is lost there is in the Raft log, which is kept
-    /// until the rows are durable; a group whose rows end before its log starts is refused when it starts.
+    /// What was not flushed is lost with the process, and is in the Raft log, which is kept until the rows are durable;
+    /// a group whose rows end before its log starts is refused when it starts.
     pub fn open(dir: &Path, existing: Existing) -> Result<Self, StoreError> {
         manifest::check(dir, existing).map_err(|reason| damaged_store(dir, reason))?;
         let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
@@ -42,8 +71,6 @@ impl RocksStore {
         options.create_missing_column_families(true);
         // All tables reach their files together: what is there after a loss is one point in time.
         options.set_atomic_flush(true);
-        options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-        options.set_max_total_wal_size(WAL_BYTES_MAX);
         options.set_max_background_jobs(2);
         options.set_keep_log_file_num(4);
         let tables = Table::ALL
@@ -51,8 +78,12 @@ impl RocksStore {
         let db = DB::open_cf_descriptors(&options, dir, tables)
             .map_err(|e| damaged_store(dir, e.to_string()))?;
         let manifest = ManifestGuard::start(dir).map_err(|e| file_error(dir, e))?;
+        let mut unlogged = WriteOptions::default();
+        unlogged.disable_wal(true);
         Ok(Self {
             db,
+            unlogged,
+            flushes: Flushes::default(),
             _manifest: manifest,
         })
     }
@@ -108,6 +139,13 @@ impl StateStore for RocksStore {
         Ok(row.map(|value| Bytes::copy_from_slice(&value)))
     }
 
+    fn get_durable(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::Persisted);
+        let row = self.db.get_cf_opt(self.family(table)?, key, &options)?;
+        Ok(row.map(Bytes::from))
+    }
+
     fn scan(
         &self,
         table: Table,
@@ -143,11 +181,19 @@ impl StateStore for RocksStore {
                 }
             }
         }
-        Ok(self.db.write(batch)?)
+        Ok(self.db.write_opt(batch, &self.unlogged)?)
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        Ok(self.db.flush_wal(true)?)
+        let mut tables = Vec::with_capacity(Table::ALL.len());
+        for table in Table::ALL {
+            tables.push(self.family(table)?);
+        }
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let ticket = self.flushes.ticket();
+        self.flushes
+            .share(ticket, || Ok(self.db.flush_cfs_opt(&tables, &options)?))
     }
 
     fn export(
@@ -186,7 +232,7 @@ impl StateStore for RocksStore {
         for table in Table::ALL {
             batch.delete_range_cf(self.family(table)?, &from, &to);
         }
-        self.db.write(batch)?;
+        self.db.write_opt(batch, &self.unlogged)?;
         // The files stay where they are, so that a crash half-way can be mended by doing it again.
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(false);
@@ -259,6 +305,27 @@ pub fn state_dir(data_dir: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flush_is_shared_by_those_who_asked_before_it_began_and_a_failed_one_by_nobody() {
+        let flushes = Flushes::default();
+        let mut runs = Vec::new();
+        let mut share = |ticket, result| {
+            let mut ran = false;
+            let shared = flushes.share(ticket, || {
+                ran = true;
+                result
+            });
+            runs.push(ran);
+            shared
+        };
+        let tickets = [flushes.ticket(); 3];
+        assert!(share(tickets[0], Err("disk")).is_err());
+        assert!(share(tickets[1], Ok(())).is_ok());
+        assert!(share(tickets[2], Ok(())).is_ok());
+        assert!(share(flushes.ticket(), Ok(())).is_ok());
+        assert_eq!(runs, [true, true, false, true]);
+    }
 
     fn rows(store: &RocksStore, group: Group) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
         let (from, to) = key::group_range(group);
@@ -345,9 +412,17 @@ mod tests {
     }
 
     #[test]
-    fn flushed_rows_are_there_after_opening_again() {
+    fn only_flushed_rows_count_as_durable_and_are_there_after_opening_again() {
         let dir = tempfile::tempdir().unwrap();
         let store = filled(dir.path());
+        let durable = |key: Vec<u8>| store.get_durable(Table::Meta, &key).unwrap();
+        assert_eq!(durable(key::applied_key(6)), None);
+        store.flush().unwrap();
+        assert_eq!(durable(key::applied_key(6)).as_deref(), Some(&[6u8][..]));
+        let mut set = WriteSet::default();
+        set.put(Table::Meta, key::applied_key(6), vec![60]);
+        store.write(set).unwrap();
+        assert_eq!(durable(key::applied_key(6)).as_deref(), Some(&[6u8][..]));
         store.flush().unwrap();
         let before = rows(&store, 6);
         drop(store);
