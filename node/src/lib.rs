@@ -29,6 +29,7 @@ mod link;
 mod member;
 mod meta;
 mod metrics;
+mod pace;
 mod placement;
 pub mod raft;
 mod server;

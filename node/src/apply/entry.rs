@@ -4,12 +4,14 @@ use parlance_proto::store::v1::{OutboxBatch, OutboxItem, ShardState, outbox_item
 
 use super::dedup::Dedup;
 use super::effect::{Effect, EffectBody};
+use super::heads::Heads;
 use super::rows::Rows;
 use crate::store::{Table, key};
 
 pub(super) struct Entry<'a, 's> {
     pub(super) state: &'a mut ShardState,
     pub(super) rows: &'a mut Rows<'s>,
+    pub(super) heads: &'a mut Heads,
     pub(super) dedup: Dedup,
     /// None: nobody wants them.
     pub(super) effects: Option<&'a mut Vec<Effect>>,
@@ -20,12 +22,14 @@ impl<'a, 's> Entry<'a, 's> {
     pub(super) fn new(
         state: &'a mut ShardState,
         rows: &'a mut Rows<'s>,
+        heads: &'a mut Heads,
         dedup: Dedup,
         effects: Option<&'a mut Vec<Effect>>,
     ) -> Self {
         Self {
             state,
             rows,
+            heads,
             dedup,
             effects,
             outbox: Vec::new(),

@@ -7,6 +7,7 @@ mod conversation_list;
 pub mod dedup;
 mod effect;
 mod entry;
+mod heads;
 mod mark_read;
 mod rows;
 mod send;
@@ -21,6 +22,7 @@ use prost::Message;
 pub use effect::{Effect, EffectBody, Effects};
 pub use mark_read::unread;
 use entry::Entry;
+use heads::Heads;
 use rows::Rows;
 pub use send::{client_event, encoded_event};
 
@@ -79,6 +81,7 @@ pub struct ShardMachine {
     group: Group,
     store: Arc<dyn StateStore>,
     state: ShardState,
+    heads: Heads,
     effects: Vec<Effect>,
     sink: Box<dyn Effects>,
     dedup: dedup::Dedup,
@@ -96,6 +99,7 @@ impl ShardMachine {
             group,
             store,
             state: ShardState::default(),
+            heads: Heads::default(),
             effects: Vec::new(),
             sink,
             dedup,
@@ -120,7 +124,7 @@ impl ShardMachine {
             forget_relayed(&mut self.state, batch.relayed, rows);
         }
         let effects = self.sink.wanted().then_some(&mut self.effects);
-        let mut entry = Entry::new(&mut self.state, rows, self.dedup, effects);
+        let mut entry = Entry::new(&mut self.state, rows, &mut self.heads, self.dedup, effects);
         let outcomes = batch
             .commands
             .into_iter()
@@ -225,6 +229,7 @@ impl StateMachine for ShardMachine {
 
     fn restored(&mut self) -> Result<(), StoreError> {
         self.effects.clear();
+        self.heads.forget();
         self.load()
     }
 }

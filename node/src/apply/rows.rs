@@ -2,9 +2,8 @@
 //!
 //! A row that changes several times in a batch is written once.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use parlance_proto::shard::Group;
 use prost::Message;
 
@@ -14,7 +13,8 @@ use crate::store::{StateStore, StoreError, Table, WriteSet};
 pub(super) struct Rows<'a> {
     group: Group,
     store: &'a dyn StateStore,
-    changed: HashMap<(Table, Vec<u8>), Bytes>,
+    /// By key: neighbours are cheaper to insert one after the other.
+    changed: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     ranges: Vec<(Table, Vec<u8>, Vec<u8>)>,
 }
 
@@ -23,7 +23,7 @@ impl<'a> Rows<'a> {
         Self {
             group,
             store,
-            changed: HashMap::new(),
+            changed: BTreeMap::new(),
             ranges: Vec::new(),
         }
     }
@@ -49,8 +49,7 @@ impl<'a> Rows<'a> {
     }
 
     pub(super) fn put(&mut self, table: Table, key: Vec<u8>, value: &impl Message) {
-        self.changed
-            .insert((table, key), value.encode_to_vec().into());
+        self.changed.insert((table, key), value.encode_to_vec());
     }
 
     /// Removes rows that no command of the batch reads or writes.
@@ -63,7 +62,7 @@ impl<'a> Rows<'a> {
             write.delete_range(table, from, to);
         }
         for ((table, key), value) in self.changed {
-            write.put(table, key, value.into());
+            write.put(table, key, value);
         }
     }
 }

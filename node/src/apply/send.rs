@@ -54,12 +54,10 @@ pub(super) fn apply(
     let (time_ms, rows) = (entry.state.time_ms, &mut *entry.rows);
     let group = rows.group();
     let head_key = key::conversation(group, &send.app_id, &send.conversation_id);
-    let mut head: ConversationHead = rows
-        .get(Table::Conversations, head_key.clone())?
-        .unwrap_or_default();
+    let mut head = entry.heads.get(rows, &head_key)?;
     let stored = next_event(&mut head, time_ms, &send, &members);
     let seq = head.head_seq;
-    rows.put(Table::Conversations, head_key, &head);
+    entry.heads.put(rows, head_key, head);
     rows.put(
         Table::Events,
         key::event(group, &send.app_id, &send.conversation_id, seq),

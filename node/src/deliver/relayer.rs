@@ -21,6 +21,7 @@ use super::home::Home;
 use super::watermark::Delivery;
 use crate::meta::{Leaders, MetaWatch};
 use crate::metrics;
+use crate::pace::PACE;
 use crate::raft::{Lane, NodeId, PeerLink};
 
 /// Items that wait in one lane.
@@ -29,8 +30,6 @@ const LANE_ITEMS_MAX: usize = 16 * 1024;
 const BATCH_ITEMS_MAX: usize = 1024;
 /// Batches of one lane under way: each waits for gateways to acknowledge.
 const BATCHES_UNDER_WAY_MAX: usize = 256;
-/// A busy lane sends this seldom: what gathers meanwhile shares a batch. The first item after a pause goes at once.
-const PACE: Duration = Duration::from_millis(1);
 /// How long a batch may wait for its answer: longer than a home leader waits for a broken link.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between tries of what was not taken.

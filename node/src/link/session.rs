@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::metrics;
+use crate::pace::PACE;
 
 /// How long a session without a stream is kept.
 pub const RESUME_GRACE: Duration = Duration::from_secs(5);
@@ -22,8 +23,6 @@ pub const RESUME_GRACE: Duration = Duration::from_secs(5);
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one frame, soft.
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
-/// A busy link writes this seldom: what gathers meanwhile shares a frame. The first answer after a pause goes at once.
-const PACE: Duration = Duration::from_millis(1);
 /// Frames that a stream may be behind.
 const STREAM_FRAMES_MAX: usize = 8;
 

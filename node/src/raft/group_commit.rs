@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -20,9 +20,8 @@ use tokio::sync::{mpsc, watch};
 use super::error::RaftError;
 use super::log_db::{self, LOG, LoadedRows, META, TornLog};
 use super::metrics;
+use crate::pace::PACE;
 
-/// A busy log is synced this seldom: what gathers meanwhile shares the sync. The first write after a pause goes at once.
-const PACE: Duration = Duration::from_millis(1);
 /// Writes that may wait for the writer.
 const QUEUE_WRITES_MAX: usize = 8192;
 /// Writes in one batch.
@@ -35,12 +34,10 @@ const POINT_DELETES_MAX: u64 = 1_000;
 /// One change of one group's log.
 #[derive(Debug)]
 pub enum LogWrite {
-    /// Entries, by index.
-    Append(Vec<(u64, Bytes)>),
+    /// Entries, by index, and now and then an encoded `LogMark`: what is committed, a hint for the next start.
+    Append(Vec<(u64, Bytes)>, Option<Bytes>),
     /// An encoded `Vote`.
     Vote(Bytes),
-    /// An encoded `LogMark`. Not synced by itself: it is only a hint for the next start.
-    Committed(Bytes),
     /// Removes the entries `from..to`, the newest ones.
     Truncate(u64, u64),
     /// Removes the entries `from..to`, the oldest ones, and keeps an encoded `LogMark`.
@@ -87,7 +84,7 @@ impl GroupCommit {
         let writer = Writer {
             db: db.clone(),
             failed: failed.clone(),
-            options: write_options(),
+            synced: write_options(),
         };
         let spawned = std::thread::Builder::new()
             .name("raft-log".to_owned())
@@ -166,21 +163,14 @@ impl Drop for GroupCommit {
     }
 }
 
-/// Whether to sync, as written into every batch.
-struct Syncs {
-    synced: WriteOptions,
-    unsynced: WriteOptions,
-}
-
-fn write_options() -> Syncs {
-    let (mut synced, mut unsynced) = (WriteOptions::default(), WriteOptions::default());
+fn write_options() -> WriteOptions {
+    let mut synced = WriteOptions::default();
     synced.set_sync(true);
     if test_switches::no_fsync() {
         synced.set_sync(false);
         synced.disable_wal(true);
-        unsynced.disable_wal(true);
     }
-    Syncs { synced, unsynced }
+    synced
 }
 
 #[cfg(feature = "unsafe-test-switches")]
@@ -201,7 +191,7 @@ mod test_switches {
 struct Writer {
     db: Arc<DB>,
     failed: watch::Sender<Option<String>>,
-    options: Syncs,
+    synced: WriteOptions,
 }
 
 /// A batch being gathered.
@@ -209,7 +199,6 @@ struct Writer {
 struct Batch {
     rows: WriteBatch,
     entries: usize,
-    sync: bool,
     done: Vec<Done>,
 }
 
@@ -223,18 +212,11 @@ impl Writer {
             let started = Instant::now();
             let (entries, bytes) = (batch.entries, batch.rows.size_in_bytes());
             let result = self.check_failed().and(added).and_then(|()| {
-                let options = if batch.sync {
-                    &self.options.synced
-                } else {
-                    &self.options.unsynced
-                };
                 self.db
-                    .write_opt(batch.rows, options)
+                    .write_opt(batch.rows, &self.synced)
                     .map_err(|e| e.to_string())
             });
-            if batch.sync {
-                metrics::synced(started.elapsed(), entries, bytes);
-            }
+            metrics::synced(started.elapsed(), entries, bytes);
             if let Err(reason) = &result {
                 fail(&self.failed, reason);
             }
@@ -270,26 +252,20 @@ impl Writer {
         );
         let rows = &mut batch.rows;
         match write {
-            LogWrite::Append(entries) => {
+            LogWrite::Append(entries, committed) => {
                 batch.entries += entries.len();
                 for (index, row) in entries {
                     rows.put_cf(log, log_db::entry_key(group, index), row);
                 }
-                batch.sync = true;
+                if let Some(mark) = committed {
+                    rows.put_cf(meta, log_db::committed_key(group), mark);
+                }
             }
-            LogWrite::Vote(row) => {
-                rows.put_cf(meta, log_db::vote_key(group), row);
-                batch.sync = true;
-            }
-            LogWrite::Committed(row) => rows.put_cf(meta, log_db::committed_key(group), row),
-            LogWrite::Truncate(from, to) => {
-                self.delete(rows, group, from, to)?;
-                batch.sync = true;
-            }
+            LogWrite::Vote(row) => rows.put_cf(meta, log_db::vote_key(group), row),
+            LogWrite::Truncate(from, to) => self.delete(rows, group, from, to)?,
             LogWrite::Purge(from, to, mark) => {
                 rows.put_cf(meta, log_db::purged_key(group), mark);
                 self.delete(rows, group, from, to)?;
-                batch.sync = true;
             }
         }
         Ok(())

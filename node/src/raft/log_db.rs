@@ -97,6 +97,8 @@ fn options(torn: TornLog) -> Result<Options, rocksdb::Error> {
     env.set_high_priority_background_threads(1);
     options.set_env(&env);
     options.set_max_background_jobs(2);
+    // There is one writer: a group's next entry goes in beside its last without a search.
+    options.set_allow_concurrent_memtable_write(false);
     Ok(options)
 }
 

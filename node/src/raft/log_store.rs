@@ -26,6 +26,8 @@ use super::types::{Entry, EntryPayload, LogId, TypeConfig, Vote};
 
 /// Bytes of entries in one answer to replication or apply.
 const READ_BYTES_MAX: usize = 1 << 20;
+/// The commit mark on disk is a hint for the next start and may be so many entries old.
+const COMMITTED_LAG_MAX: u64 = 64;
 /// What an entry takes in memory beside its payload.
 const ENTRY_OVERHEAD_BYTES: usize = 96;
 
@@ -47,6 +49,8 @@ struct Shared {
 struct State {
     vote: Option<Vote>,
     committed: Option<LogId>,
+    /// The index of the commit mark on disk.
+    committed_saved: u64,
     purged: Option<LogId>,
     last: Option<LogId>,
     /// Index of the oldest entry, if there is one.
@@ -101,6 +105,17 @@ impl State {
 
     fn forget_newest(&mut self) {
         self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry_bytes(&entry));
+    }
+
+    /// The commit mark, if the one on disk is old enough to be replaced.
+    fn take_commit_mark(&mut self) -> Option<Bytes> {
+        let due = self.committed_saved + COMMITTED_LAG_MAX;
+        let committed = self.committed.filter(|id| id.index >= due)?;
+        self.committed_saved = committed.index;
+        let mark = store::LogMark {
+            id: Some(convert::log_id(&committed)),
+        };
+        Some(mark.encode_to_vec().into())
     }
 
     fn end_index(&self) -> u64 {
@@ -159,9 +174,11 @@ impl LogStore {
         if rows.first_index.is_some_and(|first| first != oldest) {
             return Err(damaged(group, "its oldest entries are missing"));
         }
+        let committed = mark(rows.committed, "its commit mark")?;
         let state = State {
             vote: vote.as_ref().map(convert::to_vote),
-            committed: mark(rows.committed, "its commit mark")?,
+            committed,
+            committed_saved: committed.map_or(0, |id| id.index),
             purged,
             last,
             first_index: oldest,
@@ -346,15 +363,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        // It goes to disk beside later entries.
         self.shared.state.lock().committed = committed;
-        let mark = store::LogMark {
-            id: committed.as_ref().map(convert::log_id),
-        };
-        let write = LogWrite::Committed(mark.encode_to_vec().into());
-        self.shared
-            .engine
-            .submit(self.shared.group, write, Box::new(|_| {}))
-            .await
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
@@ -367,13 +378,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let mut rows = Vec::new();
-        let last = {
+        let (last, committed) = {
             let mut state = self.shared.state.lock();
             for entry in entries {
                 rows.push((entry.log_id.index, convert::entry_row(&entry)));
                 state.push(entry);
             }
-            state.end_index().saturating_sub(1)
+            (
+                state.end_index().saturating_sub(1),
+                state.take_commit_mark(),
+            )
         };
         let shared = self.shared.clone();
         let done = Box::new(move |result: io::Result<()>| {
@@ -386,7 +400,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         });
         self.shared
             .engine
-            .submit(self.shared.group, LogWrite::Append(rows), done)
+            .submit(self.shared.group, LogWrite::Append(rows, committed), done)
             .await
     }
 

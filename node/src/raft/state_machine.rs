@@ -62,6 +62,8 @@ pub struct GroupState {
     machine: Mutex<Box<dyn StateMachine>>,
     applied: Option<LogId>,
     membership: StoredMembership,
+    /// What the two above are on disk.
+    row: AppliedState,
     folder: SnapshotFolder,
     by_bytes: Arc<SnapshotByBytes>,
 }
@@ -80,6 +82,7 @@ impl GroupState {
             machine: Mutex::new(machine),
             applied: None,
             membership: StoredMembership::default(),
+            row: AppliedState::default(),
             folder,
             by_bytes,
         };
@@ -95,6 +98,7 @@ impl GroupState {
         let row = applied_state(&*self.store, self.group).map_err(io::Error::other)?;
         self.membership = convert::to_stored_membership(&row).map_err(io::Error::other)?;
         self.applied = row.applied.as_ref().map(convert::to_log_id);
+        self.row = row;
         Ok(())
     }
 
@@ -104,14 +108,14 @@ impl GroupState {
             Vec::with_capacity(batch.len()),
             Vec::with_capacity(batch.len()),
         );
-        let (mut applied, mut membership) = (self.applied, self.membership.clone());
+        let (mut applied, mut membership) = (self.applied, None);
         for (entry, responder) in batch {
             applied = Some(entry.log_id);
             let payload = match entry.payload {
                 EntryPayload::Blank => None,
                 EntryPayload::Normal(payload) => Some(payload.0),
                 EntryPayload::Membership(members) => {
-                    membership = StoredMembership::new(Some(entry.log_id), members);
+                    membership = Some(StoredMembership::new(Some(entry.log_id), members));
                     None
                 }
             };
@@ -133,19 +137,20 @@ impl GroupState {
                 reason,
             });
         }
-        let (membership_log_id, members) = convert::stored_membership(&membership);
-        let row = AppliedState {
-            applied: applied.as_ref().map(convert::log_id),
-            membership_log_id,
-            membership: Some(members),
-        };
+        self.row.applied = applied.as_ref().map(convert::log_id);
+        if let Some(membership) = &membership {
+            let (log_id, members) = convert::stored_membership(membership);
+            self.row.membership_log_id = log_id;
+            self.row.membership = Some(members);
+        }
         write.put(
             Table::Meta,
             key::applied_key(self.group),
-            row.encode_to_vec(),
+            self.row.encode_to_vec(),
         );
         self.store.write(write)?;
-        (self.applied, self.membership) = (applied, membership);
+        self.applied = applied;
+        self.membership = membership.unwrap_or(std::mem::take(&mut self.membership));
         for (responder, outcome) in responders.into_iter().zip(outcomes) {
             if let Some(responder) = responder {
                 responder.send(outcome);

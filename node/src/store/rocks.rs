@@ -72,6 +72,8 @@ impl RocksStore {
         // All tables reach their files together: what is there after a loss is one point in time.
         options.set_atomic_flush(true);
         options.set_max_background_jobs(2);
+        // One writer after the other costs less than the care that concurrent ones need.
+        options.set_allow_concurrent_memtable_write(false);
         options.set_keep_log_file_num(4);
         let tables = Table::ALL
             .map(|table| ColumnFamilyDescriptor::new(table.name(), table_options(&cache)));

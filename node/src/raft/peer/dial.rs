@@ -79,7 +79,7 @@ impl Outbound {
         };
         if live
             .streams
-            .queue(lane.stream(group))
+            .queue(lane.stream())
             .try_send(message)
             .is_err()
         {
@@ -182,7 +182,7 @@ impl Call {
             group,
             body: Some(body),
         };
-        let queued = live.streams.queue(lane.stream(group)).try_send(message);
+        let queued = live.streams.queue(lane.stream()).try_send(message);
         let call = Self {
             live,
             node,

@@ -179,7 +179,7 @@ impl Requests {
     }
 
     fn dispatch(&self, admission: &Admission, call_id: u64, group: Group, body: Body) {
-        let queue = self.streams.queue(lane_of(&body).stream(group)).clone();
+        let queue = self.streams.queue(lane_of(&body).stream()).clone();
         let refused = match admission {
             Admission::Member => None,
             Admission::Invite if matches!(body, Body::Invite(_)) => None,

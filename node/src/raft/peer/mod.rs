@@ -26,7 +26,7 @@ use super::snapshot::SnapshotFiles;
 pub(super) use listener::call_error;
 pub use quic::{QuicConfig, QuicLink};
 
-/// Which stream a message takes. Messages of one group on one lane stay in order.
+/// Which stream a message takes. Messages on one lane stay in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// Votes, heartbeats, hand-overs, announcements: small, and before all others.
@@ -37,17 +37,15 @@ pub enum Lane {
     Relay,
 }
 
-/// Streams of the append lane; a group's number says which.
-const APPEND_STREAMS: usize = 4;
-/// Streams of all lanes.
-pub(super) const STREAMS: usize = 2 + APPEND_STREAMS;
+/// One stream for each lane: what many groups say at the same time shares a frame.
+pub(super) const STREAMS: usize = 3;
 
 impl Lane {
-    fn stream(self, group: Group) -> usize {
+    fn stream(self) -> usize {
         match self {
             Lane::Control => 0,
             Lane::Relay => 1,
-            Lane::Append => 2 + group as usize % APPEND_STREAMS,
+            Lane::Append => 2,
         }
     }
 

@@ -4,9 +4,10 @@ use parlance_proto::raft::v1::{PeerFrame, PeerMessage};
 use prost::Message;
 use quinn::Connection;
 use tokio::sync::mpsc;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Lane, STREAMS, frame};
+use crate::pace::PACE;
 use crate::raft::metrics;
 use parlance_proto::raft::v1::StreamHello;
 
@@ -16,10 +17,6 @@ const QUEUE_MESSAGES_MAX: usize = 4096;
 const FRAME_MESSAGES_MAX: usize = 256;
 /// Bytes after which a frame takes no more messages.
 const FRAME_BYTES_TARGET: usize = 1 << 20;
-
-/// A busy stream writes this seldom: what gathers meanwhile shares a frame, packets and wake-ups at both ends. The first
-/// message after a pause goes at once. Votes and heartbeats do not wait.
-const PACE: Duration = Duration::from_millis(1);
 
 /// The queues of a connection's streams.
 #[derive(Debug, Clone)]
@@ -81,6 +78,7 @@ async fn write_until_closed(
     frame::write(&mut stream, hello).await?;
     let mut due = Instant::now();
     loop {
+        // Votes and heartbeats do not wait.
         if lane != Lane::Control && Instant::now() < due {
             sleep_until(due).await;
         }

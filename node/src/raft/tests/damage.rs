@@ -30,7 +30,7 @@ fn killed_log(dir: &Path) -> PathBuf {
     for index in 0..100 {
         write(
             &engine,
-            LogWrite::Append(vec![(index, Bytes::from(vec![1; 500]))]),
+            LogWrite::Append(vec![(index, Bytes::from(vec![1; 500]))], None),
         );
     }
     let copy = dir.join("copy");

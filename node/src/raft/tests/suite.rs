@@ -62,18 +62,16 @@ async fn votes_and_entries_are_there_after_opening_again() {
         |index| crate::raft::types::Entry::new_blank(openraft::LogId::new(vote.leader_id, index));
     let mut before = log(dir.path());
     before.save_vote(&vote).await.unwrap();
-    before.blocking_append((0..20).map(entry)).await.unwrap();
+    before.blocking_append((0..100).map(entry)).await.unwrap();
     before
-        .truncate_after(Some(openraft::LogId::new(vote.leader_id, 14)))
+        .truncate_after(Some(openraft::LogId::new(vote.leader_id, 84)))
         .await
         .unwrap();
-    before.blocking_append([entry(15)]).await.unwrap();
+    let committed = Some(openraft::LogId::new(vote.leader_id, 79));
+    before.save_committed(committed).await.unwrap();
+    before.blocking_append([entry(85)]).await.unwrap();
     before
-        .purge(openraft::LogId::new(vote.leader_id, 4))
-        .await
-        .unwrap();
-    before
-        .save_committed(Some(openraft::LogId::new(vote.leader_id, 9)))
+        .purge(openraft::LogId::new(vote.leader_id, 74))
         .await
         .unwrap();
     drop(before);
@@ -83,15 +81,15 @@ async fn votes_and_entries_are_there_after_opening_again() {
     assert!(!after.is_new());
     assert_eq!(after.read_vote().await.unwrap(), Some(vote));
     let state = after.get_log_state().await.unwrap();
-    assert_eq!(state.last_purged_log_id.unwrap().index, 4);
-    assert_eq!(state.last_log_id.unwrap().index, 15);
-    assert_eq!(after.read_committed().await.unwrap().unwrap().index, 9);
+    assert_eq!(state.last_purged_log_id.unwrap().index, 74);
+    assert_eq!(state.last_log_id.unwrap().index, 85);
+    assert_eq!(after.read_committed().await.unwrap(), committed);
     let entries = after.try_get_log_entries(0..100).await.unwrap();
     assert_eq!(
         entries.iter().map(|e| e.log_id.index).collect::<Vec<_>>(),
-        (5..16).collect::<Vec<_>>()
+        (75..86).collect::<Vec<_>>()
     );
     let mut log = after;
-    let some = log.limited_get_log_entries(5, 16).await.unwrap();
+    let some = log.limited_get_log_entries(75, 86).await.unwrap();
     assert_eq!(some.len(), 11);
 }
