@@ -12,9 +12,7 @@ use parlance_proto::raft::v1::{SnapshotHeader, SnapshotResponse, peer_message::B
 use parlance_proto::shard::Group;
 use parlance_proto::tls::TlsIdentity;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{
-    Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
-};
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +28,6 @@ const KEEP_ALIVE: Duration = Duration::from_millis(500);
 /// A peer that was killed and is back is dialled again after this.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 const INITIAL_RTT: Duration = Duration::from_millis(10);
-/// Packets grow up to this where the network carries them, as in most data centres; it is found out by probes.
-const PACKET_BYTES_MAX: u16 = 8_900;
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 const STREAMS_MAX: u32 = 1024;
@@ -88,11 +84,7 @@ impl QuicLink {
         client.transport_config(transport);
         let socket = bind(config.listen, config.raft.udp_buffer_bytes)?;
         let runtime = Arc::new(quinn::TokioRuntime);
-        let mut receive = EndpointConfig::default();
-        receive
-            .max_udp_payload_size(PACKET_BYTES_MAX)
-            .map_err(io::Error::other)?;
-        let endpoint = Endpoint::new(receive, Some(server), socket, runtime)?;
+        let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)?;
         let at_once = config.raft.snapshots_at_once;
         let link = Self {
             shared: Arc::new(Shared {
@@ -193,9 +185,6 @@ fn transport(config: &RaftConfig) -> io::Result<TransportConfig> {
         IdleTimeout::try_from(IDLE_MAX).map_err(io::Error::other)?,
     ));
     transport.initial_rtt(INITIAL_RTT);
-    let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(PACKET_BYTES_MAX);
-    transport.mtu_discovery_config(Some(discovery));
     transport.stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES));
     transport.receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES));
     transport.send_window(u64::from(CONNECTION_WINDOW_BYTES));
