@@ -57,7 +57,9 @@ pub enum IdentityError {
         configured: u64,
     },
     /// The directory is of another version.
-    #[error("{dir} has format {found}, this version needs {FORMAT}: start the version that made it")]
+    #[error(
+        "{dir} has format {found}, this version needs {FORMAT}: start the version that made it"
+    )]
     OtherFormat {
         /// The data directory.
         dir: PathBuf,

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use metrics::{
-    Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
 };
 use parlance_proto::common::v1::ErrorCode;
 

@@ -17,6 +17,7 @@ use parlance_proto::link::v1::{
     Welcome, publish, request, response, topic,
 };
 use parlance_proto::tls::{Role, TlsIdentity};
+use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, WatchStream};
 use tokio_stream::{Stream, StreamExt};

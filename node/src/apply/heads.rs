@@ -18,14 +18,12 @@ pub(super) struct Heads {
 
 impl Heads {
     /// A conversation's head; the default for one that does not exist yet.
-    pub(super) fn get(
-        &self,
-        rows: &Rows<'_>,
-        key: &[u8],
-    ) -> Result<ConversationHead, StoreError> {
+    pub(super) fn get(&self, rows: &Rows<'_>, key: &[u8]) -> Result<ConversationHead, StoreError> {
         match self.kept.get(key) {
             Some(head) => Ok(*head),
-            None => Ok(rows.get(Table::Conversations, key.to_vec())?.unwrap_or_default()),
+            None => Ok(rows
+                .get(Table::Conversations, key.to_vec())?
+                .unwrap_or_default()),
         }
     }
 

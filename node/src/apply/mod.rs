@@ -20,9 +20,9 @@ use parlance_proto::store::v1::{Command, MetaOutcome, ShardBatch, ShardState, co
 use prost::Message;
 
 pub use effect::{Effect, EffectBody, Effects};
-pub use mark_read::unread;
 use entry::Entry;
 use heads::Heads;
+pub use mark_read::unread;
 use rows::Rows;
 pub use send::{client_event, encoded_event};
 

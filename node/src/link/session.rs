@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use parlance_proto::link::v1::{NodeFrame, Response};
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};

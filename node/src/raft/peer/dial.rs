@@ -77,12 +77,7 @@ impl Outbound {
             group,
             body: Some(body),
         };
-        if live
-            .streams
-            .queue(lane.stream())
-            .try_send(message)
-            .is_err()
-        {
+        if live.streams.queue(lane.stream()).try_send(message).is_err() {
             metrics::peer_dropped(lane.name());
         }
     }

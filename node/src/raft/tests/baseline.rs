@@ -39,6 +39,10 @@ impl StateStore for NoRows {
     fn get(&self, _: Table, _: &[u8]) -> Result<Option<Bytes>, StoreError> {
         Ok(None)
     }
+    fn get_durable(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.get(table, key)
+    }
+
     fn scan(
         &self,
         _: Table,
