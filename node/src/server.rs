@@ -12,26 +12,23 @@ use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use parlance_proto::admin::v1::admin_server::AdminServer;
 use parlance_proto::limits::LINK_FRAME_BYTES_MAX;
-use parlance_proto::link::v1::{
-    WatchClusterRequest, link_client::LinkClient, link_server::LinkServer,
-};
+use parlance_proto::link::v1::link_server::LinkServer;
 use parlance_proto::raft::v1::peer_message::Body;
 use parlance_proto::shard::Group;
 use parlance_proto::store::v1::{ClusterMap, Identity};
-use parlance_proto::tls::{ANY_NODE, Role, TlsIdentity};
+use parlance_proto::tls::{Role, TlsIdentity};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{
-    Certificate, ClientTlsConfig, Endpoint, Identity as PemIdentity, Server, ServerTlsConfig,
-};
+use tonic::transport::{Certificate, Identity as PemIdentity, Server, ServerTlsConfig};
 
 use crate::admin::{AdminService, accept_invitation};
 use crate::apply::decode;
 use crate::clock::{Environment, SystemEnvironment};
 use crate::config::Config;
+use crate::directory::Nodes;
 use crate::error::StartError;
 use crate::identity;
 use crate::link::{LinkService, Links};
@@ -39,16 +36,14 @@ use crate::member::{Member, Parts};
 use crate::meta::{Leaders, MetaState};
 use crate::metrics;
 use crate::raft::{
-    Directory, LocalIdentity, NodeId, PeerHandler, PeerLink, QuicConfig, QuicLink, RaftHost,
-    RaftHostConfig,
+    LocalIdentity, NodeId, PeerHandler, PeerLink, QuicConfig, QuicLink, RaftHost, RaftHostConfig,
 };
+use crate::seeds::refuse_if_known;
 use crate::shard::Shards;
 use crate::store::manifest::Existing;
 use crate::store::rocks::{RocksStore, state_dir};
 use crate::store::{StateStore, StoreError, Table, WriteSet, key};
 
-/// How long a seed may take to say whether it knows this node.
-const SEED_TIMEOUT: Duration = Duration::from_secs(3);
 /// Windows of a link, so that a burst for many sessions is not held back by the default of 64 KiB.
 const LINK_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Pings on a link without traffic, so that both ends notice a broken path.
@@ -188,54 +183,6 @@ impl Shared {
                 failed.send_replace(reason.clone());
             }
         });
-    }
-}
-
-/// Where the nodes of the cluster are: by the cluster map, and until it is there by what came with the invitation.
-#[derive(Default)]
-pub struct Nodes {
-    meta: Option<watch::Receiver<Arc<MetaState>>>,
-    suggested: Mutex<ClusterMap>,
-}
-
-impl Nodes {
-    /// Nodes that the cluster map may not have yet.
-    pub fn suggest(&self, map: &ClusterMap) {
-        *self.suggested.lock() = map.clone();
-    }
-
-    /// Where a node listens for others.
-    pub fn address_of(&self, node: NodeId) -> Option<String> {
-        self.address(node)
-    }
-
-    fn find<T>(
-        &self,
-        id: NodeId,
-        of: impl Fn(&parlance_proto::store::v1::MapNode) -> T,
-    ) -> Option<T> {
-        let mapped = self
-            .meta
-            .as_ref()
-            .and_then(|meta| meta.borrow().node(id).map(&of));
-        mapped.or_else(|| {
-            self.suggested
-                .lock()
-                .nodes
-                .iter()
-                .find(|node| node.node_id == id)
-                .map(of)
-        })
-    }
-}
-
-impl Directory for Nodes {
-    fn address(&self, node: NodeId) -> Option<String> {
-        self.find(node, |node| node.raft_address.clone())
-    }
-
-    fn store_id(&self, node: NodeId) -> Option<String> {
-        self.find(node, |node| node.store_id.clone())
     }
 }
 
@@ -434,10 +381,7 @@ async fn bind_link(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Sta
 fn bind_raft(config: Config, tls: &TlsIdentity) -> Result<(Arc<Shared>, SocketAddr), StartError> {
     let failed = listen_error("raft_listen", config.raft_listen);
     let meta = watch::Sender::new(Arc::new(MetaState::default()));
-    let directory = Arc::new(Nodes {
-        meta: Some(meta.subscribe()),
-        suggested: Mutex::default(),
-    });
+    let directory = Arc::new(Nodes::new(meta.subscribe()));
     let desk = Arc::new(Desk {
         shared: Mutex::default(),
     });
@@ -507,54 +451,4 @@ fn serve_grpc(
             tracing::error!(%error, "the grpc server ended");
         }
     }))
-}
-
-/// An empty directory under the id of a member is refused, as far as a seed can tell.
-async fn refuse_if_known(config: &Config, tls: &TlsIdentity) -> Result<(), StartError> {
-    for seed in &config.seeds {
-        match ask_seed(seed, tls).await {
-            Ok(state)
-                if state
-                    .nodes
-                    .iter()
-                    .any(|node| node.node_id == config.node_id) =>
-            {
-                return Err(StartError::Known {
-                    node_id: config.node_id,
-                    cluster_id: state.cluster_id,
-                    seed: seed.clone(),
-                });
-            }
-            Ok(_) => return Ok(()),
-            Err(reason) => tracing::info!(seed, reason, "a seed could not be asked"),
-        }
-    }
-    Ok(())
-}
-
-async fn ask_seed(
-    seed: &str,
-    tls: &TlsIdentity,
-) -> Result<parlance_proto::link::v1::ClusterState, String> {
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(&tls.ca_pem))
-        .identity(PemIdentity::from_pem(&tls.cert_pem, &tls.key_pem))
-        .domain_name(ANY_NODE);
-    let asked = async {
-        let channel = Endpoint::from_shared(format!("https://{seed}"))?
-            .tls_config(tls)?
-            .connect()
-            .await?;
-        let mut states = LinkClient::new(channel)
-            .watch_cluster(WatchClusterRequest::default())
-            .await?
-            .into_inner();
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(states.message().await?)
-    };
-    let state = tokio::time::timeout(SEED_TIMEOUT, asked)
-        .await
-        .map_err(|_| "no answer in time".to_owned())?;
-    state
-        .map_err(|e| e.to_string())?
-        .ok_or_else(|| "it said nothing".to_owned())
 }

@@ -17,7 +17,7 @@ use tokio::time::{Duration, sleep, timeout};
 use super::propose;
 use crate::config::is_host_and_port;
 use crate::identity::FORMAT;
-use crate::raft::{Lane, NodeId};
+use crate::raft::{Directory, Lane, NodeId};
 use crate::server::Shared;
 
 /// Replicas of a shard, when there are as many nodes.
@@ -192,7 +192,7 @@ pub(super) async fn invite(
         cluster_map: map.encode_to_vec().into(),
     };
     let unavailable = |why: String| {
-        let address = shared.directory().address_of(node_id).unwrap_or_default();
+        let address = shared.directory().address(node_id).unwrap_or_default();
         Error::new(
             ErrorCode::Unavailable,
             format!("node {node_id} at {address} (UDP) could not be invited: {why}"),

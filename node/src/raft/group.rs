@@ -199,16 +199,6 @@ impl RaftGroup {
         self.inner.leadership.subscribe()
     }
 
-    /// Waits until the entry at `index` is applied here.
-    pub async fn wait_applied(&self, index: u64, within: Duration) -> bool {
-        self.inner
-            .raft
-            .wait(Some(within))
-            .applied_index_at_least(Some(index), "applied")
-            .await
-            .is_ok()
-    }
-
     /// Makes a new group of these voters. Does nothing if this replica has ever had an entry or a vote.
     pub async fn initialize(&self, voters: BTreeSet<NodeId>) -> Result<(), RaftError> {
         let members: BTreeMap<NodeId, EmptyNode> =

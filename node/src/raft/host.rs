@@ -61,7 +61,7 @@ struct Parts {
     store: Arc<dyn StateStore>,
     peers: Arc<dyn PeerLink>,
     /// Only held: it follows the log's manifest until the host is gone.
-    _manifest: Option<ManifestGuard>,
+    _manifest: ManifestGuard,
 }
 
 /// All Raft groups of a node. Clones are the same host.
@@ -93,42 +93,16 @@ impl RaftHost {
             dir,
             reason: e.to_string(),
         })??;
-        Ok(Self::with(
-            config,
-            Arc::new(log),
-            store,
-            peers,
-            Some(manifest),
-        ))
-    }
-
-    /// A host over a log that is open already.
-    pub fn new(
-        config: RaftHostConfig,
-        log: Arc<dyn LogEngine>,
-        store: Arc<dyn StateStore>,
-        peers: Arc<dyn PeerLink>,
-    ) -> Self {
-        Self::with(config, log, store, peers, None)
-    }
-
-    fn with(
-        config: RaftHostConfig,
-        log: Arc<dyn LogEngine>,
-        store: Arc<dyn StateStore>,
-        peers: Arc<dyn PeerLink>,
-        manifest: Option<ManifestGuard>,
-    ) -> Self {
-        Self {
+        Ok(Self {
             parts: Arc::new(Parts {
                 config,
-                log,
+                log: Arc::new(log),
                 store,
                 peers,
                 _manifest: manifest,
             }),
             groups: Arc::default(),
-        }
+        })
     }
 
     /// Takes Raft's messages of other nodes.

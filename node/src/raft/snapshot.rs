@@ -130,6 +130,8 @@ impl SnapshotFolder {
                 continue;
             }
             match self.load(&dir).and_then(|files| Ok((files.meta()?, files))) {
+                // A newer one took its place in the meantime.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Ok((meta, files)) if files.has_right_sizes() => {
                     let index = meta.last_log_id.map(|id| id.index);
                     if newest.as_ref().is_none_or(|(best, _)| index >= *best) {
@@ -191,7 +193,11 @@ impl SnapshotFolder {
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
             if path.is_dir() && unwanted(&path) {
-                fs::remove_dir_all(path)?;
+                // Only finished while its manifest is there, which goes first.
+                match fs::remove_file(path.join(MANIFEST)) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                    _ => fs::remove_dir_all(path)?,
+                }
             }
         }
         Ok(())

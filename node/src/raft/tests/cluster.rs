@@ -194,8 +194,17 @@ async fn leadership_is_handed_over_without_an_election_timeout() {
     propose(&cluster.nodes, 1, "first").await;
     let old = leader(&cluster.nodes, 1).await;
     let heir = cluster.nodes.iter().find(|node| node.id != old.id).unwrap();
+    eventually("the leader's lease", || {
+        old.group(1).holds_lease().then_some(())
+    })
+    .await;
+    assert!(!heir.group(1).holds_lease());
     let started = std::time::Instant::now();
     old.group(1).transfer_leader(heir.id).await;
+    assert!(
+        !old.group(1).holds_lease(),
+        "what is offered to another proves nothing"
+    );
     eventually("the heir leads", || {
         heir.group(1).leadership().borrow().leading.then_some(())
     })
@@ -214,6 +223,29 @@ async fn leadership_is_handed_over_without_an_election_timeout() {
         old.group(1).read_barrier().await,
         Err(ReadError::NotLeader { .. })
     ));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_hears_nobody_serves_no_reads() {
+    let cluster = Cluster::start(config()).await;
+    propose(&cluster.nodes, 1, "first").await;
+    let alone = leader(&cluster.nodes, 1).await;
+    eventually("its lease", || alone.group(1).holds_lease().then_some(())).await;
+    for other in cluster.nodes.iter().filter(|node| node.id != alone.id) {
+        other.link.detach();
+    }
+    eventually("the end of its lease", || {
+        (!alone.group(1).holds_lease()).then_some(())
+    })
+    .await;
+    // The library's own lease is longer than what is relied on for relays.
+    let ended = tokio::time::timeout(Duration::from_secs(20), async {
+        while alone.group(1).read_barrier().await.is_ok() {}
+    });
+    ended.await.unwrap();
+    assert!(alone.group(1).read_barrier().await.is_err());
+    assert!(!alone.group(1).holds_lease());
     cluster.stop().await;
 }
 
