@@ -11,12 +11,14 @@
 mod support;
 
 use futures::{SinkExt, StreamExt};
+use parlance_gateway::ClientTls;
 use parlance_proto::client::v1::{
     ClientFrame, Content, ConversationsRequest, CustomContent, Event, HistoryRequest, LoginRequest,
     Message as Stored, PingRequest, SendRequest, SendResponse, client_frame, content, event,
     history_request, send_request, server_frame,
 };
 use parlance_proto::common::v1::ErrorCode;
+use parlance_proto::tls::Role;
 use prost::Message as _;
 use server_frame::Body;
 use support::client::{Client, Next, send_to, token};
@@ -76,6 +78,30 @@ async fn two_users_chat_and_a_repeated_send_is_stored_once() {
         .await;
     assert!(matches!(list, Body::Conversations(l) if l.conversations[0].conversation_id == AB));
     eventually("everything is acknowledged", || rig.world.unacked() == 0).await;
+}
+
+#[tokio::test]
+async fn clients_come_over_tls_if_the_listener_has_a_certificate() {
+    let rig = Rig::start(1, |config| {
+        config.client_tls = Some(ClientTls {
+            cert: config.tls.cert.clone(),
+            key: config.tls.key.clone(),
+        });
+    })
+    .await;
+    let address = rig.gateway.local_addr();
+    let name = Role::Gateway.dns_names().remove(0);
+    let tls = rig.tls_client(&name, address).await;
+    let mut alice = Client::over(tls, &format!("wss://{name}/ws")).await;
+    alice.log_in("alice").await;
+    let stored = sent(
+        alice
+            .ask(send_to("bob", "m1", "x".repeat(30_000).as_str()))
+            .await,
+    );
+    assert_eq!(stored.seq, 1);
+    let plain = tokio_tungstenite::connect_async(format!("ws://{address}/ws")).await;
+    assert!(plain.is_err(), "no way around it");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use parlance_proto::client::v1::{
     send_request, server_frame,
 };
 use prost::Message as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -17,8 +18,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::node::SECRET;
 
-pub struct Client {
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+pub struct Client<S = MaybeTlsStream<TcpStream>> {
+    pub socket: WebSocketStream<S>,
     last_id: u64,
 }
 
@@ -63,15 +64,33 @@ impl Client {
 
     pub async fn login(address: SocketAddr, user: &str) -> Self {
         let mut client = Self::connect(address, "parlance.v1").await;
+        client.log_in(user).await;
+        client
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// A WebSocket over a stream that is there already.
+    pub async fn over(stream: S, url: &str) -> Self {
+        let mut request = url.into_client_request().unwrap();
+        request
+            .headers_mut()
+            .insert("sec-websocket-protocol", "parlance.v1".parse().unwrap());
+        let (socket, _) = tokio_tungstenite::client_async(request, stream)
+            .await
+            .unwrap();
+        Self { socket, last_id: 0 }
+    }
+
+    pub async fn log_in(&mut self, user: &str) {
         let login = LoginRequest {
             token: token(user),
             ..LoginRequest::default()
         };
-        match client.ask(client_frame::Body::Login(login)).await {
+        match self.ask(client_frame::Body::Login(login)).await {
             server_frame::Body::Login(response) => assert_eq!(response.user_id, user),
             other => panic!("{other:?}"),
         }
-        client
     }
 
     /// Sends a request without waiting for its answer.

@@ -4,11 +4,18 @@ pub mod certs;
 pub mod client;
 pub mod node;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_gateway::{Config, Gateway};
 use parlance_proto::tls::Role;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use self::certs::Authority;
 use self::node::{FakeNode, World};
@@ -18,7 +25,7 @@ pub struct Rig {
     pub world: Arc<World>,
     _nodes: Vec<FakeNode>,
     pub gateway: Gateway,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Rig {
@@ -51,8 +58,27 @@ impl Rig {
             world,
             _nodes: running,
             gateway,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// A TLS stream of a client that trusts the rig's CA and has no certificate itself.
+    pub async fn tls_client(&self, name: &str, address: SocketAddr) -> TlsStream<TcpStream> {
+        let ca = CertificateDer::from_pem_file(self.folder.path().join("ca.pem")).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(ca).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .unwrap()
     }
 }
 

@@ -52,8 +52,10 @@ impl<'a> Rows<'a> {
         self.changed.insert((table, key), value.encode_to_vec());
     }
 
-    /// Removes rows that no command of the batch reads or writes.
+    /// Removes rows, those that the batch has written so far too. The batch does not read them any more.
     pub(super) fn delete_range(&mut self, table: Table, from: Vec<u8>, to: Vec<u8>) {
+        self.changed
+            .retain(|(of, key), _| *of != table || *key < from || *key >= to);
         self.ranges.push((table, from, to));
     }
 

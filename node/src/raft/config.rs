@@ -123,6 +123,8 @@ impl RaftConfig {
             state_machine_channel_size: Some(256),
             removed_leader_step_down: StepDownPolicy::After(150),
             enable_pre_vote: Some(true),
+            // A restarted leader would take its commit mark on disk, which may be old, for the point to read from.
+            enable_leader_restore: Some(false),
             backoff: "50ms 100ms 200ms ...1s".to_owned(),
             ..Config::default()
         }

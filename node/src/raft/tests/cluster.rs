@@ -267,6 +267,41 @@ async fn a_lone_node_is_a_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_killed_reads_nothing_old_when_it_is_back() {
+    let mut cluster = Cluster::start(config()).await;
+    for number in 0..50 {
+        propose(&cluster.nodes, 1, &format!("{number}")).await;
+    }
+    // What a kill leaves: the log is on disk, the rows and the newest commit mark are not.
+    let left = cluster.dir.path().join("left");
+    for id in 1..=3 {
+        let name = format!("node-{id}");
+        copy_dir(&cluster.dir.path().join(&name), &left.join(&name));
+    }
+    for node in cluster.nodes.drain(..) {
+        node.stop().await;
+    }
+    for id in 1..=3 {
+        let (authority, directory) = (&cluster.authority, &cluster.directory);
+        let node = TestNode::start(&left, authority, directory, id, config()).await;
+        assert!(recorded(&*node.store, 1).len() < 50);
+        cluster.nodes.push(node);
+    }
+    let read = async {
+        loop {
+            for node in &cluster.nodes {
+                if node.group(1).read_barrier().await.is_ok() {
+                    return recorded(&*node.store, 1).len();
+                }
+            }
+        }
+    };
+    let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+    assert_eq!(read.unwrap(), 50);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_are_refused() {
     let cluster = Cluster::start(config()).await;
     propose(&cluster.nodes, 1, "first").await;
