@@ -34,6 +34,10 @@ const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
 const SHARDS_STARTING_MAX: usize = 8;
 /// How long a planned stop waits for others to take over.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between looks at what is left to hand over.
+const HANDOVER_ROUND: Duration = Duration::from_millis(50);
+/// So many looks without anybody to hand over to, and nobody is waited for: all others are gone or about to stop.
+const HANDOVER_ROUNDS_ALONE_MAX: u32 = 6;
 /// How long a command for the meta group may look for its leader.
 const META_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between tries to reach the meta group's leader.
@@ -74,6 +78,7 @@ pub struct Member {
     meta_group: RaftGroup,
     home: Arc<Home>,
     relayer: Arc<Relayer>,
+    leaving: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -106,6 +111,7 @@ impl Member {
             meta_group,
             home,
             relayer,
+            leaving: CancellationToken::new(),
             stop,
             tasks,
         });
@@ -282,14 +288,16 @@ impl Member {
         });
     }
 
-    /// Tells all members what this node leads, at every change and every second.
+    /// Tells all members what this node leads, at every change and every second, and when it is about to stop.
     async fn announce(self: Arc<Self>) {
         let mut leaders = self.leaders().watch();
         let mut ticks = interval(ANNOUNCE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leaving = false;
         loop {
             let woken = async {
                 tokio::select! {
+                    () = self.leaving.cancelled(), if !leaving => {}
                     _ = ticks.tick() => self.report_shards(),
                     _ = leaders.changed() => sleep(Duration::from_millis(5)).await, // a few come together
                 }
@@ -298,7 +306,8 @@ impl Member {
                 return;
             }
             leaders.mark_unchanged();
-            let announcement = self.leaders().announcement(self.node_id());
+            leaving = self.leaving.is_cancelled();
+            let announcement = self.leaders().announcement(self.node_id(), leaving);
             let members: Vec<NodeId> = self
                 .meta
                 .borrow()
@@ -400,11 +409,13 @@ impl Member {
                 .collect::<Vec<_>>()
         };
         let handover = async {
-            loop {
+            let mut rounds_without_heirs = 0;
+            while rounds_without_heirs < HANDOVER_ROUNDS_ALONE_MAX {
                 let groups = led();
                 if groups.is_empty() {
                     return;
                 }
+                rounds_without_heirs += 1;
                 for raft in groups {
                     let status = raft.status();
                     let heard = |node: &&NodeId| {
@@ -417,11 +428,10 @@ impl Member {
                         .max_by_key(|id| status.matched.get(id).copied());
                     if let Some(heir) = heir {
                         raft.transfer_leader(*heir).await;
-                    } else if status.voters.len() == 1 {
-                        return; // nobody to hand over to
+                        rounds_without_heirs = 0;
                     }
                 }
-                sleep(Duration::from_millis(50)).await;
+                sleep(HANDOVER_ROUND).await;
             }
         };
         let _ = timeout(within, handover).await;
@@ -430,9 +440,10 @@ impl Member {
 
     /// Stops: leaderships first, then links, tasks and groups; everything applied is on disk on return.
     pub async fn shutdown(&self) {
+        self.leaving.cancel();
         let left = self.hand_over(HANDOVER_TIMEOUT).await;
         if left > 0 && self.meta.borrow().members().count() > 1 {
-            tracing::warn!(left, "stopping with leaderships that nobody took over");
+            tracing::info!(left, "stopping with leaderships that nobody took over");
         }
         self.parts.links.close_all();
         self.stop.cancel();

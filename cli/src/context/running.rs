@@ -75,6 +75,12 @@ impl Running {
             .folder
             .as_deref()
             .context("find a folder for the context: set HOME or XDG_RUNTIME_DIR")?;
+        // A run of the same cluster that was killed left its file, and its addresses answer again.
+        for left in self.alive() {
+            if left.context.nodes == context.nodes {
+                let _ = std::fs::remove_file(&left.path);
+            }
+        }
         let path = folder.join(format!("dev-{}.toml", std::process::id()));
         let text = toml::to_string(context).context("write the context as TOML")?;
         files::write_private(&path, text.as_bytes())?;
@@ -134,7 +140,10 @@ mod tests {
         drop(registration);
         assert_eq!(running.alive(), []);
 
+        let killed = running.folder.as_ref().unwrap().join("dev-1.toml");
+        std::fs::write(&killed, toml::to_string(&context).unwrap()).unwrap();
         let left_behind = running.register(&context).unwrap();
+        assert_eq!(running.alive().len(), 1, "the same cluster is there once");
         drop(listener);
         assert_eq!(running.alive(), []);
         drop(left_behind);

@@ -66,7 +66,11 @@ impl Leaders {
 
     /// Takes what another node says of itself.
     pub fn hear(&self, from: NodeId, announcement: &LeaderAnnouncement) {
-        self.heard.lock().insert(from, Instant::now());
+        if announcement.leaving {
+            self.heard.lock().remove(&from);
+        } else {
+            self.heard.lock().insert(from, Instant::now());
+        }
         for lead in &announcement.leads {
             self.learn(
                 lead.group,
@@ -91,8 +95,8 @@ impl Leaders {
             .is_some_and(|at| at.elapsed() < time)
     }
 
-    /// What `node` leads, for telling others.
-    pub fn announcement(&self, node: NodeId) -> LeaderAnnouncement {
+    /// What `node` leads, for telling others, and whether it is about to stop.
+    pub fn announcement(&self, node: NodeId, leaving: bool) -> LeaderAnnouncement {
         let table = self.table.borrow();
         let leads = table
             .iter()
@@ -102,7 +106,7 @@ impl Leaders {
                 term: lead.term,
             })
             .collect();
-        LeaderAnnouncement { leads }
+        LeaderAnnouncement { leads, leaving }
     }
 }
 
@@ -140,10 +144,15 @@ mod tests {
             2,
             &LeaderAnnouncement {
                 leads: vec![Leads { group: 3, term: 6 }],
+                leaving: false,
             },
         );
         assert_eq!(leaders.of(3), Some(2));
-        assert_eq!(leaders.announcement(2).leads.len(), 1);
-        assert!(leaders.announcement(1).leads.is_empty());
+        assert!(leaders.is_heard(2));
+        assert_eq!(leaders.announcement(2, false).leads.len(), 1);
+        assert!(leaders.announcement(1, false).leads.is_empty());
+        leaders.hear(2, &leaders.announcement(2, true));
+        assert_eq!(leaders.of(3), Some(2), "it leads until somebody else does");
+        assert!(!leaders.is_heard(2), "but is given nothing more");
     }
 }

@@ -30,6 +30,8 @@ use state::DevState;
 
 /// The app of a dev cluster.
 const APP: &str = "demo";
+/// On a terminal, without what Raft warns of whenever nodes of one process start and stop together.
+const LOG_FILTER: &str = "warn,openraft=off";
 
 /// Runs until told to stop.
 pub async fn run(session: &Session, args: DevArgs) -> anyhow::Result<()> {
@@ -37,7 +39,7 @@ pub async fn run(session: &Session, args: DevArgs) -> anyhow::Result<()> {
         .globals
         .log
         .clone()
-        .unwrap_or_else(|| "warn,openraft::raft::raft_inner=off".to_owned());
+        .unwrap_or_else(|| LOG_FILTER.to_owned());
     let settings = ProcessSettings {
         log_filter,
         ops_listen: Some(args.ops),
