@@ -19,6 +19,7 @@ use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Streaming;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use uuid::Uuid;
@@ -152,9 +153,10 @@ impl Link {
                     tracing::info!(node = self.node_id, "link is up");
                     metrics::gauge!(LINK_UP, "node" => label.clone()).set(1.0);
                     (backoff, warned) = (Backoff::new(PAUSE_LEAST, PAUSE_MOST), false);
-                    let watching = tokio::spawn(watch::follow(open.client.clone(), router.clone()));
+                    let follow = watch::follow(open.client.clone(), router.clone());
+                    let watching = AbortOnDropHandle::new(tokio::spawn(follow));
                     let error = self.pump(&router, open, link).await;
-                    watching.abort();
+                    drop(watching);
                     metrics::gauge!(LINK_UP, "node" => label.clone()).set(0.0);
                     tracing::info!(node = self.node_id, %error, "link broke");
                 }

@@ -22,12 +22,16 @@ use crate::metrics::RETRIES;
 const PAUSE_LEAST: Duration = Duration::from_millis(5);
 const PAUSE_MOST: Duration = Duration::from_millis(200);
 
+/// Links by node, and the task of each.
+type Links = HashMap<u64, (Arc<Link>, AbortHandle)>;
+
 /// The way to the nodes.
 pub struct Router {
     gateway_id: String,
     identity: TlsIdentity,
     view: watch::Sender<View>,
-    links: Mutex<HashMap<u64, (Arc<Link>, AbortHandle)>>,
+    /// None once closed.
+    links: Mutex<Option<Links>>,
     sink: OnceLock<PublishSink>,
     me: Weak<Router>,
 }
@@ -73,7 +77,7 @@ impl Router {
             gateway_id,
             identity,
             view: watch::Sender::new(View::default()),
-            links: Mutex::default(),
+            links: Mutex::new(Some(HashMap::new())),
             sink: OnceLock::new(),
             me: me.clone(),
         })
@@ -141,9 +145,9 @@ impl Router {
         self.with_view(|v| !v.link_sessions.is_empty())
     }
 
-    /// Ends all links.
+    /// Ends all links, for good.
     pub fn close(&self) {
-        for (_, (link, task)) in self.links.lock().drain() {
+        for (_, (link, task)) in self.links.lock().take().unwrap_or_default() {
             task.abort();
             link.requests.lost();
         }
@@ -155,7 +159,8 @@ impl Router {
         let nodes = self.with_view(|v| v.nodes.clone());
         let mut gone = Vec::new();
         let mut links = self.links.lock();
-        links.retain(|id, (link, task)| {
+        let Some(open) = &mut *links else { return };
+        open.retain(|id, (link, task)| {
             let stays = nodes.get(id) == Some(&link.address);
             if !stays {
                 task.abort();
@@ -165,7 +170,7 @@ impl Router {
             stays
         });
         for (node_id, address) in nodes {
-            links.entry(node_id).or_insert_with(|| {
+            open.entry(node_id).or_insert_with(|| {
                 let link = Arc::new(Link {
                     node_id,
                     address,
@@ -180,6 +185,12 @@ impl Router {
             self.view
                 .send_modify(|v| v.link_sessions.retain(|id, _| !gone.contains(id)));
         }
+    }
+
+    fn link(&self, node_id: u64) -> Option<Arc<Link>> {
+        let links = self.links.lock();
+        let (link, _) = links.as_ref()?.get(&node_id)?;
+        Some(link.clone())
     }
 
     /// Asks the shard's leader. Cancel-safe: a dropped call leaves nothing behind but a possible effect.
@@ -234,7 +245,7 @@ impl Router {
         history: &mut History,
     ) -> Attempt {
         let leader = view.borrow_and_update().leader(shard);
-        let link = leader.and_then(|id| self.links.lock().get(&id).map(|(link, _)| link.clone()));
+        let link = leader.and_then(|id| self.link(id));
         let Some(link) = link else {
             return Attempt::Retry {
                 reason: "no_leader",
