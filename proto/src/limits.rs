@@ -27,4 +27,4 @@ pub const LINK_FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Version of the link protocol; a peer with another one is refused with a sentence.
 pub const LINK_PROTOCOL_VERSION: u32 = 1;
 /// Version of the node-to-node protocol.
-pub const PEER_PROTOCOL_VERSION: u32 = 1;
+pub const PEER_PROTOCOL_VERSION: u32 = 2;

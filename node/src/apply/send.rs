@@ -146,3 +146,34 @@ pub fn encoded_event(conversation_id: &str, seq: u64, stored: StoredEvent) -> By
     };
     event.encode_to_vec().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parlance_proto::client::v1::{CustomContent, content};
+
+    #[test]
+    fn a_push_says_what_history_says() {
+        let custom = CustomContent {
+            r#type: 7,
+            data: Bytes::from_static(b"bytes"),
+        };
+        for kind in [
+            content::Kind::Text("hi".into()),
+            content::Kind::Custom(custom),
+        ] {
+            let stored = StoredEvent {
+                time_ms: 5,
+                sender: "alice".into(),
+                client_message_id: "m1".into(),
+                content: Content { kind: Some(kind) }.encode_to_vec().into(),
+                message_ordinal: 3,
+                sender_ordinal: 2,
+            };
+            let read = client_event("d:5:alice:bob", 4, &stored).unwrap();
+            let pushed = encoded_event("d:5:alice:bob", 4, stored);
+            assert_eq!(Event::decode(pushed.clone()).unwrap(), read);
+            assert_eq!(pushed, read.encode_to_vec());
+        }
+    }
+}

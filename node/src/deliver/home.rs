@@ -14,12 +14,18 @@ use parlance_proto::raft::v1::{
 use parlance_proto::shard::shard_group;
 use parlance_proto::store::v1::{AddConversationCommand, Command, command};
 use tokio::sync::oneshot;
+use tokio::time::{Duration, timeout};
 
 use crate::link::{Links, Receipt};
 use crate::meta::Leaders;
 use crate::shard::{Shard, ShardError, Shards};
 use crate::store::{StoreError, Table, key};
 
+/// A shard that takes longer answers that it is to be asked again: the others of the request are not held up. Longer
+/// than it takes to notice a broken link.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(8);
+/// Conversations put into lists by one proposal.
+const LIST_COMMANDS_MAX: usize = 64;
 /// List entries remembered as present, so that most relays read no row.
 const LISTED_MAX: usize = 256 * 1024;
 
@@ -44,7 +50,13 @@ impl Home {
 
     /// Delivers the items to the gateways of their users; answers when these have acknowledged.
     pub async fn take(&self, request: RelayRequest) -> RelayResponse {
-        let shards = request.shards.into_iter().map(|relay| self.take_one(relay));
+        let shards = request.shards.into_iter().map(async |relay| {
+            let taken = timeout(TAKE_TIMEOUT, self.take_one(relay)).await;
+            taken.unwrap_or_else(|_| RelayVerdict {
+                verdict: Verdict::Retry.into(),
+                leader_node_id: 0,
+            })
+        });
         RelayResponse {
             verdicts: join_all(shards).await,
         }
@@ -85,10 +97,10 @@ impl Home {
     /// Puts the conversations into their users' lists, where they are missing.
     async fn list(&self, shard: &Shard, items: &[RelayItem]) -> Result<(), ShardError> {
         let mut missing = Vec::new();
-        let mut marks = Vec::new();
+        let mut marks = HashSet::new();
         for item in items {
             let mark = list_mark(item);
-            if self.listed.lock().contains(&mark) {
+            if marks.contains(&mark) || self.listed.lock().contains(&mark) {
                 continue;
             }
             if !is_listed(shard, item)? {
@@ -100,10 +112,10 @@ impl Home {
                     })),
                 });
             }
-            marks.push(mark);
+            marks.insert(mark);
         }
-        if !missing.is_empty() {
-            shard.submit_and_wait(missing).await?;
+        for commands in missing.chunks(LIST_COMMANDS_MAX) {
+            shard.submit_and_wait(commands.to_vec()).await?;
         }
         if !marks.is_empty() {
             let mut listed = self.listed.lock();
@@ -141,7 +153,8 @@ fn list_mark(item: &RelayItem) -> [u8; 16] {
 fn publish(shard: &Shard, items: Vec<RelayItem>) -> oneshot::Receiver<()> {
     let (receipt, received) = Receipt::new();
     for item in items {
-        let publish: Bytes = item.publish;
+        // A copy of its own: it may wait long, and would hold the whole frame that it came in.
+        let publish = Bytes::copy_from_slice(&item.publish);
         let topic = (item.app_id, item.user_id);
         for link in shard.topics().links(&topic) {
             link.publish(publish.clone(), receipt.clone());

@@ -6,9 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::future::join_all;
-use futures::stream::FuturesUnordered;
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use parlance_proto::raft::v1::{
     RelayItem, RelayRequest, RelayVerdict, ShardRelay, peer_message::Body, relay_verdict::Verdict,
@@ -26,11 +25,11 @@ use crate::raft::{Lane, NodeId, PeerLink};
 
 /// Items that wait in one lane.
 const LANE_ITEMS_MAX: usize = 16 * 1024;
+/// Items of one lane under way: each waits for gateways to acknowledge, or for a shard that has no leader.
+const UNDER_WAY_ITEMS_MAX: usize = 64 * 1024;
 /// Items of one batch.
 const BATCH_ITEMS_MAX: usize = 1024;
-/// Batches of one lane under way: each waits for gateways to acknowledge.
-const BATCHES_UNDER_WAY_MAX: usize = 256;
-/// How long a batch may wait for its answer: longer than a home leader waits for a broken link.
+/// How long a batch may wait for its answer: longer than [`super::home`] takes for one.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between tries of what was not taken.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -82,7 +81,7 @@ impl Relayer {
     pub(super) async fn send(&self, item: RelayItem, delivery: Delivery) {
         let count = self.route.meta.borrow().shard_count();
         let shard = home_shard(&item.app_id, &item.user_id, count);
-        // Items of shards without a known leader have a lane of their own and hold up nobody.
+        // Items of shards without a known leader have a lane of their own.
         let lane = self.lane(self.route.leaders.of(shard_group(shard)));
         let queued = Queued {
             shard,
@@ -103,20 +102,39 @@ impl Relayer {
     }
 }
 
+/// What a try came to.
+struct Tried {
+    /// Items that are done, or that nobody wants any more.
+    done: usize,
+    /// What was not taken, by shard, with the node that may lead it.
+    left: Vec<(Vec<Queued>, Option<NodeId>)>,
+}
+
 async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
-    let mut under_way = FuturesUnordered::new();
+    let mut tries: FuturesUnordered<BoxFuture<'_, Tried>> = FuturesUnordered::new();
+    let mut under_way = 0;
     let mut due = Instant::now();
     loop {
         let paced = Instant::now() >= due;
+        let room = under_way < UNDER_WAY_ITEMS_MAX;
         let mut batch = Vec::new();
         tokio::select! {
             biased;
-            Some(()) = under_way.next() => continue,
-            count = receiver.recv_many(&mut batch, BATCH_ITEMS_MAX), if paced && under_way.len() < BATCHES_UNDER_WAY_MAX => {
+            Some(tried) = tries.next() => {
+                under_way -= tried.done;
+                // From here on each shard is on its own: one that is stuck holds up no other.
+                for (queued, hint) in tried.left {
+                    tries.push(route.try_again(queued, hint).boxed());
+                }
+            }
+            count = receiver.recv_many(&mut batch, BATCH_ITEMS_MAX), if paced && room => {
                 if count == 0 {
                     return;
                 }
-                under_way.push(route.deliver(batch));
+                under_way += count;
+                for (leader, shards) in route.by_leader(batch) {
+                    tries.push(route.try_deliver(leader, shards).boxed());
+                }
                 due = Instant::now() + PACE;
             }
             () = sleep_until(due), if !paced => {}
@@ -125,55 +143,44 @@ async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
 }
 
 impl Route {
-    /// Sends a batch until all of it is done or nobody wants it any more.
-    async fn deliver(&self, mut batch: Vec<Queued>) {
-        let mut hints = HashMap::new();
-        loop {
-            batch.retain(|queued| queued.delivery.is_wanted());
-            if batch.is_empty() {
-                return;
-            }
-            let by_leader = self.by_leader(batch, &hints);
-            hints.clear();
-            let tries = by_leader
-                .into_iter()
-                .map(|(to, shards)| self.try_deliver(to, shards));
-            batch = Vec::new();
-            for (queued, hint) in join_all(tries).await.into_iter().flatten() {
-                if let (Some(first), Some(hint)) = (queued.first(), hint) {
-                    hints.insert(first.shard, hint);
-                }
-                batch.extend(queued);
-            }
-            if !batch.is_empty() {
-                metrics::relay_retried();
-                sleep(RETRY_DELAY).await;
-            }
-        }
-    }
-
     /// What goes where: by the leader, and there by shard, each in the order of the batch.
     fn by_leader(
         &self,
         batch: Vec<Queued>,
-        hints: &HashMap<u32, NodeId>,
     ) -> BTreeMap<Option<NodeId>, BTreeMap<u32, Vec<Queued>>> {
         let mut by_leader: BTreeMap<_, BTreeMap<_, Vec<_>>> = BTreeMap::new();
         for queued in batch {
-            let hint = hints.get(&queued.shard).copied();
-            let leader = hint.or_else(|| self.leaders.of(shard_group(queued.shard)));
+            let leader = self.leaders.of(shard_group(queued.shard));
             let shards = by_leader.entry(leader).or_default();
             shards.entry(queued.shard).or_default().push(queued);
         }
         by_leader
     }
 
-    /// One try; answers what was not taken, by shard, with the node that may lead it.
-    async fn try_deliver(
-        &self,
-        to: Option<NodeId>,
-        shards: BTreeMap<u32, Vec<Queued>>,
-    ) -> Vec<(Vec<Queued>, Option<NodeId>)> {
+    /// Another try with the items of one shard, after a pause.
+    async fn try_again(&self, mut queued: Vec<Queued>, hint: Option<NodeId>) -> Tried {
+        metrics::relay_retried();
+        sleep(RETRY_DELAY).await;
+        let before = queued.len();
+        queued.retain(|queued| queued.delivery.is_wanted());
+        let unwanted = before - queued.len();
+        let Some(shard) = queued.first().map(|queued| queued.shard) else {
+            return Tried {
+                done: unwanted,
+                left: Vec::new(),
+            };
+        };
+        let to = hint.or_else(|| self.leaders.of(shard_group(shard)));
+        let tried = self.try_deliver(to, BTreeMap::from([(shard, queued)]));
+        let Tried { done, left } = tried.await;
+        Tried {
+            done: done + unwanted,
+            left,
+        }
+    }
+
+    /// One try.
+    async fn try_deliver(&self, to: Option<NodeId>, shards: BTreeMap<u32, Vec<Queued>>) -> Tried {
         let request = RelayRequest {
             shards: shards
                 .iter()
@@ -187,18 +194,22 @@ impl Route {
             Some(to) => self.ask(to, request).await.into_iter(),
             None => Vec::new().into_iter(),
         };
-        let mut left = Vec::new();
+        let mut tried = Tried {
+            done: 0,
+            left: Vec::new(),
+        };
         for (_, queued) in shards {
             let verdict = verdicts.next().unwrap_or_default();
             if verdict.verdict() == Verdict::Done {
                 metrics::relayed(queued.len());
+                tried.done += queued.len();
                 queued.into_iter().for_each(|queued| queued.delivery.done());
             } else {
                 let hint = Some(verdict.leader_node_id).filter(|node| *node != 0);
-                left.push((queued, hint));
+                tried.left.push((queued, hint));
             }
         }
-        left
+        tried
     }
 
     /// The verdicts of a node; none if it does not answer.

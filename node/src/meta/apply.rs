@@ -205,9 +205,9 @@ impl StateMachine for MetaMachine {
 
     fn written(&mut self) {
         let state = &self.state;
-        // Nodes find each other by the map, to replay it too: it is the one thing that is flushed at once.
-        if self.watch.borrow().map.as_ref().map(|map| &map.nodes)
-            != state.map.as_ref().map(|map| &map.nodes)
+        // Nodes find each other by the map, and gateways their apps, before anything is replayed: this is flushed at once.
+        let version = |state: &MetaState| state.map.as_ref().map(|map| map.version);
+        if version(&self.watch.borrow()) != version(state)
             && let Err(error) = self.store.flush()
         {
             tracing::error!(%error, "the cluster map could not be flushed");

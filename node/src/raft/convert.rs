@@ -120,7 +120,8 @@ pub(super) fn to_entry(e: store::LogEntry) -> Result<Entry, Malformed> {
     let id = e.id.as_ref().ok_or(Malformed("entry without id"))?;
     let payload = match e.payload.ok_or(Malformed("entry without payload"))? {
         Wire::Blank(_) => EntryPayload::Blank,
-        Wire::Normal(bytes) => EntryPayload::Normal(Payload(bytes)),
+        // A copy of its own: entries stay in memory for long, and would hold the whole frame that they came in.
+        Wire::Normal(bytes) => EntryPayload::Normal(Payload(Bytes::copy_from_slice(&bytes))),
         Wire::Membership(m) => EntryPayload::Membership(to_membership(&m)?),
     };
     Ok(Entry {

@@ -26,8 +26,8 @@ use super::types::{Entry, EntryPayload, LogId, TypeConfig, Vote};
 
 /// Bytes of entries in one answer to replication or apply.
 const READ_BYTES_MAX: usize = 1 << 20;
-/// The commit mark on disk is a hint for the next start and may be so many entries old.
-const COMMITTED_LAG_MAX: u64 = 64;
+/// The commit mark is a hint for the next start. It goes to disk with an append, once it has moved by so many entries.
+const COMMITTED_STEP: u64 = 64;
 /// What an entry takes in memory beside its payload.
 const ENTRY_OVERHEAD_BYTES: usize = 96;
 
@@ -109,7 +109,7 @@ impl State {
 
     /// The commit mark, if the one on disk is old enough to be replaced.
     fn take_commit_mark(&mut self) -> Option<Bytes> {
-        let due = self.committed_saved + COMMITTED_LAG_MAX;
+        let due = self.committed_saved + COMMITTED_STEP;
         let committed = self.committed.filter(|id| id.index >= due)?;
         self.committed_saved = committed.index;
         let mark = store::LogMark {

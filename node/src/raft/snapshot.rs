@@ -21,7 +21,7 @@ use crate::store::{ExportedFile, StateStore, StoreError, Table, key};
 
 const MANIFEST: &str = "MANIFEST";
 const INSTALLING: &str = "INSTALLING";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A finished snapshot on this node's disk.
 #[derive(Debug, Clone)]
@@ -138,6 +138,7 @@ impl SnapshotFolder {
                         newest = Some((index, files));
                     }
                 }
+                _ if !dir.join(MANIFEST).exists() => {}
                 _ => self.discard(&dir)?,
             }
         }
@@ -147,7 +148,7 @@ impl SnapshotFolder {
     pub(super) fn discard(&self, dir: &Path) -> io::Result<()> {
         tracing::warn!(group = self.group, dir = %dir.display(), "a damaged snapshot is removed: it will be made again");
         metrics::snapshot("damaged", 0);
-        fs::remove_dir_all(dir)
+        remove_dir(dir)
     }
 
     fn load(&self, dir: &Path) -> io::Result<SnapshotFiles> {
@@ -194,10 +195,8 @@ impl SnapshotFolder {
             let path = entry?.path();
             if path.is_dir() && unwanted(&path) {
                 // Only finished while its manifest is there, which goes first.
-                match fs::remove_file(path.join(MANIFEST)) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                    _ => fs::remove_dir_all(path)?,
-                }
+                unless_gone(fs::remove_file(path.join(MANIFEST)))?;
+                remove_dir(&path)?;
             }
         }
         Ok(())
@@ -266,6 +265,18 @@ impl SnapshotFolder {
         self.import(store, &files)?;
         Ok(true)
     }
+}
+
+/// What another task has removed in the meantime is removed.
+fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    unless_gone(fs::remove_dir_all(dir))
 }
 
 fn write_checked(dir: &Path, name: &str, body: &[u8]) -> io::Result<()> {

@@ -12,7 +12,7 @@ use crate::raft::metrics;
 use parlance_proto::raft::v1::StreamHello;
 
 /// Messages that may wait for one stream.
-const QUEUE_MESSAGES_MAX: usize = 4096;
+const QUEUE_MESSAGES_MAX: usize = 16 * 1024;
 /// Messages in one frame.
 const FRAME_MESSAGES_MAX: usize = 256;
 /// Bytes after which a frame takes no more messages.
