@@ -228,3 +228,134 @@ impl Route {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use bytes::Bytes;
+    use futures::future::ready;
+    use parlance_proto::raft::v1::{RelayResponse, SnapshotHeader, SnapshotResponse};
+    use parlance_proto::shard::Group;
+    use parlance_proto::store::v1::ClusterMap;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::deliver::watermark::Watermark;
+    use crate::link::Links;
+    use crate::meta::{Lead, MetaState};
+    use crate::raft::{PeerError, SnapshotFiles};
+    use crate::shard::Shards;
+
+    const STUCK: u32 = 0;
+    const OTHER: u32 = 1;
+
+    /// A node whose shard [`STUCK`] can never take anything.
+    #[derive(Default)]
+    struct Peers {
+        seen: Mutex<HashSet<Bytes>>,
+    }
+
+    impl PeerLink for Peers {
+        fn call(
+            &self,
+            _: NodeId,
+            _: Lane,
+            _: Group,
+            body: Body,
+            _: Duration,
+        ) -> BoxFuture<'static, Result<Body, PeerError>> {
+            let Body::Relay(request) = body else {
+                panic!("only relays: {body:?}")
+            };
+            let items = request.shards.iter().flat_map(|relay| &relay.items);
+            self.seen
+                .lock()
+                .extend(items.map(|item| item.publish.clone()));
+            let verdict = |relay: &ShardRelay| RelayVerdict {
+                verdict: if relay.shard == STUCK {
+                    Verdict::Retry.into()
+                } else {
+                    Verdict::Done.into()
+                },
+                leader_node_id: 0,
+            };
+            let verdicts = request.shards.iter().map(verdict).collect();
+            ready(Ok(Body::RelayResponse(RelayResponse { verdicts }))).boxed()
+        }
+
+        fn post(&self, _: NodeId, _: Lane, _: Group, _: Body) {}
+
+        fn send_snapshot(
+            &self,
+            _: NodeId,
+            _: SnapshotHeader,
+            _: SnapshotFiles,
+        ) -> BoxFuture<'static, Result<SnapshotResponse, PeerError>> {
+            panic!("no snapshots here")
+        }
+    }
+
+    fn item(shard: u32, number: u64) -> RelayItem {
+        let user = (0..)
+            .map(|n| format!("user{n}"))
+            .find(|user| home_shard("demo", user, 2) == shard)
+            .unwrap();
+        RelayItem {
+            app_id: "demo".into(),
+            user_id: user,
+            publish: Bytes::copy_from_slice(&number.to_be_bytes()),
+            ..RelayItem::default()
+        }
+    }
+
+    async fn eventually(what: &str, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < deadline, "waited too long: {what}");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stuck_shard_holds_up_no_other_shard_of_its_node() {
+        let map = ClusterMap {
+            shard_count: 2,
+            ..ClusterMap::default()
+        };
+        let meta = watch::Sender::new(Arc::new(MetaState {
+            map: Some(map),
+            ..MetaState::default()
+        }));
+        let leaders = Leaders::default();
+        for shard in [STUCK, OTHER] {
+            let lead = Lead {
+                term: 1,
+                node: Some(2),
+            };
+            leaders.learn(shard_group(shard), lead);
+        }
+        let home = Home::new(Shards::default(), Links::default(), leaders.clone());
+        let peers = Arc::new(Peers::default());
+        let relayer = Relayer::new(1, meta.subscribe(), leaders, peers.clone(), Arc::new(home));
+
+        let (stuck, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let stuck_items = Watermark::new(0, stuck.clone());
+        for number in 0..300 {
+            let item = item(STUCK, number);
+            let publish = item.publish.clone();
+            let delivery = stuck_items.begin(1).remove(0);
+            relayer.send(item, delivery).await;
+            // Each goes in a batch of its own.
+            eventually("its first try", || peers.seen.lock().contains(&publish)).await;
+        }
+        let delivery = Watermark::new(0, done.clone()).begin(1).remove(0);
+        relayer.send(item(OTHER, 300), delivery).await;
+        eventually("the other shard's item", || {
+            done.load(Ordering::Relaxed) == 1
+        })
+        .await;
+        assert_eq!(stuck.load(Ordering::Relaxed), 0);
+    }
+}
