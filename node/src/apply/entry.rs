@@ -14,7 +14,7 @@ pub(super) struct Entry<'a, 's> {
     pub(super) heads: &'a mut Heads,
     pub(super) dedup: Dedup,
     /// None: nobody wants them.
-    pub(super) effects: Option<&'a mut Vec<Effect>>,
+    effects: Option<&'a mut Vec<Effect>>,
     outbox: Vec<OutboxItem>,
 }
 

@@ -153,10 +153,13 @@ fn list_mark(item: &RelayItem) -> [u8; 16] {
 fn publish(shard: &Shard, items: Vec<RelayItem>) -> oneshot::Receiver<()> {
     let (receipt, received) = Receipt::new();
     for item in items {
+        let links = shard.topics().links(&(item.app_id, item.user_id));
+        if links.is_empty() {
+            continue;
+        }
         // A copy of its own: it may wait long, and would hold the whole frame that it came in.
         let publish = Bytes::copy_from_slice(&item.publish);
-        let topic = (item.app_id, item.user_id);
-        for link in shard.topics().links(&topic) {
+        for link in links {
             link.publish(publish.clone(), receipt.clone());
         }
     }

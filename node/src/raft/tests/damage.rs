@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::executor::block_on;
 use tokio::sync::oneshot;
 
-use super::fixture::row_key;
+use super::fixture::{copy_dir, row_key};
 use crate::raft::RaftError;
 use crate::raft::group_commit::{GroupCommit, LogEngine, LogWrite};
 use crate::raft::log_db::TornLog;
@@ -34,13 +34,7 @@ fn killed_log(dir: &Path) -> PathBuf {
         );
     }
     let copy = dir.join("copy");
-    std::fs::create_dir(&copy).unwrap();
-    for file in std::fs::read_dir(&source).unwrap() {
-        let path = file.unwrap().path();
-        if path.file_name().unwrap() != "LOCK" {
-            std::fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
-        }
-    }
+    copy_dir(&source, &copy);
     copy
 }
 
