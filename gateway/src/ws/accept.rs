@@ -42,7 +42,7 @@ pub struct Upgraded {
     /// The socket.
     pub stream: ClientStream,
     /// What the client sent behind its upgrade request.
-    pub read: Bytes,
+    pub read: Vec<u8>,
     /// The agreed wire format.
     pub format: Format,
 }
@@ -81,7 +81,8 @@ impl Door {
             .ok()?;
         Some(Upgraded {
             stream: parts.io.into_inner(),
-            read: parts.read_buf,
+            // Copied: it lies in the HTTP server's buffer of 8 KiB, which the socket would keep for life.
+            read: parts.read_buf.to_vec(),
             format,
         })
     }

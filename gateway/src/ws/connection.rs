@@ -54,7 +54,7 @@ pub async fn run(context: Arc<Context>, upgraded: Upgraded) {
     let session = Arc::new(Session::new(upgraded.format, outbound));
     let mut socket = WebSocketStream::from_partially_read(
         upgraded.stream,
-        upgraded.read.into(),
+        upgraded.read,
         Role::Server,
         Some(config),
     )
