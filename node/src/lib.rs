@@ -30,7 +30,6 @@ mod link;
 mod member;
 mod meta;
 mod metrics;
-mod pace;
 mod placement;
 pub mod raft;
 mod seeds;

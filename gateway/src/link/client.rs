@@ -14,6 +14,7 @@ use std::time::Duration;
 use parlance_proto::limits::{LINK_FRAME_BYTES_MAX, LINK_PROTOCOL_VERSION};
 use parlance_proto::link::v1::link_client::LinkClient;
 use parlance_proto::link::v1::{GatewayFrame, Hello, NodeFrame, Publish, Welcome};
+use parlance_proto::pace::Pace;
 use parlance_proto::tls::{TlsIdentity, node_name};
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -41,8 +42,6 @@ const PAUSE_MOST: Duration = Duration::from_secs(1);
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Frames handed to the transport and not yet written. Few, so that what waits gathers into larger batches.
 const FRAMES_AHEAD: usize = 2;
-/// A busy link writes this seldom: what gathers meanwhile shares a frame. The first request after a pause goes at once.
-const PACE: Duration = Duration::from_millis(1);
 /// An acknowledgement waits this long for a request to travel with.
 const ACK_DELAY: Duration = Duration::from_millis(2);
 
@@ -250,11 +249,11 @@ impl Link {
     /// Carries frames both ways until the link breaks. Reading never waits for writing.
     async fn pump(&self, router: &Router, mut open: Open, link: &mut LinkSession) -> LinkError {
         let mut ack_at: Option<Instant> = None;
-        let mut due = Instant::now();
+        let mut pace = Pace::default();
         loop {
             let ack_due = ack_at.is_some_and(|at| at <= Instant::now());
             let work = ack_due || self.requests.waiting();
-            let paced = Instant::now() >= due;
+            let pause = pace.wait();
             tokio::select! {
                 frame = open.incoming.message() => match frame {
                     Ok(Some(frame)) => {
@@ -268,15 +267,16 @@ impl Link {
                     Ok(None) => return LinkError::Closed,
                     Err(status) => return status.into(),
                 },
-                permit = open.outgoing.reserve(), if work && paced => match permit {
+                permit = open.outgoing.reserve(), if work && pause.is_none() => match permit {
                     Ok(permit) => {
-                        permit.send(self.next_frame(link));
+                        let frame = self.next_frame(link);
+                        pace.take(frame.requests.len());
+                        permit.send(frame);
                         ack_at = None;
-                        due = Instant::now() + PACE;
                     }
                     Err(_) => return LinkError::Closed,
                 },
-                () = sleep_until(due), if work && !paced => {}
+                () = sleep_until(pause.unwrap_or_else(std::time::Instant::now).into()), if work && pause.is_some() => {}
                 () = self.requests.wake.notified(), if !work => {}
                 () = sleep_until(ack_at.unwrap_or_else(Instant::now)), if !work && ack_at.is_some() => {}
             }

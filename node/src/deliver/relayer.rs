@@ -9,18 +9,18 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
+use parlance_proto::pace::Pace;
 use parlance_proto::raft::v1::{
     RelayItem, RelayRequest, RelayVerdict, ShardRelay, peer_message::Body, relay_verdict::Verdict,
 };
 use parlance_proto::shard::{META_GROUP, home_shard, shard_group};
 use tokio::sync::mpsc;
-use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
+use tokio::time::{Duration, sleep, sleep_until, timeout};
 
 use super::home::Home;
 use super::watermark::Delivery;
 use crate::meta::{Leaders, MetaWatch};
 use crate::metrics;
-use crate::pace::PACE;
 use crate::raft::{Lane, NodeId, PeerLink};
 
 /// Items that wait in one lane.
@@ -113,9 +113,9 @@ struct Tried {
 async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
     let mut tries: FuturesUnordered<BoxFuture<'_, Tried>> = FuturesUnordered::new();
     let mut under_way = 0;
-    let mut due = Instant::now();
+    let mut pace = Pace::default();
     loop {
-        let paced = Instant::now() >= due;
+        let pause = pace.wait();
         let room = under_way < UNDER_WAY_ITEMS_MAX;
         let mut batch = Vec::new();
         tokio::select! {
@@ -127,7 +127,7 @@ async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
                     tries.push(route.try_again(queued, hint).boxed());
                 }
             }
-            count = receiver.recv_many(&mut batch, BATCH_ITEMS_MAX), if paced && room => {
+            count = receiver.recv_many(&mut batch, BATCH_ITEMS_MAX), if pause.is_none() && room => {
                 if count == 0 {
                     return;
                 }
@@ -135,9 +135,9 @@ async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
                 for (leader, shards) in route.by_leader(batch) {
                     tries.push(route.try_deliver(leader, shards).boxed());
                 }
-                due = Instant::now() + PACE;
+                pace.take(count);
             }
-            () = sleep_until(due), if !paced => {}
+            () = sleep_until(pause.unwrap_or_else(std::time::Instant::now).into()), if pause.is_some() => {}
         }
     }
 }
@@ -247,6 +247,7 @@ mod tests {
     use crate::meta::{Lead, MetaState};
     use crate::raft::{PeerError, SnapshotFiles};
     use crate::shard::Shards;
+    use tokio::time::Instant;
 
     const STUCK: u32 = 0;
     const OTHER: u32 = 1;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use parlance_proto::link::v1::{NodeFrame, Response};
+use parlance_proto::pace::Pace;
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, sleep_until};
 
 use crate::metrics;
-use crate::pace::PACE;
 
 /// How long a session without a stream is kept.
 pub const RESUME_GRACE: Duration = Duration::from_secs(5);
@@ -229,10 +229,10 @@ impl LinkSession {
     /// Writes frames to a stream until it, or a newer one, ends it: first those that were not acknowledged.
     pub(super) async fn write(&self, stream: u64, to: mpsc::Sender<FrameResult>) {
         let mut next = 0;
-        let mut due = Instant::now();
+        let mut pace = Pace::default();
         loop {
-            if Instant::now() < due {
-                sleep_until(due).await;
+            if let Some(due) = pace.wait() {
+                sleep_until(due.into()).await;
             }
             let work = self.work.notified();
             let frame = {
@@ -245,7 +245,7 @@ impl LinkSession {
             match frame {
                 Some(frame) => {
                     next = frame.number + 1;
-                    due = Instant::now() + PACE;
+                    pace.take(frame.responses.len() + frame.publishes.len());
                     metrics::link_frame(frame.responses.len(), frame.publishes.len());
                     if to.send(Ok(frame)).await.is_err() {
                         return;

@@ -13,6 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use parlance_proto::pace::Pace;
 use parlance_proto::shard::Group;
 use rocksdb::{DB, WriteBatch, WriteOptions};
 use tokio::sync::{mpsc, watch};
@@ -20,7 +21,6 @@ use tokio::sync::{mpsc, watch};
 use super::error::RaftError;
 use super::log_db::{self, LOG, LoadedRows, META, TornLog};
 use super::metrics;
-use crate::pace::PACE;
 
 /// Writes that may wait for the writer.
 const QUEUE_WRITES_MAX: usize = 8192;
@@ -204,11 +204,13 @@ struct Batch {
 
 impl Writer {
     fn run(self, mut jobs: mpsc::Receiver<Job>) {
-        let mut due = Instant::now();
+        let mut pace = Pace::default();
         while let Some(first) = jobs.blocking_recv() {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            due = Instant::now() + PACE;
+            if let Some(due) = pace.wait() {
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
             let (batch, added) = self.gather(first, &mut jobs);
+            pace.take(batch.done.len());
             let started = Instant::now();
             let (entries, bytes) = (batch.entries, batch.rows.size_in_bytes());
             let result = self.check_failed().and(added).and_then(|()| {

@@ -4,11 +4,11 @@ use parlance_proto::raft::v1::{PeerFrame, PeerMessage};
 use prost::Message;
 use quinn::Connection;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use super::{Lane, STREAMS, frame};
-use crate::pace::PACE;
 use crate::raft::metrics;
+use parlance_proto::pace::Pace;
 use parlance_proto::raft::v1::StreamHello;
 
 /// Messages that may wait for one stream.
@@ -76,13 +76,14 @@ async fn write_until_closed(
     let mut stream = connection.open_uni().await?;
     let _ = stream.set_priority(lane.priority());
     frame::write(&mut stream, hello).await?;
-    let mut due = Instant::now();
+    let mut pace = Pace::default();
     loop {
         // Votes and heartbeats do not wait.
-        if lane != Lane::Control && Instant::now() < due {
-            sleep_until(due).await;
+        if lane != Lane::Control
+            && let Some(due) = pace.wait()
+        {
+            sleep_until(due.into()).await;
         }
-        due = Instant::now() + PACE;
         let mut bytes = next.encoded_len();
         let mut messages = vec![next];
         while messages.len() < FRAME_MESSAGES_MAX && bytes < FRAME_BYTES_TARGET {
@@ -90,6 +91,7 @@ async fn write_until_closed(
             bytes += message.encoded_len();
             messages.push(message);
         }
+        pace.take(messages.len());
         metrics::peer_frame(lane.name(), messages.len(), queue.len());
         frame::write(&mut stream, &PeerFrame { messages }).await?;
         let Some(message) = queue.recv().await else {
