@@ -8,10 +8,10 @@ use openraft::{Config, SnapshotPolicy, StepDownPolicy};
 pub struct RaftConfig {
     /// Between a leader's heartbeats, in ms. Default: 150. Allowed: 10 to 10,000.
     pub heartbeat_ms: u64,
-    /// Shortest time without a leader before a replica stands for election, in ms, after the lease. Default: 400.
+    /// Shortest time without a leader before a replica stands for election, in ms, after the lease. Default: 350.
     /// Allowed: above twice the heartbeat.
     pub election_min_ms: u64,
-    /// Longest such time, and the length of a leader's lease, in ms. Default: 700. Allowed: above `election_min_ms`.
+    /// Longest such time, and the length of a leader's lease, in ms. Default: 600. Allowed: above `election_min_ms`.
     pub election_max_ms: u64,
     /// Unanswered appends per group and follower. Default: 2. Allowed: 1 to 64.
     pub append_window: usize,
@@ -35,8 +35,8 @@ impl Default for RaftConfig {
     fn default() -> Self {
         Self {
             heartbeat_ms: 150,
-            election_min_ms: 400,
-            election_max_ms: 700,
+            election_min_ms: 350,
+            election_max_ms: 600,
             append_window: 2,
             snapshot_entries: 50_000,
             snapshot_bytes: 64 << 20,
