@@ -27,6 +27,8 @@ mod directory;
 mod error;
 mod identity;
 mod link;
+#[cfg(test)]
+mod measure;
 mod member;
 mod meta;
 mod metrics;

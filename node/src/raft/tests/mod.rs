@@ -1,7 +1,6 @@
 //! Tests of this folder that need more than one of its files.
 
-mod baseline;
 mod cluster;
 mod damage;
-mod fixture;
+pub(crate) mod fixture;
 mod suite;

@@ -1,0 +1,215 @@
+//! Measurements inside one process: what the Raft library does with our log store and nothing else (`bare.rs`), and
+//! what a node's whole commit path does beside it (`commit.rs`).
+//!
+//! `cargo test --release --workspace --lib -- --ignored --nocapture measure::`
+
+mod bare;
+mod commit;
+mod none;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parlance_proto::shard::Group;
+use parlance_proto::tls::Role;
+
+use crate::apply::ShardMachine;
+use crate::apply::dedup::Dedup;
+use crate::deliver::OutboxFeed;
+use crate::raft::tests::fixture::*;
+use crate::raft::*;
+use crate::store::StateStore;
+use crate::store::manifest::Existing;
+use crate::store::rocks::RocksStore;
+use none::{DirectLink, NoMachine, NoRows};
+
+const COMMAND_BYTES: usize = 256;
+const WARM_UP: Duration = Duration::from_millis(500);
+const MEASURE: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Transport {
+    /// Function calls.
+    Direct,
+    Quic,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Machines {
+    /// Nothing is applied or kept.
+    None,
+    /// Shards with their rows. Nobody wants their effects.
+    Shards,
+}
+
+/// Three nodes, each with its own synced log.
+struct Bench {
+    _dir: tempfile::TempDir,
+    hosts: Vec<RaftHost>,
+    links: Vec<QuicLink>,
+}
+
+impl Bench {
+    async fn start(transport: Transport, machines: Machines, groups: Group) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::new(dir.path());
+        let (nodes, direct) = (Arc::new(Nodes::default()), DirectLink::default());
+        let (mut hosts, mut links) = (Vec::new(), Vec::new());
+        for node_id in 1..=3 {
+            let data_dir = dir.path().join(node_id.to_string());
+            let (peers, link): (Arc<dyn PeerLink>, _) = match transport {
+                Transport::Direct => (Arc::new(direct.of(node_id)), None),
+                Transport::Quic => {
+                    let link = quic_link(node_id, &authority, &nodes);
+                    (Arc::new(link.clone()), Some(link))
+                }
+            };
+            let store = store(machines, &data_dir);
+            let config = RaftHostConfig {
+                node_id,
+                data_dir,
+                raft: raft_config(),
+                recover_torn_log: false,
+                existing: Existing::No,
+            };
+            let host = RaftHost::open(config, store.clone(), peers).await.unwrap();
+            for group in 1..=groups {
+                let machine = machine(machines, group, &store);
+                host.start_group(group, machine).await.unwrap();
+            }
+            direct.nodes.write().push((node_id, host.inbound()));
+            if let Some(link) = link {
+                let identity = LocalIdentity {
+                    cluster_id: CLUSTER.into(),
+                    store_id: "s".into(),
+                };
+                link.attach(identity, host.inbound());
+                links.push(link);
+            }
+            hosts.push(host);
+        }
+        for group in 1..=groups {
+            let founder = hosts[group as usize % 3].get(group).unwrap();
+            founder.initialize(BTreeSet::from([1, 2, 3])).await.unwrap();
+        }
+        for group in 1..=groups {
+            eventually("a leader", || leading(&hosts, group)).await;
+        }
+        Self {
+            _dir: dir,
+            hosts,
+            links,
+        }
+    }
+
+    async fn stop(self) {
+        for link in &self.links {
+            link.shutdown().await;
+        }
+        for host in &self.hosts {
+            host.shutdown().await;
+        }
+    }
+}
+
+fn quic_link(node_id: NodeId, authority: &Authority, nodes: &Arc<Nodes>) -> QuicLink {
+    let config = QuicConfig {
+        node_id,
+        listen: ([127, 0, 0, 1], 0).into(),
+        raft: raft_config(),
+    };
+    let tls = authority.identity(Role::Node(node_id));
+    let link = QuicLink::start(&config, &tls, nodes.clone(), Arc::new(Desk)).unwrap();
+    let address = link.local_addr().unwrap();
+    nodes.0.lock().insert(node_id, (address, String::new()));
+    link
+}
+
+/// No snapshot falls into a measurement.
+fn raft_config() -> RaftConfig {
+    RaftConfig {
+        snapshot_entries: u64::MAX / 8,
+        snapshot_bytes: u64::MAX,
+        ..RaftConfig::default()
+    }
+}
+
+fn store(machines: Machines, data_dir: &Path) -> Arc<dyn StateStore> {
+    match machines {
+        Machines::None => Arc::new(NoRows),
+        Machines::Shards => {
+            Arc::new(RocksStore::open(&data_dir.join("state"), Existing::No).unwrap())
+        }
+    }
+}
+
+fn machine(machines: Machines, group: Group, store: &Arc<dyn StateStore>) -> Box<dyn StateMachine> {
+    match machines {
+        Machines::None => Box::new(NoMachine),
+        Machines::Shards => {
+            let feed = Arc::new(OutboxFeed::default());
+            Box::new(ShardMachine::open(group, store.clone(), feed.sink(), Dedup::On).unwrap())
+        }
+    }
+}
+
+fn leading(hosts: &[RaftHost], group: Group) -> Option<RaftGroup> {
+    hosts
+        .iter()
+        .filter_map(|host| host.get(group))
+        .find(|group| group.leadership().borrow().leading)
+}
+
+/// What a run came to.
+struct Figures {
+    per_second: f64,
+    p50: Duration,
+    p99: Duration,
+}
+
+/// Runs clients that each wait for one request before the next; `client(n)` makes the n-th, which answers whether a
+/// request succeeded.
+async fn measure<F, R>(clients: usize, client: impl Fn(usize) -> F) -> Figures
+where
+    F: FnMut() -> R + Send + 'static,
+    R: Future<Output = bool> + Send,
+{
+    let begin = Instant::now() + WARM_UP;
+    let end = begin + MEASURE;
+    let runs = (0..clients).map(|n| {
+        let mut request = client(n);
+        tokio::spawn(async move {
+            let mut took = Vec::new();
+            while Instant::now() < end {
+                let started = Instant::now();
+                if request().await && started > begin {
+                    took.push(started.elapsed());
+                }
+            }
+            took
+        })
+    });
+    let took = futures::future::try_join_all(runs).await.unwrap();
+    let mut took: Vec<Duration> = took.concat();
+    took.sort_unstable();
+    let at = |part: f64| took.get((took.len() as f64 * part) as usize).copied();
+    Figures {
+        per_second: took.len() as f64 / MEASURE.as_secs_f64(),
+        p50: at(0.5).unwrap_or_default(),
+        p99: at(0.99).unwrap_or_default(),
+    }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
