@@ -11,7 +11,9 @@ use parlance_proto::store::v1::{Command, SendCommand, command};
 use prost::Message;
 use tokio::sync::oneshot;
 
-use super::{Bench, COMMAND_BYTES, Figures, Machines, Transport, leading, measure, ms, runtime};
+use super::{
+    Bench, COMMAND_BYTES, Figures, Machines, Transport, leading, measure, ms, runtime, us,
+};
 use crate::clock::SystemEnvironment;
 use crate::shard::{Proposer, ProposerLimits};
 
@@ -83,9 +85,9 @@ fn message(client: usize, number: u64) -> Command {
 #[ignore = "a measurement of half a minute"]
 fn commit_throughput() {
     println!(
-        "| in flight | commands an entry | node: commands/s | p50 ms | p99 ms | bare: commands/s | node / bare |"
+        "| in flight | commands an entry | node: commands/s | p50 ms | p99 ms | CPU µs a command | bare: commands/s | CPU µs a command | node / bare |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for in_flight in [1, 64, 1024, 8192] {
         runtime().block_on(async {
             let bench = Bench::start(Transport::Quic, Machines::Shards, GROUPS).await;
@@ -101,10 +103,12 @@ fn commit_throughput() {
             bench.stop().await;
             let bare_commands = bare.per_second * commands;
             println!(
-                "| {in_flight} | {commands:.1} | {:.0} | {:.2} | {:.2} | {bare_commands:.0} | {:.2} |",
+                "| {in_flight} | {commands:.1} | {:.0} | {:.2} | {:.2} | {:.0} | {bare_commands:.0} | {:.0} | {:.2} |",
                 node.per_second,
                 ms(node.p50),
                 ms(node.p99),
+                us(node.cpu),
+                us(bare.cpu) / commands,
                 node.per_second / bare_commands,
             );
         });

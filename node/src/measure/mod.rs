@@ -168,6 +168,8 @@ struct Figures {
     per_second: f64,
     p50: Duration,
     p99: Duration,
+    /// CPU time of the whole process for one request: on a shared machine steadier than the rate.
+    cpu: Duration,
 }
 
 /// Runs clients that each wait for one request before the next; `client(n)` makes the n-th, which answers whether a
@@ -179,6 +181,10 @@ where
 {
     let begin = Instant::now() + WARM_UP;
     let end = begin + MEASURE;
+    let cpu_begin = tokio::spawn(async move {
+        tokio::time::sleep_until(begin.into()).await;
+        cpu_time()
+    });
     let runs = (0..clients).map(|n| {
         let mut request = client(n);
         tokio::spawn(async move {
@@ -193,6 +199,7 @@ where
         })
     });
     let took = futures::future::try_join_all(runs).await.unwrap();
+    let cpu = cpu_time() - cpu_begin.await.unwrap();
     let mut took: Vec<Duration> = took.concat();
     took.sort_unstable();
     let at = |part: f64| took.get((took.len() as f64 * part) as usize).copied();
@@ -200,11 +207,24 @@ where
         per_second: took.len() as f64 / MEASURE.as_secs_f64(),
         p50: at(0.5).unwrap_or_default(),
         p99: at(0.99).unwrap_or_default(),
+        cpu: cpu / u32::try_from(took.len().max(1)).unwrap(),
     }
+}
+
+/// Of this process, user and system, in the kernel's steps of 10 ms.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let after_name = stat.rsplit(')').next().unwrap();
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    Duration::from_millis(10 * ticks.map(|n| n.parse::<u64>().unwrap()).sum::<u64>())
 }
 
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+fn us(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
 }
 
 fn runtime() -> tokio::runtime::Runtime {
