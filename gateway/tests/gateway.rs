@@ -176,6 +176,18 @@ async fn a_short_break_resumes_and_a_long_one_sends_again() {
 }
 
 #[tokio::test]
+async fn a_push_that_cannot_be_read_makes_clients_resync_and_the_link_goes_on() {
+    let rig = Rig::start(1, |_| ()).await;
+    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    let mut bob = Client::login(rig.gateway.local_addr(), "bob").await;
+    rig.world.publish_nonsense();
+    while !matches!(bob.frame().await.body, Some(Body::Resync(_))) {}
+    assert_eq!(rig.world.welcomes(), [false, false]);
+    sent(alice.ask(send_to("bob", "m1", "after it")).await);
+    while !matches!(bob.frame().await.body, Some(Body::Event(e)) if e.seq == 1) {}
+}
+
+#[tokio::test]
 async fn a_silent_leader_is_left_when_another_leads() {
     let rig = Rig::start(2, |_| ()).await;
     let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;

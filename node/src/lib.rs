@@ -27,8 +27,6 @@ mod directory;
 mod error;
 mod identity;
 mod link;
-#[cfg(test)]
-mod measure;
 mod member;
 mod meta;
 mod metrics;
@@ -38,6 +36,9 @@ mod seeds;
 mod server;
 mod shard;
 mod store;
+
+#[cfg(test)]
+mod measure;
 
 pub use config::Config;
 pub use error::StartError;

@@ -1,7 +1,7 @@
 //! One push to all local sessions of its user: encoded at most once per wire format, never waits.
 
 use bytes::Bytes;
-use parlance_proto::client::v1::{Event, ServerFrame, server_frame};
+use parlance_proto::client::v1::{Event, ResyncNotice, ServerFrame, server_frame};
 use parlance_proto::link::v1::{EncodedEventFrame, Publish, publish, topic};
 use prost::Message as _;
 use tokio_tungstenite::tungstenite::Message;
@@ -35,10 +35,11 @@ impl Push {
                 let frame = EncodedEventFrame { event };
                 return Message::Binary(frame.encode_to_vec().into());
             }
-            // Nodes encode what they have stored; the empty event keeps this free of panics.
-            Self::Event(event) => {
-                server_frame::Body::Event(Event::decode(event.clone()).unwrap_or_default())
-            }
+            // Nodes encode what they have stored. What cannot be read all the same is fetched by seq.
+            Self::Event(event) => Event::decode(event.clone()).map_or_else(
+                |_| server_frame::Body::Resync(ResyncNotice {}),
+                server_frame::Body::Event,
+            ),
             Self::Other(body) => body.clone(),
         };
         let frame = ServerFrame {
@@ -121,5 +122,12 @@ mod tests {
             let decoded = Push::Other(server_frame::Body::Event(event.clone())).encode(format);
             assert_eq!(encoded, decoded);
         }
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_is_no_empty_event_but_a_resync() {
+        let broken = Push::Event(Bytes::from_static(b"\xff")).encode(Format::Json);
+        let resync = Push::Other(server_frame::Body::Resync(ResyncNotice {}));
+        assert_eq!(broken, resync.encode(Format::Json));
     }
 }

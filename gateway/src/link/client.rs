@@ -82,6 +82,9 @@ pub enum LinkError {
         /// The one before.
         last: u64,
     },
+    /// The node pushed something that is no push.
+    #[error("a push cannot be read: {0}")]
+    Unreadable(prost::DecodeError),
 }
 
 /// One node's link.
@@ -322,8 +325,12 @@ impl Link {
         for publish in frame.publishes {
             match Publish::decode(publish) {
                 Ok(publish) => router.publish(publish),
-                // Sent again it would be no better; clients see the gap in seq and fetch the event.
-                Err(error) => tracing::error!(node = self.node_id, %error, "a push cannot be read"),
+                // Resumed, it would come again. With a new link session the clients resync and fetch the event.
+                Err(error) => {
+                    tracing::error!(node = self.node_id, %error, "a push cannot be read");
+                    *link = LinkSession::fresh();
+                    return Err(LinkError::Unreadable(error));
+                }
             }
         }
         // Only now: an acknowledged event is in the queues of its sessions.

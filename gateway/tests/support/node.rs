@@ -182,6 +182,11 @@ impl World {
     pub fn publish(&self, user: &str, event: Event, except: &str) {
         self.inner.lock().publish(user, &event, except);
     }
+
+    /// Pushes bytes that are no push to every gateway with topics.
+    pub fn publish_nonsense(&self) {
+        self.inner.lock().publish_nonsense();
+    }
 }
 
 fn leaders(node_id: u64, term: u64) -> Vec<ShardLeader> {
@@ -221,6 +226,17 @@ impl Inner {
                 };
                 link.send(NodeFrame {
                     publishes: vec![publish.encode_to_vec().into()],
+                    ..NodeFrame::default()
+                });
+            }
+        }
+    }
+
+    fn publish_nonsense(&mut self) {
+        for link in self.links.values_mut() {
+            if !link.topics.is_empty() {
+                link.send(NodeFrame {
+                    publishes: vec![vec![0xff].into()],
                     ..NodeFrame::default()
                 });
             }

@@ -16,6 +16,17 @@ pub struct Effect {
     pub body: EffectBody,
 }
 
+impl Effect {
+    /// Bytes in memory, about.
+    pub fn size(&self) -> usize {
+        let body = match &self.body {
+            EffectBody::Event { event, .. } => event.len(),
+            EffectBody::ReadCursor(_) => 0,
+        };
+        size_of::<Self>() + self.conversation_id.len() + body
+    }
+}
+
 /// The content of an [`Effect`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum EffectBody {

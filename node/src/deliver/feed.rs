@@ -13,6 +13,8 @@ use crate::apply::{Effect, Effects};
 
 /// Effects that wait in memory; beyond, the relay reads them from the outbox.
 const WAITING_MAX: usize = 16 * 1024;
+/// Their bytes.
+const WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// The effects of one shard that wait for its relay.
 #[derive(Default)]
@@ -25,6 +27,7 @@ pub struct OutboxFeed {
 #[derive(Default)]
 struct Inner {
     waiting: VecDeque<Effect>,
+    bytes: usize,
     dropped: bool,
 }
 
@@ -64,7 +67,9 @@ impl OutboxFeed {
                 let mut inner = self.inner.lock();
                 if !inner.waiting.is_empty() {
                     let count = inner.waiting.len().min(max);
-                    return Fed::Effects(inner.waiting.drain(..count).collect());
+                    let effects: Vec<_> = inner.waiting.drain(..count).collect();
+                    inner.bytes -= bytes(&effects);
+                    return Fed::Effects(effects);
                 }
                 if std::mem::take(&mut inner.dropped) {
                     return Fed::Gap;
@@ -73,6 +78,10 @@ impl OutboxFeed {
             filled.await;
         }
     }
+}
+
+fn bytes(effects: &[Effect]) -> usize {
+    effects.iter().map(Effect::size).sum()
 }
 
 struct Sink(Arc<OutboxFeed>);
@@ -88,9 +97,14 @@ impl Effects for Sink {
             return;
         }
         // Once something was dropped, all that follows is dropped too until the relay has noticed: no gap inside.
-        if inner.dropped || inner.waiting.len() + effects.len() > WAITING_MAX {
+        let bytes = bytes(&effects);
+        if inner.dropped
+            || inner.waiting.len() + effects.len() > WAITING_MAX
+            || inner.bytes + bytes > WAITING_BYTES_MAX
+        {
             inner.dropped = true;
         } else {
+            inner.bytes += bytes;
             inner.waiting.extend(effects);
         }
         drop(inner);

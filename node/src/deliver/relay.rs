@@ -22,8 +22,6 @@ use crate::raft::Leadership;
 use crate::shard::Shard;
 use crate::store::{Order, StateStore, StoreError, Table, key};
 
-/// Items of one shard that may be under way at once.
-const UNDER_WAY_MAX: usize = 16 * 1024;
 /// Items taken from the feed, or read from outbox rows, at once; the last row may have more.
 const ITEMS_MAX: usize = 1024;
 
@@ -95,7 +93,6 @@ async fn relay_one_term(
     let watermark = &term.0;
     relay_rows(shard, relayer, watermark).await?;
     loop {
-        watermark.wait_for_room(UNDER_WAY_MAX).await;
         match shard.feed().next(ITEMS_MAX).await {
             Fed::Effects(effects) => {
                 for effect in effects {
@@ -120,7 +117,6 @@ async fn relay_rows(
     watermark: &Arc<Watermark>,
 ) -> Result<(), StoreError> {
     loop {
-        watermark.wait_for_room(UNDER_WAY_MAX).await;
         let items = outbox_items(shard, watermark.next_number())?;
         if items.is_empty() {
             return Ok(());
@@ -218,13 +214,15 @@ fn effect_of_row(
     })
 }
 
+/// Takes the next item on its way; waits while too much is.
 async fn relay_effect(relayer: &Relayer, watermark: &Arc<Watermark>, effect: Effect) {
+    watermark.wait_for_room().await;
     let Ok(members) = DirectConversation::parse(&effect.conversation_id) else {
         tracing::error!(
             number = effect.number,
             "outbox item of an unknown kind of conversation skipped"
         );
-        watermark.begin(0);
+        watermark.begin(0, 0);
         return;
     };
     let (except_session_id, body) = match effect.body {
@@ -234,11 +232,7 @@ async fn relay_effect(relayer: &Relayer, watermark: &Arc<Watermark>, effect: Eff
         } => (except_session_id, publish::Body::Event(event)),
         EffectBody::ReadCursor(cursor) => (String::new(), publish::Body::ReadCursor(cursor)),
     };
-    let deliveries = watermark.begin(2);
-    for (user, delivery) in [members.first(), members.second()]
-        .into_iter()
-        .zip(deliveries)
-    {
+    let items = [members.first(), members.second()].map(|user| {
         let publish = Publish {
             topic: Some(Topic {
                 app_id: effect.app_id.clone(),
@@ -247,12 +241,16 @@ async fn relay_effect(relayer: &Relayer, watermark: &Arc<Watermark>, effect: Eff
             except_session_id: except_session_id.clone(),
             body: Some(body.clone()),
         };
-        let item = RelayItem {
+        RelayItem {
             app_id: effect.app_id.clone(),
             user_id: user.to_owned(),
             conversation_id: effect.conversation_id.clone(),
             publish: publish.encode_to_vec().into(),
-        };
+        }
+    });
+    let bytes = items.iter().map(|item| item.publish.len()).sum();
+    let deliveries = watermark.begin(2, bytes);
+    for (item, delivery) in items.into_iter().zip(deliveries) {
         relayer.send(item, delivery).await;
     }
 }

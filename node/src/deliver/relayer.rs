@@ -346,12 +346,12 @@ mod tests {
         for number in 0..300 {
             let item = item(STUCK, number);
             let publish = item.publish.clone();
-            let delivery = stuck_items.begin(1).remove(0);
+            let delivery = stuck_items.begin(1, 8).remove(0);
             relayer.send(item, delivery).await;
             // Each goes in a batch of its own.
             eventually("its first try", || peers.seen.lock().contains(&publish)).await;
         }
-        let delivery = Watermark::new(0, done.clone()).begin(1).remove(0);
+        let delivery = Watermark::new(0, done.clone()).begin(1, 8).remove(0);
         relayer.send(item(OTHER, 300), delivery).await;
         eventually("the other shard's item", || {
             done.load(Ordering::Relaxed) == 1

@@ -26,6 +26,10 @@ use crate::store::manifest::Existing;
 use crate::store::rocks::RocksStore;
 use none::{DirectLink, NoMachine, NoRows};
 
+/// The one that the program has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const COMMAND_BYTES: usize = 256;
 const WARM_UP: Duration = Duration::from_millis(500);
 const MEASURE: Duration = Duration::from_secs(3);

@@ -1,0 +1,69 @@
+//! The load generator, and what it measures that must not grow unnoticed. Never a time: machines differ.
+
+use anyhow::{Result, ensure};
+use parlance_tests::cli::Cli;
+
+/// What an idle logged-in WebSocket may take of its gateway, in default settings.
+const CONNECTION_BYTES_MAX: f64 = 8192.0;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_websocket_takes_no_more_than_8_kib() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let run = [
+        "bench",
+        "connections",
+        "--nodes",
+        "1",
+        "--gateways",
+        "1",
+        "--count",
+        "4000",
+        "--output",
+        "json",
+    ];
+    let idle = Cli::new(home.path())?.run(&run).await?.json()?;
+    let bytes = idle["gateway_bytes_per_connection"].as_f64();
+    ensure!(idle["alive"] == 4000, "{idle}");
+    ensure!(
+        bytes.is_some_and(|bytes| bytes < CONNECTION_BYTES_MAX),
+        "{idle}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_measured_run_loses_nothing_and_says_what_it_measured() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let run = [
+        "bench",
+        "send",
+        "--nodes",
+        "3",
+        "--gateways",
+        "2",
+        "--senders",
+        "16",
+        "--length",
+        "1s",
+        "--warm-up",
+        "500ms",
+        "--p99-limit",
+        "0ms",
+        "--output",
+        "json",
+    ];
+    let said = Cli::new(home.path())?.run(&run).await?.json()?;
+    let run = &said["runs"][0];
+    ensure!(run["lost"] == 0, "{said}");
+    for figure in [
+        &run["acknowledged_per_second"],
+        &run["ack"]["p50_ms"],
+        &run["ack"]["p99_ms"],
+        &run["delivery"]["p99_ms"],
+        &run["written_bytes_per_message"],
+        &said["fsync"]["p50_ms"],
+    ] {
+        ensure!(figure.as_f64().is_some_and(|figure| figure > 0.0), "{said}");
+    }
+    Ok(())
+}
