@@ -21,7 +21,8 @@ async fn an_idle_websocket_takes_no_more_than_8_kib() -> Result<()> {
         "--output",
         "json",
     ];
-    let idle = Cli::new(home.path())?.run(&run).await?.json()?;
+    let said = Cli::new(home.path())?.run(&run).await?.json()?;
+    let idle = &said["runs"][0];
     let bytes = idle["gateway_bytes_per_connection"].as_f64();
     ensure!(idle["alive"] == 4000, "{idle}");
     ensure!(
