@@ -14,6 +14,10 @@ use prost::Message;
 pub const FORMAT: u32 = 2;
 
 const FILE: &str = "IDENTITY";
+/// There while a node becomes a member: until the identity is written, what is beside this file was never anybody's.
+const JOINING: &str = "JOINING";
+/// Folders of a data directory.
+const FOLDERS: [&str; 3] = ["log", "state", "snapshots"];
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,13 +79,19 @@ fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError + '_ 
     }
 }
 
-/// Reads and checks the identity; none if the directory is empty or not there.
+/// Reads and checks the identity; none if the directory is empty or not there. What a node left that was killed while
+/// it became a member is removed.
 pub fn read(dir: &Path, node_id: u64) -> Result<Option<Identity>, IdentityError> {
     let path = dir.join(FILE);
     let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
+        Ok(bytes) => {
+            joined(dir)?;
+            bytes
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return if has_data(dir)? {
+            return if dir.join(JOINING).exists() {
+                clear(dir).map(|()| None)
+            } else if has_data(dir)? {
                 Err(IdentityError::Missing {
                     dir: dir.to_owned(),
                 })
@@ -120,7 +130,7 @@ pub fn read(dir: &Path, node_id: u64) -> Result<Option<Identity>, IdentityError>
 }
 
 fn has_data(dir: &Path) -> Result<bool, IdentityError> {
-    for name in ["log", "state"] {
+    for name in FOLDERS {
         let path = dir.join(name);
         if path.try_exists().map_err(file_error(&path))? {
             return Ok(true);
@@ -129,9 +139,51 @@ fn has_data(dir: &Path) -> Result<bool, IdentityError> {
     Ok(false)
 }
 
+/// The node is about to make its data directory. Ends with [`write`]; what an attempt before this one left is removed.
+pub fn begin(dir: &Path) -> Result<(), IdentityError> {
+    fs::create_dir_all(dir).map_err(file_error(dir))?;
+    if dir.join(JOINING).exists() {
+        clear(dir)?;
+    } else if has_data(dir)? {
+        return Err(IdentityError::Missing {
+            dir: dir.to_owned(),
+        });
+    }
+    let path = dir.join(JOINING);
+    File::create(&path).map_err(file_error(&path))?;
+    sync(dir)
+}
+
+/// Removes what a node made that never became a member.
+fn clear(dir: &Path) -> Result<(), IdentityError> {
+    for name in FOLDERS {
+        let path = dir.join(name);
+        match fs::remove_dir_all(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(file_error(&path)(e)),
+            _ => {}
+        }
+    }
+    joined(dir)
+}
+
+/// From here on the directory's content counts.
+fn joined(dir: &Path) -> Result<(), IdentityError> {
+    let path = dir.join(JOINING);
+    match fs::remove_file(&path) {
+        Ok(()) => sync(dir),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(file_error(&path)(e)),
+    }
+}
+
+fn sync(dir: &Path) -> Result<(), IdentityError> {
+    File::open(dir)
+        .and_then(|folder| folder.sync_all())
+        .map_err(file_error(dir))
+}
+
 /// Writes the identity, durable on return. Whole or not at all.
 pub fn write(dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
-    fs::create_dir_all(dir).map_err(file_error(dir))?;
     let body = identity.encode_to_vec();
     let (path, new) = (dir.join(FILE), dir.join("IDENTITY.new"));
     let written = File::create(&new).and_then(|mut file| {
@@ -141,9 +193,8 @@ pub fn write(dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
     });
     written.map_err(file_error(&new))?;
     fs::rename(&new, &path).map_err(file_error(&path))?;
-    File::open(dir)
-        .and_then(|folder| folder.sync_all())
-        .map_err(file_error(dir))
+    sync(dir)?;
+    joined(dir)
 }
 
 #[cfg(test)]
@@ -157,6 +208,27 @@ mod tests {
             store_id: "s".into(),
             format: FORMAT,
         }
+    }
+
+    #[test]
+    fn a_directory_of_a_node_that_never_became_a_member_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let half_made = || {
+            begin(dir.path()).unwrap();
+            fs::create_dir_all(dir.path().join("state/deeper")).unwrap();
+        };
+        half_made();
+        assert_eq!(read(dir.path(), 3).unwrap(), None);
+        assert!(!dir.path().join("state").exists());
+        half_made();
+        write(dir.path(), &identity()).unwrap();
+        assert_eq!(read(dir.path(), 3).unwrap(), Some(identity()));
+        fs::remove_file(dir.path().join(FILE)).unwrap();
+        assert!(
+            matches!(read(dir.path(), 3), Err(IdentityError::Missing { .. })),
+            "what a member had is never removed"
+        );
+        assert!(dir.path().join("state/deeper").exists());
     }
 
     #[test]

@@ -8,14 +8,16 @@ use std::sync::atomic::AtomicU64;
 use futures::{TryStreamExt, stream};
 use parlance_proto::raft::v1::{ForwardRequest, ForwardResponse, peer_message::Body};
 use parlance_proto::shard::{META_GROUP, shard_group};
-use parlance_proto::store::v1::{Identity, MapShard, MetaCommand, MetaOutcome, NodeState};
+use parlance_proto::store::v1::{
+    ClusterMap, Identity, MapShard, MetaCommand, MetaOutcome, NodeState,
+};
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::{Duration, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::apply::{Outcome, ShardMachine, dedup::Dedup, shard_state};
+use crate::apply::{Outcome, ShardMachine, decode, dedup::Dedup, shard_state};
 use crate::clock::Environment;
 use crate::config::Config;
 use crate::deliver::{Home, OutboxFeed, Relayer, Topics, relay_while_leading};
@@ -26,7 +28,7 @@ use crate::metrics;
 use crate::placement::place;
 use crate::raft::{Lane, NodeId, PeerLink, ProposeError, RaftGroup, RaftHost};
 use crate::shard::{Proposer, Shard, Shards};
-use crate::store::{StateStore, StoreError};
+use crate::store::{StateStore, StoreError, Table, key};
 
 /// Nodes tell each other what they lead at every change and this often.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -134,6 +136,15 @@ impl Member {
     /// Whose member it is.
     pub fn identity(&self) -> &Identity {
         &self.parts.identity
+    }
+
+    /// The cluster map that came with this node's invitation.
+    pub fn invitation(&self) -> Result<ClusterMap, StoreError> {
+        let row = self.parts.store.get(Table::Meta, &key::invitation())?;
+        row.map_or_else(
+            || Ok(ClusterMap::default()),
+            |row| decode("invitation", &row),
+        )
     }
 
     /// The cluster map and the apps.
@@ -359,7 +370,10 @@ impl Member {
     async fn try_propose_meta(&self, command: bytes::Bytes) -> Result<MetaOutcome, ProposeError> {
         match self.leaders().of(META_GROUP) {
             None => Err(ProposeError::NotLeader { leader: None }),
-            Some(leader) if leader == self.node_id() => self.propose_meta_here(command).await,
+            Some(leader) if leader == self.node_id() => self
+                .propose_meta_here(command)
+                .await
+                .map(|(outcome, _)| outcome),
             Some(leader) => {
                 let request = Body::Forward(ForwardRequest { command });
                 let answer = self
@@ -369,6 +383,9 @@ impl Member {
                     .await;
                 match answer {
                     Ok(Body::ForwardResponse(response)) if !response.not_leader => {
+                        // Whoever asks this node next sees what it has just done.
+                        let index = response.index;
+                        self.meta_group.has_applied(index, META_TIMEOUT).await;
                         MetaOutcome::decode(response.outcome)
                             .map_err(|_| ProposeError::OutcomeUnknown)
                     }
@@ -379,23 +396,31 @@ impl Member {
         }
     }
 
-    async fn propose_meta_here(&self, command: bytes::Bytes) -> Result<MetaOutcome, ProposeError> {
-        match self.meta_group.propose(command).await?.outcome {
-            Outcome::Meta(outcome) => Ok(outcome),
+    /// The outcome, and the index of the entry.
+    async fn propose_meta_here(
+        &self,
+        command: bytes::Bytes,
+    ) -> Result<(MetaOutcome, u64), ProposeError> {
+        let applied = self.meta_group.propose(command).await?;
+        match applied.outcome {
+            Outcome::Meta(outcome) => Ok((outcome, applied.index)),
             _ => Err(ProposeError::OutcomeUnknown),
         }
     }
 
     /// A command that another node forwarded because it takes this one for the meta group's leader.
     pub async fn forwarded(&self, request: ForwardRequest) -> Option<ForwardResponse> {
-        let response = |outcome: Vec<u8>, not_leader, leader: Option<NodeId>| ForwardResponse {
-            outcome: outcome.into(),
-            not_leader,
-            leader_node_id: leader.unwrap_or(0),
-        };
         match self.propose_meta_here(request.command).await {
-            Ok(outcome) => Some(response(outcome.encode_to_vec(), false, None)),
-            Err(ProposeError::NotLeader { leader }) => Some(response(Vec::new(), true, leader)),
+            Ok((outcome, index)) => Some(ForwardResponse {
+                outcome: outcome.encode_to_vec().into(),
+                index,
+                ..ForwardResponse::default()
+            }),
+            Err(ProposeError::NotLeader { leader }) => Some(ForwardResponse {
+                not_leader: true,
+                leader_node_id: leader.unwrap_or(0),
+                ..ForwardResponse::default()
+            }),
             Err(_) => None, // the caller learns that the outcome is unknown
         }
     }

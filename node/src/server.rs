@@ -102,12 +102,7 @@ impl Shared {
         identity: Identity,
         map: &ClusterMap,
     ) -> Result<Arc<Member>, StartError> {
-        identity::write(&self.config.data_dir, &identity)?;
-        tracing::info!(
-            cluster = identity.cluster_id,
-            node = identity.node_id,
-            "this node is a member now"
-        );
+        identity::begin(&self.config.data_dir)?;
         let store = self.open_store(Existing::No).await?;
         let mut set = WriteSet::default();
         set.put(Table::Meta, key::invitation(), map.encode_to_vec());
@@ -147,6 +142,12 @@ impl Shared {
             self.peers.clone(),
         )
         .await?;
+        if existing == Existing::No {
+            // Last: a node that is killed before this was never a member.
+            identity::write(&self.config.data_dir, &identity)?;
+            let (cluster, node) = (&identity.cluster_id, identity.node_id);
+            tracing::info!(cluster, node, "this node is a member now");
+        }
         self.watch_disk(&host);
         let local = LocalIdentity {
             cluster_id: identity.cluster_id.clone(),

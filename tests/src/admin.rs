@@ -79,6 +79,13 @@ impl Admin {
         hex::decode(&secret.secret_hex).context("a secret that is no hex")
     }
 
+    /// The apps that the node knows.
+    pub async fn app_ids(&mut self) -> Result<Vec<String>> {
+        let answer = self.client.list_apps(proto::ListAppsRequest {}).await?;
+        let apps = answer.into_inner().apps;
+        Ok(apps.into_iter().map(|app| app.app_id).collect())
+    }
+
     /// What the node knows of the cluster.
     pub async fn status(&mut self) -> Result<proto::GetClusterStatusResponse> {
         Ok(self

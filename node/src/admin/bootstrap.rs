@@ -7,7 +7,7 @@ use parlance_proto::admin::v1::{InitClusterRequest, NodeSpec};
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::limits::{SHARD_COUNT_DEFAULT, SHARD_COUNT_MAX};
 use parlance_proto::raft::v1::{InviteRequest, InviteResponse, peer_message::Body};
-use parlance_proto::shard::META_GROUP;
+use parlance_proto::shard::{META_GROUP, shard_group};
 use parlance_proto::store::v1::{
     ClusterMap, Identity, InitCluster, MapNode, MapShard, NodeState, meta_command,
 };
@@ -17,6 +17,7 @@ use tokio::time::{Duration, sleep, timeout};
 use super::propose;
 use crate::config::is_host_and_port;
 use crate::identity::FORMAT;
+use crate::member::Member;
 use crate::raft::{Directory, Lane, NodeId};
 use crate::server::Shared;
 
@@ -28,29 +29,31 @@ const INVITE_TIMEOUT: Duration = Duration::from_secs(10);
 const ELECTIONS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes a cluster of this node and the others named; answers its id when every shard has a leader.
+///
+/// This node, the founder, becomes a member first, then it invites the others, and only then the meta group begins. So
+/// an attempt that was cut off anywhere is taken up again by asking the founder once more.
 pub(super) async fn init_cluster(
     shared: &Arc<Shared>,
     ask: InitClusterRequest,
 ) -> Result<String, Error> {
     let _one_at_a_time = shared.joining().lock().await;
-    if let Some(member) = shared.member() {
-        let message = format!(
-            "this node is a member of cluster {} already",
-            member.identity().cluster_id
-        );
-        return Err(Error::new(ErrorCode::PreconditionFailed, message));
-    }
     let shard_count = check(shared.node_id(), &ask)?;
-    let environment = shared.environment();
-    let mut map = first_map(environment.random_id(), shard_count, &ask.nodes);
-    shared.directory().suggest(&map);
-    let own_store_id = environment.random_id();
+    let mut map = first_map(shared.node_id(), shard_count, &ask.nodes);
+    let member = match shared.member() {
+        Some(member) => {
+            check_unfinished(&member, &map)?;
+            shared.directory().suggest(&map);
+            member
+        }
+        None => found(shared, &mut map).await?,
+    };
+    map.cluster_id.clone_from(&member.identity().cluster_id);
     for place in 0..map.nodes.len() {
         let Some(node_id) = map.nodes.get(place).map(|node| node.node_id) else {
             continue;
         };
         let store_id = if node_id == shared.node_id() {
-            own_store_id.clone()
+            member.identity().store_id.clone()
         } else {
             invite(shared, node_id, &map).await?
         };
@@ -58,48 +61,96 @@ pub(super) async fn init_cluster(
             node.store_id = store_id;
         }
     }
-    let identity = Identity {
-        cluster_id: map.cluster_id.clone(),
-        node_id: shared.node_id(),
-        store_id: own_store_id,
-        format: FORMAT,
-    };
-    let internal = |e: crate::error::StartError| Error::new(ErrorCode::Internal, e.to_string());
-    let member = shared.join(identity, &map).await.map_err(internal)?;
     member
         .meta_group()
         .initialize(map.meta_replicas.iter().copied().collect())
         .await
         .map_err(|e| Error::new(ErrorCode::Internal, e.to_string()))?;
-    let cluster_id = map.cluster_id.clone();
-    propose(
+    let made = propose(
         &member,
         meta_command::Body::InitCluster(InitCluster { map: Some(map) }),
     )
-    .await?;
-    let elected = async {
-        while !(0..shard_count).all(|s| {
-            member
-                .leaders()
-                .of(parlance_proto::shard::shard_group(s))
-                .is_some()
-        }) {
-            sleep(Duration::from_millis(20)).await;
+    .await;
+    match made {
+        // By the attempt before this one, whose answer nobody got.
+        Err(error) if error.code() == ErrorCode::Conflict => {}
+        made => {
+            made?;
         }
-    };
-    timeout(ELECTIONS_TIMEOUT, elected).await.map_err(|_| {
-        let message = format!(
-            "cluster {cluster_id} is made, but some shards have no leader after {} s: see parlance cluster status",
-            ELECTIONS_TIMEOUT.as_secs()
-        );
-        Error::new(ErrorCode::Unavailable, message)
-    })?;
+    }
+    elected(&member, shard_count).await?;
+    let cluster_id = member.identity().cluster_id.clone();
     tracing::info!(
         cluster = cluster_id,
         shards = shard_count,
         "the cluster is made"
     );
     Ok(cluster_id)
+}
+
+/// Makes this node the first member of a new cluster.
+async fn found(shared: &Arc<Shared>, map: &mut ClusterMap) -> Result<Arc<Member>, Error> {
+    let environment = shared.environment();
+    map.cluster_id = environment.random_id();
+    shared.directory().suggest(map);
+    let identity = Identity {
+        cluster_id: map.cluster_id.clone(),
+        node_id: shared.node_id(),
+        store_id: environment.random_id(),
+        format: FORMAT,
+    };
+    shared
+        .join(identity, map)
+        .await
+        .map_err(|e| Error::new(ErrorCode::Internal, e.to_string()))
+}
+
+/// A member makes a cluster only to take up what it began itself and did not end.
+fn check_unfinished(member: &Member, map: &ClusterMap) -> Result<(), Error> {
+    let cluster_id = &member.identity().cluster_id;
+    let refuse = |message: String| Err(Error::new(ErrorCode::PreconditionFailed, message));
+    if member.meta().borrow().map.is_some() {
+        return refuse(format!(
+            "this node is a member of cluster {cluster_id} already"
+        ));
+    }
+    let invitation = member.invitation().map_err(|e| {
+        Error::new(
+            ErrorCode::Internal,
+            format!("the node's invitation cannot be read: {e}"),
+        )
+    })?;
+    let founder = invitation.meta_replicas.first().copied().unwrap_or(0);
+    if founder != member.node_id() {
+        return refuse(format!(
+            "this node was invited to cluster {cluster_id}, which is not made yet: ask node {founder}, which began it"
+        ));
+    }
+    let begun = member.meta_group().status().voters;
+    let asked: BTreeSet<NodeId> = map.meta_replicas.iter().copied().collect();
+    if !begun.is_empty() && begun != asked {
+        return refuse(format!(
+            "cluster {cluster_id} was begun with the nodes {begun:?} as its first: name the same nodes"
+        ));
+    }
+    Ok(())
+}
+
+async fn elected(member: &Member, shard_count: u32) -> Result<(), Error> {
+    let elected = async {
+        let leader = |shard| member.leaders().of(shard_group(shard));
+        while !(0..shard_count).all(|shard| leader(shard).is_some()) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(ELECTIONS_TIMEOUT, elected).await.map_err(|_| {
+        let message = format!(
+            "cluster {} is made, but some shards have no leader after {} s: see parlance cluster status",
+            member.identity().cluster_id,
+            ELECTIONS_TIMEOUT.as_secs()
+        );
+        Error::new(ErrorCode::Unavailable, message)
+    })
 }
 
 fn check(own: NodeId, ask: &InitClusterRequest) -> Result<u32, Error> {
@@ -140,8 +191,8 @@ pub(super) fn check_addresses(node: &NodeSpec) -> Result<(), Error> {
     Ok(())
 }
 
-/// Spreads replicas and preferred leaders evenly over the nodes.
-fn first_map(cluster_id: String, shard_count: u32, specs: &[NodeSpec]) -> ClusterMap {
+/// Spreads replicas and preferred leaders evenly over the nodes. The founder is the first of the meta group's.
+fn first_map(founder: NodeId, shard_count: u32, specs: &[NodeSpec]) -> ClusterMap {
     let mut ids: Vec<NodeId> = specs.iter().map(|node| node.node_id).collect();
     ids.sort_unstable();
     let replicas = |first: usize| -> Vec<NodeId> {
@@ -160,13 +211,14 @@ fn first_map(cluster_id: String, shard_count: u32, specs: &[NodeSpec]) -> Cluste
             replicas,
         }
     });
+    let place = ids.iter().position(|id| *id == founder).unwrap_or(0);
     ClusterMap {
-        cluster_id,
+        cluster_id: String::new(),
         version: 0,
         shard_count,
         nodes: specs.iter().map(map_node).collect(),
         shards: shards.collect(),
-        meta_replicas: replicas(0),
+        meta_replicas: replicas(place),
     }
 }
 
@@ -252,8 +304,14 @@ async fn accept(shared: &Arc<Shared>, invitation: InviteRequest) -> Result<Strin
         if identity.cluster_id == invitation.cluster_id && identity.node_id == invitation.node_id {
             return Ok(identity.store_id.clone());
         }
+        let hint = match member.meta().borrow().map {
+            Some(_) => "",
+            None => {
+                ", which was never made: remove its data directory, or ask whoever began that cluster again"
+            }
+        };
         return Err(format!(
-            "node {} is a member of cluster {} already",
+            "node {} is a member of cluster {} already{hint}",
             identity.node_id, identity.cluster_id
         ));
     }
@@ -296,7 +354,7 @@ mod tests {
     #[test]
     fn replicas_and_leaders_are_spread_evenly() {
         for (nodes, replicas) in [(1, 1), (2, 2), (3, 3), (5, 3)] {
-            let map = first_map("c".into(), 60, &specs(nodes));
+            let map = first_map(1, 60, &specs(nodes));
             for node in 1..=nodes {
                 let leads = map
                     .shards
@@ -310,6 +368,15 @@ mod tests {
                     .iter()
                     .all(|s| s.replicas.iter().collect::<BTreeSet<_>>().len() == replicas)
             );
+        }
+    }
+
+    #[test]
+    fn the_founder_is_in_the_meta_group() {
+        for founder in 1..=5 {
+            let map = first_map(founder, 60, &specs(5));
+            assert_eq!(map.meta_replicas.first(), Some(&founder));
+            assert_eq!(map.meta_replicas.len(), 3);
         }
     }
 

@@ -287,6 +287,13 @@ impl RaftGroup {
         }
     }
 
+    /// Waits until this replica has applied the entry at `index`; false if that takes longer than `within`.
+    pub async fn has_applied(&self, index: u64, within: Duration) -> bool {
+        let wait = self.inner.raft.wait(Some(within));
+        let applied = wait.applied_index_at_least(Some(index), "has_applied");
+        applied.await.is_ok()
+    }
+
     /// Builds a snapshot now, and lets go of the log that it replaces.
     pub async fn trigger_snapshot(&self) {
         let _ = self.inner.raft.trigger().snapshot().await; // stopped: nothing to build

@@ -50,6 +50,11 @@ pub(super) async fn run(session: &Session, all_shards: bool) -> anyhow::Result<(
             "the node at {} is in no cluster yet: `parlance cluster init` makes one",
             admin.address
         ));
+    } else if status.shard_count == 0 {
+        say(format!(
+            "cluster {} is not made yet: if `parlance cluster init` was cut off, run it again",
+            status.cluster_id
+        ));
     }
     for node in status
         .nodes

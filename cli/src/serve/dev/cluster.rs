@@ -72,7 +72,8 @@ impl Nodes {
         let status = answer
             .map_err(|status| admin.failed("get the cluster's status", &status))?
             .into_inner();
-        let cluster_id = if status.cluster_id.is_empty() {
+        // Without shards the first run was cut off before the cluster was made.
+        let cluster_id = if status.cluster_id.is_empty() || status.shard_count == 0 {
             let spec = |node: &DevNode| NodeSpec {
                 node_id: node.node_id,
                 raft_address: node.raft_address.to_string(),

@@ -1,0 +1,83 @@
+//! How a cluster is made, also when the first attempt is cut off.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use parlance_tests::cluster::{Cluster, ClusterSpec};
+use parlance_tests::wait::until;
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn spec() -> ClusterSpec {
+    ClusterSpec {
+        gateways: 0,
+        shards: 4,
+        ..ClusterSpec::default()
+    }
+}
+
+/// Starts all nodes and waits until they answer operators.
+async fn start_nodes(cluster: &mut Cluster) -> Result<()> {
+    for node_id in 1..=cluster.spec.nodes {
+        cluster.node(node_id)?.start()?;
+    }
+    for node_id in 1..=cluster.spec.nodes {
+        until("a node answers", SOON, async || {
+            cluster.admin(node_id).await?.status().await
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_making_that_was_cut_off_anywhere_is_taken_up_by_asking_again() -> Result<()> {
+    for cut_after_ms in [5, 20, 40, 60, 90, 130, 180] {
+        let mut cluster = Cluster::prepare(spec())?;
+        start_nodes(&mut cluster).await?;
+        let nodes: Vec<_> = (1..=3).map(|id| cluster.node_spec(id)).collect();
+        let mut admin = cluster.admin(1).await?;
+        let first = admin.init(nodes.clone(), 4);
+        // Whatever has happened by then.
+        let _ = timeout(Duration::from_millis(cut_after_ms), first).await;
+        for node_id in 1..=3 {
+            cluster.node(node_id)?.kill()?;
+        }
+        start_nodes(&mut cluster).await?;
+        let again = cluster.admin(1).await?.init(nodes, 4).await;
+        let status = cluster.admin(1).await?.status().await?;
+        let report = || format!("cut after {cut_after_ms} ms: {again:?}, {status:?}");
+        match &again {
+            Ok(cluster_id) => ensure!(*cluster_id == status.cluster_id, report()),
+            // The first attempt was through.
+            Err(error) => ensure!(format!("{error:#}").contains("is a member of"), report()),
+        }
+        ensure!(status.nodes.len() == 3 && status.shard_count == 4, report());
+        until("every node serves", SOON, async || {
+            for node_id in 1..=3 {
+                let status = cluster.admin(node_id).await?.status().await?;
+                let led = status.shards.iter().filter(|shard| shard.leader != 0);
+                ensure!(led.count() == 4, "node {node_id}: {status:?}");
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_made_an_app_knows_it_although_another_node_leads() -> Result<()> {
+    let cluster = Cluster::start(spec()).await?;
+    for number in 0..10 {
+        for node_id in 1..=3 {
+            let app_id = format!("app-{node_id}-{number}");
+            let mut admin = cluster.admin(node_id).await?;
+            admin.create_app(&app_id).await?;
+            let known = admin.app_ids().await?;
+            ensure!(known.contains(&app_id), "node {node_id}: {known:?}");
+        }
+    }
+    Ok(())
+}
