@@ -20,6 +20,7 @@ use crate::identity::FORMAT;
 use crate::member::Member;
 use crate::raft::{Directory, Lane, NodeId};
 use crate::server::Shared;
+use crate::store::StoreError;
 
 /// Replicas of a shard, when there are as many nodes.
 const REPLICAS: usize = 3;
@@ -88,11 +89,14 @@ pub(super) async fn init_cluster(
     Ok(cluster_id)
 }
 
-/// Makes this node the first member of a new cluster.
+/// Makes this node the first member of a new cluster, if all others are there and in none.
 async fn found(shared: &Arc<Shared>, map: &mut ClusterMap) -> Result<Arc<Member>, Error> {
     let environment = shared.environment();
     map.cluster_id = environment.random_id();
     shared.directory().suggest(map);
+    for node in map.nodes.iter().filter(|n| n.node_id != shared.node_id()) {
+        ask(shared, invitation(map, node.node_id, true)).await?;
+    }
     let identity = Identity {
         cluster_id: map.cluster_id.clone(),
         node_id: shared.node_id(),
@@ -114,13 +118,7 @@ fn check_unfinished(member: &Member, map: &ClusterMap) -> Result<(), Error> {
             "this node is a member of cluster {cluster_id} already"
         ));
     }
-    let invitation = member.invitation().map_err(|e| {
-        Error::new(
-            ErrorCode::Internal,
-            format!("the node's invitation cannot be read: {e}"),
-        )
-    })?;
-    let founder = invitation.meta_replicas.first().copied().unwrap_or(0);
+    let founder = founder(member).map_err(|e| Error::new(ErrorCode::Internal, e.to_string()))?;
     if founder != member.node_id() {
         return refuse(format!(
             "this node was invited to cluster {cluster_id}, which is not made yet: ask node {founder}, which began it"
@@ -134,6 +132,12 @@ fn check_unfinished(member: &Member, map: &ClusterMap) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Who began the cluster that is not made yet; 0 if this node came later.
+fn founder(member: &Member) -> Result<NodeId, StoreError> {
+    let invitation = member.invitation()?;
+    Ok(invitation.meta_replicas.first().copied().unwrap_or(0))
 }
 
 async fn elected(member: &Member, shard_count: u32) -> Result<(), Error> {
@@ -238,11 +242,20 @@ pub(super) async fn invite(
     node_id: NodeId,
     map: &ClusterMap,
 ) -> Result<String, Error> {
-    let request = InviteRequest {
+    ask(shared, invitation(map, node_id, false)).await
+}
+
+fn invitation(map: &ClusterMap, node_id: NodeId, ask_only: bool) -> InviteRequest {
+    InviteRequest {
         cluster_id: map.cluster_id.clone(),
         node_id,
         cluster_map: map.encode_to_vec().into(),
-    };
+        ask_only,
+    }
+}
+
+async fn ask(shared: &Shared, request: InviteRequest) -> Result<String, Error> {
+    let node_id = request.node_id;
     let unavailable = |why: String| {
         let address = shared.directory().address(node_id).unwrap_or_default();
         Error::new(
@@ -304,15 +317,16 @@ async fn accept(shared: &Arc<Shared>, invitation: InviteRequest) -> Result<Strin
         if identity.cluster_id == invitation.cluster_id && identity.node_id == invitation.node_id {
             return Ok(identity.store_id.clone());
         }
-        let hint = match member.meta().borrow().map {
-            Some(_) => "",
-            None => {
-                ", which was never made: remove its data directory, or ask whoever began that cluster again"
-            }
-        };
+        let (node, cluster) = (identity.node_id, &identity.cluster_id);
+        if member.meta().borrow().map.is_some() {
+            return Err(format!(
+                "node {node} is a member of cluster {cluster} already"
+            ));
+        }
+        let founder = founder(&member).map_err(|e| e.to_string())?;
         return Err(format!(
-            "node {} is a member of cluster {} already{hint}",
-            identity.node_id, identity.cluster_id
+            "node {node} is a member of cluster {cluster}, which is not made yet: ask node {founder}, which began it, \
+             or remove the data directories of that attempt"
         ));
     }
     if invitation.node_id != shared.node_id() {
@@ -321,6 +335,9 @@ async fn accept(shared: &Arc<Shared>, invitation: InviteRequest) -> Result<Strin
             shared.node_id(),
             invitation.node_id
         ));
+    }
+    if invitation.ask_only {
+        return Ok(String::new());
     }
     let map = ClusterMap::decode(invitation.cluster_map)
         .map_err(|e| format!("the cluster map is malformed: {e}"))?;

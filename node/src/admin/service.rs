@@ -48,7 +48,10 @@ impl Admin for AdminService {
         &self,
         request: Request<InitClusterRequest>,
     ) -> Result<Response<InitClusterResponse>, Status> {
-        let cluster_id = bootstrap::init_cluster(&self.shared, of_admin(request)?).await?;
+        let (shared, ask) = (self.shared.clone(), of_admin(request)?);
+        // A task of its own: a caller that hangs up must not leave a node half a member.
+        let made = tokio::spawn(async move { bootstrap::init_cluster(&shared, ask).await });
+        let cluster_id = made.await.map_err(|e| Status::internal(e.to_string()))??;
         Ok(Response::new(InitClusterResponse { cluster_id }))
     }
 
