@@ -16,32 +16,21 @@ pub struct Pace {
     paid: Instant,
 }
 
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            paid: Instant::now(),
-        }
-    }
-}
-
 impl Pace {
+    /// No turn was taken yet.
+    pub fn new(now: Instant) -> Self {
+        Self { paid: now }
+    }
+
     /// Until when the next turn has to wait; nothing if it may be taken now.
-    pub fn wait(&self) -> Option<Instant> {
-        let now = Instant::now();
-        Some(self.due()).filter(|due| *due > now)
+    pub fn wait(&self, now: Instant) -> Option<Instant> {
+        let ahead = INTERVAL * (BURST - 1);
+        let due = self.paid.checked_sub(ahead).unwrap_or(self.paid);
+        Some(due).filter(|due| *due > now)
     }
 
     /// A turn is taken, with so many items.
-    pub fn take(&mut self, items: usize) {
-        self.take_at(Instant::now(), items);
-    }
-
-    fn due(&self) -> Instant {
-        let ahead = INTERVAL * (BURST - 1);
-        self.paid.checked_sub(ahead).unwrap_or(self.paid)
-    }
-
-    fn take_at(&mut self, now: Instant, items: usize) {
+    pub fn take(&mut self, now: Instant, items: usize) {
         self.paid = if items > 1 {
             now + INTERVAL * BURST
         } else {
@@ -57,25 +46,31 @@ mod tests {
     #[test]
     fn single_items_wait_when_there_are_many_and_gathered_ones_always() {
         let start = Instant::now();
-        let mut pace = Pace { paid: start };
+        let mut pace = Pace::new(start);
         for _ in 0..BURST {
-            assert!(pace.due() <= start);
-            pace.take_at(start, 1);
+            assert_eq!(pace.wait(start), None);
+            pace.take(start, 1);
         }
         let mut now = start;
         for _ in 0..5 {
-            assert_eq!(pace.due(), now + INTERVAL);
-            now = pace.due();
-            pace.take_at(now, 1);
+            let due = pace.wait(now).unwrap();
+            assert_eq!(due, now + INTERVAL);
+            now = due;
+            pace.take(now, 1);
         }
         let later = now + INTERVAL * 100;
         for _ in 0..BURST {
-            assert!(pace.due() <= later);
-            pace.take_at(later, 1);
+            assert_eq!(pace.wait(later), None);
+            pace.take(later, 1);
         }
-        assert_eq!(pace.due(), later + INTERVAL, "a long rest earns no more");
+        assert_eq!(
+            pace.wait(later),
+            Some(later + INTERVAL),
+            "a long rest earns no more"
+        );
         let gathered = later + INTERVAL * 200;
-        pace.take_at(gathered, 2);
-        assert_eq!(pace.due(), gathered + INTERVAL);
+        pace.take(gathered, 2);
+        assert_eq!(pace.wait(gathered), Some(gathered + INTERVAL));
+        assert_eq!(pace.wait(gathered + INTERVAL), None);
     }
 }

@@ -252,11 +252,11 @@ impl Link {
     /// Carries frames both ways until the link breaks. Reading never waits for writing.
     async fn pump(&self, router: &Router, mut open: Open, link: &mut LinkSession) -> LinkError {
         let mut ack_at: Option<Instant> = None;
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(Instant::now().into_std());
         loop {
             let ack_due = ack_at.is_some_and(|at| at <= Instant::now());
             let work = ack_due || self.requests.waiting();
-            let pause = pace.wait();
+            let pause = pace.wait(Instant::now().into_std());
             tokio::select! {
                 frame = open.incoming.message() => match frame {
                     Ok(Some(frame)) => {
@@ -273,13 +273,13 @@ impl Link {
                 permit = open.outgoing.reserve(), if work && pause.is_none() => match permit {
                     Ok(permit) => {
                         let frame = self.next_frame(link);
-                        pace.take(frame.requests.len());
+                        pace.take(Instant::now().into_std(), frame.requests.len());
                         permit.send(frame);
                         ack_at = None;
                     }
                     Err(_) => return LinkError::Closed,
                 },
-                () = sleep_until(pause.unwrap_or_else(std::time::Instant::now).into()), if work && pause.is_some() => {}
+                () = sleep_until(pause.map_or_else(Instant::now, Instant::from_std)), if work && pause.is_some() => {}
                 () = self.requests.wake.notified(), if !work => {}
                 () = sleep_until(ack_at.unwrap_or_else(Instant::now)), if !work && ack_at.is_some() => {}
             }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -113,9 +114,9 @@ struct Tried {
 async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
     let mut tries: FuturesUnordered<BoxFuture<'_, Tried>> = FuturesUnordered::new();
     let mut under_way = 0;
-    let mut pace = Pace::default();
+    let mut pace = Pace::new(Instant::now());
     loop {
-        let pause = pace.wait();
+        let pause = pace.wait(Instant::now());
         let room = under_way < UNDER_WAY_ITEMS_MAX;
         let mut batch = Vec::new();
         tokio::select! {
@@ -135,9 +136,9 @@ async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
                 for (leader, shards) in route.by_leader(batch) {
                     tries.push(route.try_deliver(leader, shards).boxed());
                 }
-                pace.take(count);
+                pace.take(Instant::now(), count);
             }
-            () = sleep_until(pause.unwrap_or_else(std::time::Instant::now).into()), if pause.is_some() => {}
+            () = sleep_until(pause.unwrap_or_else(Instant::now).into()), if pause.is_some() => {}
         }
     }
 }
@@ -247,7 +248,6 @@ mod tests {
     use crate::meta::{Lead, MetaState};
     use crate::raft::{PeerError, SnapshotFiles};
     use crate::shard::Shards;
-    use tokio::time::Instant;
 
     const STUCK: u32 = 0;
     const OTHER: u32 = 1;

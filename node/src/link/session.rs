@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -229,9 +230,9 @@ impl LinkSession {
     /// Writes frames to a stream until it, or a newer one, ends it: first those that were not acknowledged.
     pub(super) async fn write(&self, stream: u64, to: mpsc::Sender<FrameResult>) {
         let mut next = 0;
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(Instant::now());
         loop {
-            if let Some(due) = pace.wait() {
+            if let Some(due) = pace.wait(Instant::now()) {
                 sleep_until(due.into()).await;
             }
             let work = self.work.notified();
@@ -245,7 +246,10 @@ impl LinkSession {
             match frame {
                 Some(frame) => {
                     next = frame.number + 1;
-                    pace.take(frame.responses.len() + frame.publishes.len());
+                    pace.take(
+                        Instant::now(),
+                        frame.responses.len() + frame.publishes.len(),
+                    );
                     metrics::link_frame(frame.responses.len(), frame.publishes.len());
                     if to.send(Ok(frame)).await.is_err() {
                         return;

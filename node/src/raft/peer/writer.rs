@@ -3,6 +3,7 @@
 use parlance_proto::raft::v1::{PeerFrame, PeerMessage};
 use prost::Message;
 use quinn::Connection;
+use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
@@ -76,11 +77,11 @@ async fn write_until_closed(
     let mut stream = connection.open_uni().await?;
     let _ = stream.set_priority(lane.priority());
     frame::write(&mut stream, hello).await?;
-    let mut pace = Pace::default();
+    let mut pace = Pace::new(Instant::now());
     loop {
         // Votes and heartbeats do not wait.
         if lane != Lane::Control
-            && let Some(due) = pace.wait()
+            && let Some(due) = pace.wait(Instant::now())
         {
             sleep_until(due.into()).await;
         }
@@ -91,7 +92,7 @@ async fn write_until_closed(
             bytes += message.encoded_len();
             messages.push(message);
         }
-        pace.take(messages.len());
+        pace.take(Instant::now(), messages.len());
         metrics::peer_frame(lane.name(), messages.len(), queue.len());
         frame::write(&mut stream, &PeerFrame { messages }).await?;
         let Some(message) = queue.recv().await else {
