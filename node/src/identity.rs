@@ -16,6 +16,8 @@ pub const FORMAT: u32 = 2;
 const FILE: &str = "IDENTITY";
 /// There while a node becomes a member: until the identity is written, what is beside this file was never anybody's.
 const JOINING: &str = "JOINING";
+/// Locked by the process that has the directory.
+const LOCK: &str = "LOCK";
 /// Folders of a data directory.
 const FOLDERS: [&str; 3] = ["log", "state", "snapshots"];
 
@@ -60,6 +62,12 @@ pub enum IdentityError {
         /// By the settings.
         configured: u64,
     },
+    /// Another process has the directory.
+    #[error("{dir} is in use by another process")]
+    InUse {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// The directory is of another version.
     #[error(
         "{dir} has format {found}, this version needs {FORMAT}: start the version that made it"
@@ -76,6 +84,20 @@ fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError + '_ 
     move |source| IdentityError::File {
         path: path.to_owned(),
         source,
+    }
+}
+
+/// Takes the directory for this process, which makes it if need be, until the answer is dropped.
+pub fn lock(dir: &Path) -> Result<File, IdentityError> {
+    fs::create_dir_all(dir).map_err(file_error(dir))?;
+    let path = dir.join(LOCK);
+    let file = File::create(&path).map_err(file_error(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(IdentityError::InUse {
+            dir: dir.to_owned(),
+        }),
+        Err(fs::TryLockError::Error(e)) => Err(file_error(&path)(e)),
     }
 }
 
@@ -229,6 +251,15 @@ mod tests {
             "what a member had is never removed"
         );
         assert!(dir.path().join("state/deeper").exists());
+    }
+
+    #[test]
+    fn a_directory_has_one_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        assert!(matches!(lock(dir.path()), Err(IdentityError::InUse { .. })));
+        drop(held);
+        lock(dir.path()).unwrap();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The cluster map says which shards it has a replica of; [`Member`] starts and stops them as the map changes.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures::{TryStreamExt, stream};
 use parlance_proto::raft::v1::{ForwardRequest, ForwardResponse, peer_message::Body};
@@ -354,26 +354,36 @@ impl Member {
     /// Proposes a command to the meta group, here or at its leader, and waits for the outcome.
     pub async fn propose_meta(&self, command: MetaCommand) -> Result<MetaOutcome, ProposeError> {
         let payload: bytes::Bytes = command.encode_to_vec().into();
+        let asking = AtomicBool::new(false);
         let tries = async {
             loop {
-                match self.try_propose_meta(payload.clone()).await {
+                asking.store(true, Ordering::Relaxed);
+                let tried = self.try_propose_meta(payload.clone()).await;
+                asking.store(false, Ordering::Relaxed);
+                match tried {
                     Err(ProposeError::NotLeader { .. }) => sleep(META_RETRY_DELAY).await,
                     done => return done,
                 }
             }
         };
-        timeout(META_TIMEOUT, tries)
-            .await
-            .unwrap_or(Err(ProposeError::NotLeader { leader: None }))
+        let (outcome, index) = match timeout(META_TIMEOUT, tries).await {
+            Ok(tried) => tried?,
+            Err(_) if asking.load(Ordering::Relaxed) => return Err(ProposeError::OutcomeUnknown),
+            Err(_) => return Err(ProposeError::NotLeader { leader: None }),
+        };
+        // Whoever asks this node next sees what it has just done. If that takes too long, it is done all the same.
+        self.meta_group.has_applied(index, META_TIMEOUT).await;
+        Ok(outcome)
     }
 
-    async fn try_propose_meta(&self, command: bytes::Bytes) -> Result<MetaOutcome, ProposeError> {
+    /// The outcome, and the index of the entry.
+    async fn try_propose_meta(
+        &self,
+        command: bytes::Bytes,
+    ) -> Result<(MetaOutcome, u64), ProposeError> {
         match self.leaders().of(META_GROUP) {
             None => Err(ProposeError::NotLeader { leader: None }),
-            Some(leader) if leader == self.node_id() => self
-                .propose_meta_here(command)
-                .await
-                .map(|(outcome, _)| outcome),
+            Some(leader) if leader == self.node_id() => self.propose_meta_here(command).await,
             Some(leader) => {
                 let request = Body::Forward(ForwardRequest { command });
                 let answer = self
@@ -383,11 +393,9 @@ impl Member {
                     .await;
                 match answer {
                     Ok(Body::ForwardResponse(response)) if !response.not_leader => {
-                        // Whoever asks this node next sees what it has just done.
-                        let index = response.index;
-                        self.meta_group.has_applied(index, META_TIMEOUT).await;
-                        MetaOutcome::decode(response.outcome)
-                            .map_err(|_| ProposeError::OutcomeUnknown)
+                        let outcome = MetaOutcome::decode(response.outcome);
+                        let outcome = outcome.map_err(|_| ProposeError::OutcomeUnknown)?;
+                        Ok((outcome, response.index))
                     }
                     Ok(_) => Err(ProposeError::NotLeader { leader: None }),
                     Err(_) => Err(ProposeError::OutcomeUnknown),

@@ -228,6 +228,8 @@ pub struct Node {
     grpc: tokio::task::JoinHandle<()>,
     stop_grpc: CancellationToken,
     stop_links: CancellationToken,
+    /// The data directory is this process's until the node is gone.
+    _lock: std::fs::File,
 }
 
 impl Node {
@@ -245,6 +247,8 @@ impl Node {
                 certificate: tls.role,
             });
         }
+        // Before anything is read: what a node left half made is removed then.
+        let lock = identity::lock(&config.data_dir)?;
         let identity = identity::read(&config.data_dir, config.node_id)?;
         if identity.is_none() {
             refuse_if_known(&config, &tls).await?;
@@ -278,6 +282,7 @@ impl Node {
             grpc,
             stop_grpc,
             stop_links,
+            _lock: lock,
         })
     }
 

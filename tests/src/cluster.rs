@@ -139,11 +139,7 @@ impl Cluster {
             .collect::<Vec<_>>();
         let shards = self.spec.shards;
         until("the cluster is made", START_WITHIN, async || {
-            match self.admin(1).await?.init(specs.clone(), shards).await {
-                // An earlier try whose answer was lost.
-                Err(error) if format!("{error:#}").contains("is a member of cluster") => Ok(()),
-                other => other.map(drop),
-            }
+            self.admin(1).await?.init(specs.clone(), shards).await
         })
         .await?;
         self.wait_nodes_ready(START_WITHIN).await?;

@@ -32,7 +32,8 @@ const ELECTIONS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Makes a cluster of this node and the others named; answers its id when every shard has a leader.
 ///
 /// This node, the founder, becomes a member first, then it invites the others, and only then the meta group begins. So
-/// an attempt that was cut off anywhere is taken up again by asking the founder once more.
+/// an attempt that was cut off anywhere is taken up again by asking the founder once more. To ask for what is made
+/// already is no error.
 pub(super) async fn init_cluster(
     shared: &Arc<Shared>,
     ask: InitClusterRequest,
@@ -41,14 +42,45 @@ pub(super) async fn init_cluster(
     let shard_count = check(shared.node_id(), &ask)?;
     let mut map = first_map(shared.node_id(), shard_count, &ask.nodes);
     let member = match shared.member() {
-        Some(member) => {
-            check_unfinished(&member, &map)?;
-            shared.directory().suggest(&map);
-            member
-        }
+        Some(member) => member,
         None => found(shared, &mut map).await?,
     };
-    map.cluster_id.clone_from(&member.identity().cluster_id);
+    let identity = member.identity();
+    map.cluster_id.clone_from(&identity.cluster_id);
+    if member.meta().borrow().map.is_none() {
+        invite_all(shared, &member, &mut map).await?;
+        let first = map.meta_replicas.iter().copied().collect();
+        let begun = member.meta_group().initialize(first).await;
+        begun.map_err(|e| Error::new(ErrorCode::Internal, e.to_string()))?;
+        let body = meta_command::Body::InitCluster(InitCluster {
+            map: Some(map.clone()),
+        });
+        match propose(&member, body).await {
+            // By the attempt before this one, whose answer nobody got.
+            Err(error) if error.code() == ErrorCode::Conflict => {}
+            made => {
+                made?;
+            }
+        }
+    }
+    check_made(&member, &map)?;
+    elected(&member, shard_count).await?;
+    tracing::info!(
+        cluster = identity.cluster_id,
+        shards = shard_count,
+        "the cluster is made"
+    );
+    Ok(identity.cluster_id.clone())
+}
+
+/// Makes members of all nodes of the map, and writes their store ids into it.
+async fn invite_all(
+    shared: &Arc<Shared>,
+    member: &Member,
+    map: &mut ClusterMap,
+) -> Result<(), Error> {
+    shared.directory().suggest(map);
+    let begun = check_unfinished(member, map)?;
     for place in 0..map.nodes.len() {
         let Some(node_id) = map.nodes.get(place).map(|node| node.node_id) else {
             continue;
@@ -56,37 +88,46 @@ pub(super) async fn init_cluster(
         let store_id = if node_id == shared.node_id() {
             member.identity().store_id.clone()
         } else {
-            invite(shared, node_id, &map).await?
+            // Once the meta group has begun, all are members: one with an empty directory has lost its votes.
+            ask(shared, invitation(map, node_id, begun)).await?
         };
+        if store_id.is_empty() {
+            let message = format!(
+                "node {node_id} has lost its data directory while cluster {} was made: empty those of all its nodes, \
+                 and begin again",
+                map.cluster_id
+            );
+            return Err(Error::new(ErrorCode::PreconditionFailed, message));
+        }
         if let Some(node) = map.nodes.get_mut(place) {
             node.store_id = store_id;
         }
     }
-    member
-        .meta_group()
-        .initialize(map.meta_replicas.iter().copied().collect())
-        .await
-        .map_err(|e| Error::new(ErrorCode::Internal, e.to_string()))?;
-    let made = propose(
-        &member,
-        meta_command::Body::InitCluster(InitCluster { map: Some(map) }),
-    )
-    .await;
-    match made {
-        // By the attempt before this one, whose answer nobody got.
-        Err(error) if error.code() == ErrorCode::Conflict => {}
-        made => {
-            made?;
-        }
+    Ok(())
+}
+
+/// Whether the cluster that is made is the one that was asked for.
+fn check_made(member: &Member, asked: &ClusterMap) -> Result<(), Error> {
+    let cluster_id = &member.identity().cluster_id;
+    let state = member.meta().borrow().clone();
+    let made = state.map.as_ref().ok_or_else(|| {
+        let message = format!("cluster {cluster_id} is being made: ask again");
+        Error::new(ErrorCode::Unavailable, message)
+    })?;
+    let places = |map: &ClusterMap| -> BTreeSet<(NodeId, String, String)> {
+        let nodes = map.nodes.iter();
+        let place = |n: &MapNode| (n.node_id, n.raft_address.clone(), n.link_address.clone());
+        nodes.map(place).collect()
+    };
+    if made.shard_count == asked.shard_count && places(made) == places(asked) {
+        return Ok(());
     }
-    elected(&member, shard_count).await?;
-    let cluster_id = member.identity().cluster_id.clone();
-    tracing::info!(
-        cluster = cluster_id,
-        shards = shard_count,
-        "the cluster is made"
+    let nodes: Vec<NodeId> = made.nodes.iter().map(|node| node.node_id).collect();
+    let message = format!(
+        "this node is a member of cluster {cluster_id} already, which has the nodes {nodes:?} and {} shards",
+        made.shard_count
     );
-    Ok(cluster_id)
+    Err(Error::new(ErrorCode::PreconditionFailed, message))
 }
 
 /// Makes this node the first member of a new cluster, if all others are there and in none.
@@ -109,19 +150,14 @@ async fn found(shared: &Arc<Shared>, map: &mut ClusterMap) -> Result<Arc<Member>
         .map_err(|e| Error::new(ErrorCode::Internal, e.to_string()))
 }
 
-/// A member makes a cluster only to take up what it began itself and did not end.
-fn check_unfinished(member: &Member, map: &ClusterMap) -> Result<(), Error> {
+/// A member without a map makes a cluster only to take up what it began itself. Answers whether the meta group has begun.
+fn check_unfinished(member: &Member, map: &ClusterMap) -> Result<bool, Error> {
     let cluster_id = &member.identity().cluster_id;
     let refuse = |message: String| Err(Error::new(ErrorCode::PreconditionFailed, message));
-    if member.meta().borrow().map.is_some() {
-        return refuse(format!(
-            "this node is a member of cluster {cluster_id} already"
-        ));
-    }
     let founder = founder(member).map_err(|e| Error::new(ErrorCode::Internal, e.to_string()))?;
     if founder != member.node_id() {
         return refuse(format!(
-            "this node was invited to cluster {cluster_id}, which is not made yet: ask node {founder}, which began it"
+            "this node was invited to cluster {cluster_id} and does not have its map yet: ask node {founder}"
         ));
     }
     let begun = member.meta_group().status().voters;
@@ -131,10 +167,10 @@ fn check_unfinished(member: &Member, map: &ClusterMap) -> Result<(), Error> {
             "cluster {cluster_id} was begun with the nodes {begun:?} as its first: name the same nodes"
         ));
     }
-    Ok(())
+    Ok(!begun.is_empty())
 }
 
-/// Who began the cluster that is not made yet; 0 if this node came later.
+/// By this node's invitation: the first of the meta group, who began the cluster if it is not made yet.
 fn founder(member: &Member) -> Result<NodeId, StoreError> {
     let invitation = member.invitation()?;
     Ok(invitation.meta_replicas.first().copied().unwrap_or(0))
@@ -325,8 +361,7 @@ async fn accept(shared: &Arc<Shared>, invitation: InviteRequest) -> Result<Strin
         }
         let founder = founder(&member).map_err(|e| e.to_string())?;
         return Err(format!(
-            "node {node} is a member of cluster {cluster}, which is not made yet: ask node {founder}, which began it, \
-             or remove the data directories of that attempt"
+            "node {node} is a member of cluster {cluster}, and does not have its map yet: ask node {founder}"
         ));
     }
     if invitation.node_id != shared.node_id() {

@@ -15,6 +15,8 @@ use crate::apply::{Effect, Effects};
 const WAITING_MAX: usize = 16 * 1024;
 /// Their bytes.
 const WAITING_BYTES_MAX: usize = 4 << 20;
+/// Bytes taken at once, soft.
+const TAKEN_BYTES_MAX: usize = 256 * 1024;
 
 /// The effects of one shard that wait for its relay.
 #[derive(Default)]
@@ -66,7 +68,13 @@ impl OutboxFeed {
             {
                 let mut inner = self.inner.lock();
                 if !inner.waiting.is_empty() {
-                    let count = inner.waiting.len().min(max);
+                    let mut bytes_before = 0;
+                    let fits = inner.waiting.iter().take(max).take_while(|effect| {
+                        let room = bytes_before < TAKEN_BYTES_MAX;
+                        bytes_before += effect.size();
+                        room
+                    });
+                    let count = fits.count();
                     let effects: Vec<_> = inner.waiting.drain(..count).collect();
                     inner.bytes -= bytes(&effects);
                     return Fed::Effects(effects);
