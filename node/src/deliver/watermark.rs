@@ -115,26 +115,29 @@ impl Watermark {
         if inner.base != before && !inner.cancelled {
             self.relayed.store(inner.base - 1, Ordering::Relaxed);
         }
-        drop(inner);
-        self.moved.notify_waiters();
     }
 }
 
 impl Delivery {
     /// It has been made.
     pub(super) fn done(self) {
+        let mut item_done = false;
         {
             let mut inner = self.watermark.inner.lock();
             let place = usize::try_from(self.number.wrapping_sub(inner.base)).unwrap_or(usize::MAX);
             if let Some(item) = inner.open.get_mut(place) {
                 item.deliveries = item.deliveries.saturating_sub(1);
-                if item.deliveries == 0 {
+                item_done = item.deliveries == 0;
+                if item_done {
                     let bytes = std::mem::take(&mut item.bytes);
                     inner.bytes -= bytes;
                 }
             }
         }
         self.watermark.advance();
+        if item_done {
+            self.watermark.moved.notify_waiters();
+        }
     }
 
     /// Whether it still has to be made by this node.
