@@ -20,8 +20,8 @@ use parlance_proto::tls::{Role, TlsIdentity};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity as PemIdentity, Server, ServerTlsConfig};
 
 use crate::admin::{AdminService, accept_invitation};
@@ -437,7 +437,6 @@ fn serve_grpc(
         .client_ca_root(Certificate::from_pem(&tls.ca_pem));
     let server = Server::builder()
         .tls_config(tls)?
-        .tcp_nodelay(true)
         .initial_stream_window_size(LINK_WINDOW_BYTES)
         .initial_connection_window_size(LINK_WINDOW_BYTES * 2)
         .http2_keepalive_interval(Some(LINK_KEEPALIVE))
@@ -451,8 +450,9 @@ fn serve_grpc(
             shared: shared.clone(),
         }));
     Ok(tokio::spawn(async move {
-        let served = server
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned());
+        // The server's own setting would not reach a listener that was bound elsewhere.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let served = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         if let Err(error) = served.await {
             tracing::error!(%error, "the grpc server ended");
         }

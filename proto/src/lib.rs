@@ -6,7 +6,6 @@
 pub mod error;
 pub mod ids;
 pub mod limits;
-pub mod pace;
 pub mod shard;
 pub mod tls;
 

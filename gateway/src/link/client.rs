@@ -14,10 +14,10 @@ use std::time::Duration;
 use parlance_proto::limits::{LINK_FRAME_BYTES_MAX, LINK_PROTOCOL_VERSION};
 use parlance_proto::link::v1::link_client::LinkClient;
 use parlance_proto::link::v1::{GatewayFrame, Hello, NodeFrame, Publish, Welcome};
-use parlance_proto::pace::Pace;
 use parlance_proto::tls::{TlsIdentity, node_name};
 use prost::Message as _;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -252,11 +252,9 @@ impl Link {
     /// Carries frames both ways until the link breaks. Reading never waits for writing.
     async fn pump(&self, router: &Router, mut open: Open, link: &mut LinkSession) -> LinkError {
         let mut ack_at: Option<Instant> = None;
-        let mut pace = Pace::new(Instant::now().into_std());
         loop {
             let ack_due = ack_at.is_some_and(|at| at <= Instant::now());
             let work = ack_due || self.requests.waiting();
-            let pause = pace.wait(Instant::now().into_std());
             tokio::select! {
                 frame = open.incoming.message() => match frame {
                     Ok(Some(frame)) => {
@@ -270,16 +268,16 @@ impl Link {
                     Ok(None) => return LinkError::Closed,
                     Err(status) => return status.into(),
                 },
-                permit = open.outgoing.reserve(), if work && pause.is_none() => match permit {
+                permit = open.outgoing.reserve(), if work => match permit {
                     Ok(permit) => {
+                        // What is about to be asked goes along.
+                        yield_now().await;
                         let frame = self.next_frame(link);
-                        pace.take(Instant::now().into_std(), frame.requests.len());
                         permit.send(frame);
                         ack_at = None;
                     }
                     Err(_) => return LinkError::Closed,
                 },
-                () = sleep_until(pause.map_or_else(Instant::now, Instant::from_std)), if work && pause.is_some() => {}
                 () = self.requests.wake.notified(), if !work => {}
                 () = sleep_until(ack_at.unwrap_or_else(Instant::now)), if !work && ack_at.is_some() => {}
             }

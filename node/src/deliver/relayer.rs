@@ -5,18 +5,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
-use parlance_proto::pace::Pace;
 use parlance_proto::raft::v1::{
     RelayItem, RelayRequest, RelayVerdict, ShardRelay, peer_message::Body, relay_verdict::Verdict,
 };
 use parlance_proto::shard::{META_GROUP, home_shard, shard_group};
 use tokio::sync::mpsc;
-use tokio::time::{Duration, sleep, sleep_until, timeout};
+use tokio::time::{Duration, sleep, timeout};
 
 use super::home::Home;
 use super::watermark::Delivery;
@@ -114,9 +112,7 @@ struct Tried {
 async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
     let mut tries: FuturesUnordered<BoxFuture<'_, Tried>> = FuturesUnordered::new();
     let mut under_way = 0;
-    let mut pace = Pace::new(Instant::now());
     loop {
-        let pause = pace.wait(Instant::now());
         let room = under_way < UNDER_WAY_ITEMS_MAX;
         let mut batch = Vec::new();
         tokio::select! {
@@ -128,7 +124,7 @@ async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
                     tries.push(route.try_again(queued, hint).boxed());
                 }
             }
-            count = receiver.recv_many(&mut batch, BATCH_ITEMS_MAX), if pause.is_none() && room => {
+            count = receiver.recv_many(&mut batch, BATCH_ITEMS_MAX), if room => {
                 if count == 0 {
                     return;
                 }
@@ -136,9 +132,7 @@ async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
                 for (leader, shards) in route.by_leader(batch) {
                     tries.push(route.try_deliver(leader, shards).boxed());
                 }
-                pace.take(Instant::now(), count);
             }
-            () = sleep_until(pause.unwrap_or_else(Instant::now).into()), if pause.is_some() => {}
         }
     }
 }
@@ -234,6 +228,7 @@ impl Route {
 mod tests {
     use std::collections::HashSet;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Instant;
 
     use bytes::Bytes;
     use futures::future::ready;

@@ -6,15 +6,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use parlance_proto::link::v1::{NodeFrame, Response};
-use parlance_proto::pace::Pace;
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Duration, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::Duration;
 
 use crate::metrics;
 
@@ -230,11 +229,9 @@ impl LinkSession {
     /// Writes frames to a stream until it, or a newer one, ends it: first those that were not acknowledged.
     pub(super) async fn write(&self, stream: u64, to: mpsc::Sender<FrameResult>) {
         let mut next = 0;
-        let mut pace = Pace::new(Instant::now());
         loop {
-            if let Some(due) = pace.wait(Instant::now()) {
-                sleep_until(due.into()).await;
-            }
+            // What is about to be said goes along.
+            yield_now().await;
             let work = self.work.notified();
             let frame = {
                 let mut inner = self.inner.lock();
@@ -246,10 +243,6 @@ impl LinkSession {
             match frame {
                 Some(frame) => {
                     next = frame.number + 1;
-                    pace.take(
-                        Instant::now(),
-                        frame.responses.len() + frame.publishes.len(),
-                    );
                     metrics::link_frame(frame.responses.len(), frame.publishes.len());
                     if to.send(Ok(frame)).await.is_err() {
                         return;

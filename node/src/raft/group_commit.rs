@@ -13,7 +13,6 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use parlance_proto::pace::Pace;
 use parlance_proto::shard::Group;
 use rocksdb::{DB, WriteBatch, WriteOptions};
 use tokio::sync::{mpsc, watch};
@@ -204,13 +203,8 @@ struct Batch {
 
 impl Writer {
     fn run(self, mut jobs: mpsc::Receiver<Job>) {
-        let mut pace = Pace::new(Instant::now());
         while let Some(first) = jobs.blocking_recv() {
-            if let Some(due) = pace.wait(Instant::now()) {
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            }
             let (batch, added) = self.gather(first, &mut jobs);
-            pace.take(Instant::now(), batch.done.len());
             let started = Instant::now();
             let (entries, bytes) = (batch.entries, batch.rows.size_in_bytes());
             let result = self.check_failed().and(added).and_then(|()| {

@@ -3,13 +3,11 @@
 use parlance_proto::raft::v1::{PeerFrame, PeerMessage};
 use prost::Message;
 use quinn::Connection;
-use std::time::Instant;
 use tokio::sync::mpsc;
-use tokio::time::sleep_until;
+use tokio::task::yield_now;
 
 use super::{Lane, STREAMS, frame};
 use crate::raft::metrics;
-use parlance_proto::pace::Pace;
 use parlance_proto::raft::v1::StreamHello;
 
 /// Messages that may wait for one stream.
@@ -77,13 +75,10 @@ async fn write_until_closed(
     let mut stream = connection.open_uni().await?;
     let _ = stream.set_priority(lane.priority());
     frame::write(&mut stream, hello).await?;
-    let mut pace = Pace::new(Instant::now());
     loop {
-        // Votes and heartbeats do not wait.
-        if lane != Lane::Control
-            && let Some(due) = pace.wait(Instant::now())
-        {
-            sleep_until(due.into()).await;
+        // What is about to be said goes along; votes and heartbeats do not wait for it.
+        if lane != Lane::Control {
+            yield_now().await;
         }
         let mut bytes = next.encoded_len();
         let mut messages = vec![next];
@@ -92,7 +87,6 @@ async fn write_until_closed(
             bytes += message.encoded_len();
             messages.push(message);
         }
-        pace.take(Instant::now(), messages.len());
         metrics::peer_frame(lane.name(), messages.len(), queue.len());
         frame::write(&mut stream, &PeerFrame { messages }).await?;
         let Some(message) = queue.recv().await else {
