@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use parlance_proto::admin::v1::admin_client::AdminClient;
 use parlance_proto::admin::v1::{App, GetAppRequest};
 use parlance_proto::error::from_status;
+use parlance_proto::ids::AppId;
 use parlance_proto::tls::{ANY_NODE, TlsFiles};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
@@ -63,9 +64,9 @@ impl Admin {
     }
 
     /// An app with its secrets.
-    pub async fn app(&mut self, app_id: &str) -> anyhow::Result<App> {
+    pub async fn app(&mut self, app_id: &AppId) -> anyhow::Result<App> {
         let request = GetAppRequest {
-            app_id: app_id.to_owned(),
+            app_id: app_id.into(),
         };
         let what = format!("get app {app_id:?}");
         let answer = self
@@ -80,7 +81,7 @@ impl Admin {
     }
 
     /// The secret that an app's tokens are signed with.
-    pub async fn app_secret(&mut self, app_id: &str) -> anyhow::Result<Vec<u8>> {
+    pub async fn app_secret(&mut self, app_id: &AppId) -> anyhow::Result<Vec<u8>> {
         let app = self.app(app_id).await?;
         let secret = app
             .secrets
@@ -102,7 +103,7 @@ fn tls_config(files: &TlsFiles) -> anyhow::Result<ClientTlsConfig> {
 
 async fn connect_one(address: &str, tls: ClientTlsConfig) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("https://{address}"))
-        .map_err(|_| not_possible("no address of the form HOST:PORT"))?
+        .map_err(|_| not_possible("not an address of the form HOST:PORT"))?
         .tls_config(tls)
         .map_err(|e| not_possible(format!("the certificates cannot be used: {}", chain(&e))))?
         .connect_timeout(CONNECT_TIMEOUT)

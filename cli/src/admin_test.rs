@@ -1,12 +1,11 @@
 //! The admin connection against a node of a few lines, with real certificates.
 
-use std::path::Path;
-
 use parlance_proto::admin::v1::admin_server::{Admin as AdminService, AdminServer};
 use parlance_proto::admin::v1::*;
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::tls::Role;
-use tonic::transport::{Server, ServerTlsConfig};
+use parlance_testkit::peer::NodePeer;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::*;
@@ -85,30 +84,24 @@ impl AdminService for OneApp {
     ) -> Result<Response<DrainNodeResponse>, Status> {
         Err(refused())
     }
+    async fn split_shard(
+        &self,
+        _: Request<SplitShardRequest>,
+    ) -> Result<Response<SplitShardResponse>, Status> {
+        Err(refused())
+    }
+    async fn upgrade_cluster(
+        &self,
+        _: Request<UpgradeClusterRequest>,
+    ) -> Result<Response<UpgradeClusterResponse>, Status> {
+        Err(refused())
+    }
 }
 
-/// Starts the node and returns its address.
-async fn serve(authority: &Authority) -> String {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let files = authority
-        .issue(Role::Node(1), std::time::Duration::from_secs(3600))
-        .unwrap();
-    let read = |path: &Path| std::fs::read(path).unwrap();
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(read(&files.cert), read(&files.key)))
-        .client_ca_root(Certificate::from_pem(read(&files.ca)));
-    let server = Server::builder()
-        .tls_config(tls)
-        .unwrap()
-        .add_service(AdminServer::new(OneApp));
-    tokio::spawn(async move { server.serve(port).await.unwrap() });
-    while tokio::net::TcpStream::connect(port).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    port.to_string()
+async fn serve(authority: &Authority) -> NodePeer {
+    let files = authority.issue(Role::Node(1), Duration::from_secs(3600));
+    let services = Routes::new(AdminServer::new(OneApp));
+    NodePeer::start(&files.unwrap(), services).await.unwrap()
 }
 
 #[tokio::test]
@@ -118,13 +111,23 @@ async fn the_next_node_is_asked_when_one_does_not_answer_and_errors_keep_their_c
     let admin_files = authority
         .issue(Role::Admin, Duration::from_secs(3600))
         .unwrap();
-    let address = serve(&authority).await;
+    let node = serve(&authority).await;
+    let address = node.address.to_string();
     let addresses = ["127.0.0.1:1".to_owned(), address.clone()];
     let mut admin = Admin::connect_any(&addresses, &admin_files).await.unwrap();
     assert_eq!(admin.address, address);
-    assert_eq!(admin.app_secret("shop").await.unwrap(), [0x00, 0x11]);
+    assert_eq!(
+        admin
+            .app_secret(&AppId::new("shop").unwrap())
+            .await
+            .unwrap(),
+        [0x00, 0x11]
+    );
 
-    let missing = admin.app_secret("shoe").await.unwrap_err();
+    let missing = admin
+        .app_secret(&AppId::new("shoe").unwrap())
+        .await
+        .unwrap_err();
     assert_eq!(crate::exit::code_of(&missing), crate::exit::NOT_POSSIBLE);
     let text = format!("{missing:#}");
     assert!(
@@ -143,7 +146,8 @@ async fn the_next_node_is_asked_when_one_does_not_answer_and_errors_keep_their_c
 #[tokio::test]
 async fn a_node_of_another_authority_is_not_trusted() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let address = serve(&Authority::create(dir.path()).unwrap()).await;
+    let node = serve(&Authority::create(dir.path()).unwrap()).await;
+    let address = node.address.to_string();
     let stranger = Authority::create(other.path()).unwrap();
     let files = stranger
         .issue(Role::Admin, Duration::from_secs(3600))

@@ -225,7 +225,7 @@ fn known(template: &Map<String, Value>, path: &[String]) -> String {
 fn as_object(value: &impl Serialize) -> Result<Map<String, Value>, String> {
     match serde_json::to_value(value) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err("the settings are no table".to_owned()),
+        Ok(_) => Err("the settings are not a table".to_owned()),
         Err(e) => Err(e.to_string()),
     }
 }

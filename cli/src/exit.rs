@@ -1,8 +1,7 @@
 //! Exit codes that scripts can use, from what went wrong.
 
+use parlance_client::ClientError;
 use parlance_proto::common::v1::Error;
-
-use crate::client::ClientError;
 
 /// The request is understood but cannot be done as asked: asking again in the same way will not help.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -1,5 +1,4 @@
-//! The one program of Parlance, as a library: the processes it runs, the operator's commands, and a client of the
-//! WebSocket protocol that the commands, the load generator and the tests share.
+//! The one program of Parlance, as a library: the processes it runs, the operator's commands, and the load generator.
 //!
 //! The binary parses and exits; `args` shows the whole command tree. Logging, signals, settings and exit codes are
 //! known here and nowhere else: node and gateway are libraries.
@@ -8,11 +7,9 @@ pub mod admin;
 pub mod args;
 pub mod bench;
 pub mod ca;
-pub mod client;
 pub mod commands;
 pub mod config_file;
 pub mod context;
-pub mod duration;
 pub mod exit;
 pub mod files;
 pub mod ops;

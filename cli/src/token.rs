@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use parlance_proto::ids::{check_app_id, check_user_id};
+use parlance_proto::ids::{AppId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::NotPossible;
@@ -25,22 +25,24 @@ pub struct Claims {
 }
 
 /// Signs a token that is good from now on.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a token is valid from now on by the machine's clock"
+)]
 pub fn issue(
-    app: &str,
-    user: &str,
+    app: &AppId,
+    user: &UserId,
     secret: &[u8],
     ttl: Duration,
 ) -> anyhow::Result<(String, Claims)> {
-    check_app_id(app).map_err(|e| NotPossible(e.to_string()))?;
-    check_user_id(user).map_err(|e| NotPossible(e.to_string()))?;
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("read the clock: it is before 1970")?
         .as_secs();
     let exp = now.saturating_add(ttl.as_secs());
     let claims = Claims {
-        app: app.to_owned(),
-        sub: user.to_owned(),
+        app: app.into(),
+        sub: user.into(),
         iat: now,
         exp,
     };
@@ -53,7 +55,7 @@ pub fn issue(
 /// The bytes of a secret as `parlance app create` prints it.
 pub fn secret_from_hex(text: &str) -> anyhow::Result<Vec<u8>> {
     let bytes =
-        hex::decode(text.trim()).map_err(|e| NotPossible(format!("the secret is no hex: {e}")))?;
+        hex::decode(text.trim()).map_err(|e| NotPossible(format!("the secret is not hex: {e}")))?;
     if bytes.is_empty() {
         return Err(NotPossible("the secret is empty".to_owned()).into());
     }
@@ -68,7 +70,8 @@ mod tests {
     #[test]
     fn a_token_verifies_with_its_secret_only() {
         let secret = secret_from_hex("00ff10\n").unwrap();
-        let (token, claims) = issue("demo", "alice", &secret, Duration::from_secs(60)).unwrap();
+        let (app, user) = (AppId::new("demo").unwrap(), UserId::new("alice").unwrap());
+        let (token, claims) = issue(&app, &user, &secret, Duration::from_secs(60)).unwrap();
         let validation = Validation::new(Algorithm::HS256);
         let key = DecodingKey::from_secret(&secret);
         let read = jsonwebtoken::decode::<Claims>(&token, &key, &validation)
@@ -84,13 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_gateway_would_take_is_not_signed() {
-        for (app, user) in [("Demo", "alice"), ("demo", ""), ("demo", "a\nb")] {
-            assert!(
-                issue(app, user, b"secret", Duration::from_secs(1)).is_err(),
-                "{app:?} {user:?}"
-            );
-        }
+    fn a_secret_is_hex_and_not_empty() {
         assert!(secret_from_hex("xyz").is_err());
         assert!(secret_from_hex("").is_err());
     }

@@ -1,8 +1,9 @@
-//! Both ends of a link.
+//! Both ends of a link, and what nodes tell of the cluster.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use parlance_proto::link::v1::{ClusterState, GatewayFrame, NodeFrame, Publish};
+use parlance_proto::link::v1::{ClusterUpdate, GatewayFrame, NodeFrame, Publish};
+use parlance_proto::slot::SlotRange;
 use prost::Message;
 
 /// What decodes must encode to something that decodes to the same.
@@ -18,6 +19,13 @@ fn round_trip<M: Message + Default + PartialEq + std::fmt::Debug>(data: &[u8]) {
 fuzz_target!(|data: &[u8]| {
     round_trip::<GatewayFrame>(data);
     round_trip::<NodeFrame>(data);
-    round_trip::<ClusterState>(data);
+    round_trip::<ClusterUpdate>(data);
+    if let Ok(update) = ClusterUpdate::decode(data) {
+        for route in update.shards {
+            if let Some(range) = SlotRange::new(route.first_slot, route.last_slot) {
+                assert!(range.contains(range.first()) && range.contains(range.last()));
+            }
+        }
+    }
     round_trip::<Publish>(data);
 });

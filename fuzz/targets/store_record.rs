@@ -3,8 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use parlance_proto::store::v1::{
-    AppliedState, ClusterMap, ConversationHead, DedupRecord, Identity, LogEntry, MetaCommand,
-    OutboxBatch, ShardBatch, ShardState, SnapshotManifest, StoredEvent, Vote,
+    AppliedState, ClusterMap, ConversationHead, DedupRecord, Identity, LogEntry, Member,
+    Membership, MetaCommand, OutboxBatch, ShardBatch, ShardState, SnapshotInstall, StoredEvent,
+    UserConversation, Vote, Watermark,
 };
 use prost::Message;
 
@@ -25,11 +26,15 @@ fuzz_target!(|data: &[u8]| {
     round_trip::<MetaCommand>(data);
     round_trip::<ClusterMap>(data);
     round_trip::<AppliedState>(data);
-    round_trip::<SnapshotManifest>(data);
+    round_trip::<SnapshotInstall>(data);
     round_trip::<Identity>(data);
     round_trip::<StoredEvent>(data);
     round_trip::<ConversationHead>(data);
     round_trip::<DedupRecord>(data);
     round_trip::<OutboxBatch>(data);
+    round_trip::<Watermark>(data);
+    round_trip::<Member>(data);
+    round_trip::<UserConversation>(data);
+    round_trip::<Membership>(data);
     round_trip::<ShardState>(data);
 });

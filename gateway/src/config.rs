@@ -16,24 +16,43 @@ pub struct Config {
     /// Names this gateway towards the nodes; unique in the cluster. Default: `gateway-1`. 1 to 64 bytes of
     /// letters, digits, `-`, `_` and `.`.
     pub gateway_id: String,
-    /// Where clients connect. Default: `127.0.0.1:7080`. Port 0 takes any free port.
-    pub listen: SocketAddr,
+    /// Where clients connect: at least one. Default: one at `127.0.0.1:7080`.
+    pub listener: Vec<Listener>,
     /// Link addresses (`host:port`) of some nodes, asked for the cluster's state at start. Default: none; at least one.
     pub nodes: Vec<String>,
     /// The certificate (role gateway), key and CA for links to nodes. Default: none; required.
     pub tls: TlsFiles,
-    /// Certificate and key of the client listener. Default: none, which means plain HTTP and WebSocket.
-    pub client_tls: Option<ClientTls>,
-    /// A folder of static files that the client listener serves. Default: none.
+    /// A folder of static files that native listeners serve. Default: none.
     pub page_dir: Option<PathBuf>,
     /// Bounds on what clients may use.
     pub limits: Limits,
 }
 
-/// PEM files of the client listener.
+/// One way in for clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listener {
+    /// Where it listens. Default: `127.0.0.1:7080`. Port 0 takes any free port.
+    pub address: SocketAddr,
+    /// What is spoken. Default: `native`.
+    pub protocol: Protocol,
+    /// Certificate and key. Default: none, which means plain text.
+    pub tls: Option<ListenerTls>,
+}
+
+/// What clients speak on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// Parlance's own protocol over WebSocket, at `/ws`, and the static files.
+    #[default]
+    Native,
+}
+
+/// PEM files of a listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ClientTls {
+pub struct ListenerTls {
     /// Certificate chain.
     pub cert: PathBuf,
     /// Private key.
@@ -73,16 +92,25 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             gateway_id: "gateway-1".to_owned(),
-            listen: SocketAddr::from(([127, 0, 0, 1], 7080)),
+            listener: vec![Listener::default()],
             nodes: Vec::new(),
             tls: TlsFiles {
                 ca: PathBuf::new(),
                 cert: PathBuf::new(),
                 key: PathBuf::new(),
             },
-            client_tls: None,
             page_dir: None,
             limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 7080)),
+            protocol: Protocol::default(),
+            tls: None,
         }
     }
 }
@@ -115,6 +143,20 @@ impl Config {
             || !self.gateway_id.bytes().all(id_byte)
         {
             faults.push("gateway_id: needs 1 to 64 letters, digits, - _ or .".to_owned());
+        }
+        if self.listener.is_empty() {
+            faults.push("listener: needs at least one".to_owned());
+        }
+        for (i, listener) in self.listener.iter().enumerate() {
+            let twice = self.listener[..i]
+                .iter()
+                .any(|l| l.address == listener.address);
+            if twice && listener.address.port() != 0 {
+                faults.push(format!(
+                    "listener[{i}].address: {} is taken by another",
+                    listener.address
+                ));
+            }
         }
         if self.nodes.is_empty() {
             faults.push("nodes: needs the link address of at least one node".to_owned());

@@ -17,10 +17,9 @@ pub enum StartError {
     /// The cluster certificate speaks for someone else.
     #[error("tls.cert: needs a certificate with the role gateway")]
     WrongRole,
-    /// The client listener's certificate cannot be used.
-    #[error("client_tls: {path}: {reason}")]
-    ClientTls {
-        /// Which file.
+    /// A listener's certificate cannot be used.
+    #[error("listener.tls: {path}: {reason}")]
+    ListenerTls {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -28,15 +27,13 @@ pub enum StartError {
     /// The page folder is missing.
     #[error("page_dir: {path}: {source}")]
     PageDir {
-        /// Which folder.
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
     },
     /// The address cannot be bound.
-    #[error("listen: cannot bind {address}: {source}")]
+    #[error("listener.address: cannot bind {address}: {source}")]
     Bind {
-        /// Which address.
         address: SocketAddr,
         /// What the system says.
         source: std::io::Error,

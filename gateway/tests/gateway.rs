@@ -8,16 +8,17 @@
     reason = "a test fails by panicking"
 )]
 
+#[allow(dead_code, reason = "each test program uses a part")]
 mod support;
 
 use futures::{SinkExt, StreamExt};
-use parlance_gateway::ClientTls;
+use parlance_gateway::ListenerTls;
 use parlance_proto::client::v1::{
     ClientFrame, Content, ConversationsRequest, CustomContent, Event, HistoryRequest, LoginRequest,
     Message as Stored, PingRequest, SendRequest, SendResponse, client_frame, content, event,
     history_request, send_request, server_frame,
 };
-use parlance_proto::common::v1::ErrorCode;
+use parlance_proto::common::v1::{ErrorCode, VersionRange};
 use parlance_proto::tls::Role;
 use prost::Message as _;
 use server_frame::Body;
@@ -44,7 +45,7 @@ fn code(body: &Body) -> ErrorCode {
 #[tokio::test]
 async fn two_users_chat_and_a_repeated_send_is_stored_once() {
     let rig = Rig::start(2, |_| ()).await;
-    let address = rig.gateway.local_addr();
+    let address = rig.address();
     let mut alice = Client::login(address, "alice").await;
     let mut bob = Client::login(address, "bob").await;
     let first = sent(alice.ask(send_to("bob", "m1", "hello")).await);
@@ -83,13 +84,13 @@ async fn two_users_chat_and_a_repeated_send_is_stored_once() {
 #[tokio::test]
 async fn clients_come_over_tls_if_the_listener_has_a_certificate() {
     let rig = Rig::start(1, |config| {
-        config.client_tls = Some(ClientTls {
+        config.listener[0].tls = Some(ListenerTls {
             cert: config.tls.cert.clone(),
             key: config.tls.key.clone(),
         });
     })
     .await;
-    let address = rig.gateway.local_addr();
+    let address = rig.address();
     let name = Role::Gateway.dns_names().remove(0);
     let tls = rig.tls_client(&name, address).await;
     let mut alice = Client::over(tls, &format!("wss://{name}/ws")).await;
@@ -107,7 +108,7 @@ async fn clients_come_over_tls_if_the_listener_has_a_certificate() {
 #[tokio::test]
 async fn many_sends_in_flight_keep_their_order() {
     let rig = Rig::start(1, |_| ()).await;
-    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    let mut alice = Client::login(rig.address(), "alice").await;
     for i in 0..100 {
         alice.start(send_to("bob", &format!("m{i}"), "x")).await;
     }
@@ -124,8 +125,8 @@ async fn many_sends_in_flight_keep_their_order() {
 #[tokio::test]
 async fn a_hint_leads_to_the_leader_and_a_new_leader_learns_the_topics() {
     let rig = Rig::start(2, |_| ()).await;
-    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
-    let mut bob = Client::login(rig.gateway.local_addr(), "bob").await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    let mut bob = Client::login(rig.address(), "bob").await;
     rig.world.lead(2, false);
     assert_eq!(
         sent(alice.ask(send_to("bob", "m1", "by the hint")).await).seq,
@@ -149,7 +150,7 @@ async fn a_hint_leads_to_the_leader_and_a_new_leader_learns_the_topics() {
 #[tokio::test]
 async fn a_short_break_resumes_and_a_long_one_sends_again() {
     let rig = Rig::start(1, |_| ()).await;
-    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    let mut alice = Client::login(rig.address(), "alice").await;
     rig.world.break_links(1, false);
     assert_eq!(
         sent(alice.ask(send_to("bob", "m1", "over the break")).await).seq,
@@ -178,8 +179,8 @@ async fn a_short_break_resumes_and_a_long_one_sends_again() {
 #[tokio::test]
 async fn a_push_that_cannot_be_read_makes_clients_resync_and_the_link_goes_on() {
     let rig = Rig::start(1, |_| ()).await;
-    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
-    let mut bob = Client::login(rig.gateway.local_addr(), "bob").await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    let mut bob = Client::login(rig.address(), "bob").await;
     rig.world.publish_nonsense();
     while !matches!(bob.frame().await.body, Some(Body::Resync(_))) {}
     assert_eq!(rig.world.welcomes(), [false, false]);
@@ -190,7 +191,7 @@ async fn a_push_that_cannot_be_read_makes_clients_resync_and_the_link_goes_on() 
 #[tokio::test]
 async fn a_silent_leader_is_left_when_another_leads() {
     let rig = Rig::start(2, |_| ()).await;
-    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    let mut alice = Client::login(rig.address(), "alice").await;
     rig.world.set_deaf(1, true);
     alice.start(send_to("bob", "m1", "x")).await;
     eventually("the node got it", || rig.world.sends() == 1).await;
@@ -201,7 +202,7 @@ async fn a_silent_leader_is_left_when_another_leads() {
 #[tokio::test]
 async fn no_answer_in_time_is_an_unknown_outcome() {
     let rig = Rig::start(1, |c| c.limits.request_timeout_ms = 300).await;
-    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    let mut alice = Client::login(rig.address(), "alice").await;
     rig.world.set_deaf(1, true);
     assert_eq!(
         code(&alice.ask(send_to("bob", "m1", "x")).await),
@@ -212,10 +213,26 @@ async fn no_answer_in_time_is_an_unknown_outcome() {
 }
 
 #[tokio::test]
+async fn unanswered_requests_are_bounded_and_an_answer_makes_room() {
+    let rig = Rig::start(1, |c| c.limits.requests_in_flight_max = 2).await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    rig.world.hold(1);
+    alice.start(send_to("bob", "m1", "x")).await;
+    alice.start(send_to("bob", "m2", "x")).await;
+    let third = alice.ask(send_to("bob", "m3", "x")).await;
+    assert_eq!(code(&third), ErrorCode::Overloaded);
+    rig.world.release();
+    for seq in [1, 2] {
+        assert_eq!(sent(alice.frame().await.body.unwrap()).seq, seq);
+    }
+    assert_eq!(sent(alice.ask(send_to("bob", "m3", "x")).await).seq, 3);
+}
+
+#[tokio::test]
 async fn a_slow_reader_is_cut_off_and_others_go_on() {
     let rig = Rig::start(1, |c| c.limits.outbound_bytes_max = 65_536).await;
-    let mut slow = Client::login(rig.gateway.local_addr(), "slow").await;
-    let mut alice = Client::login(rig.gateway.local_addr(), "alice").await;
+    let mut slow = Client::login(rig.address(), "slow").await;
+    let mut alice = Client::login(rig.address(), "alice").await;
     let content = Some(Content {
         kind: Some(content::Kind::Text("x".repeat(30_000))),
     });
@@ -254,7 +271,7 @@ async fn a_slow_reader_is_cut_off_and_others_go_on() {
 #[tokio::test]
 async fn bad_frames_get_their_error_and_close_code() {
     let rig = Rig::start(1, |c| c.limits.frame_bytes_max = 4096).await;
-    let address = rig.gateway.local_addr();
+    let address = rig.address();
     let rows = [
         (
             "parlance.v1",
@@ -320,7 +337,7 @@ async fn bad_frames_get_their_error_and_close_code() {
 #[tokio::test]
 async fn requests_that_break_a_rule_leave_the_connection_open() {
     let rig = Rig::start(1, |_| ()).await;
-    let address = rig.gateway.local_addr();
+    let address = rig.address();
     let mut client = Client::connect(address, "parlance.v1").await;
     assert_eq!(
         code(&client.ask(send_to("bob", "m1", "x")).await),
@@ -395,12 +412,12 @@ async fn silence_closes_a_connection_before_and_after_a_login() {
         (c.limits.login_timeout_ms, c.limits.idle_timeout_ms) = (200, 1000)
     })
     .await;
-    let mut client = Client::connect(rig.gateway.local_addr(), "parlance.v1").await;
+    let mut client = Client::connect(rig.address(), "parlance.v1").await;
     assert!(matches!(client.next().await, Next::Frame(Body::Error(_))));
     assert!(matches!(client.next().await, Next::Closed(4001)));
     // A client that answers pings stays; one that does not even read is closed as idle.
-    let mut awake = Client::login(rig.gateway.local_addr(), "awake").await;
-    let mut asleep = Client::login(rig.gateway.local_addr(), "asleep").await;
+    let mut awake = Client::login(rig.address(), "awake").await;
+    let mut asleep = Client::login(rig.address(), "asleep").await;
     let reading = tokio::spawn(async move {
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), awake.socket.next()).await;
         let until = tokio::time::Instant::now() + std::time::Duration::from_secs(2);
@@ -421,7 +438,7 @@ async fn silence_closes_a_connection_before_and_after_a_login() {
 #[tokio::test]
 async fn a_graceful_stop_tells_clients_and_closes_with_1001() {
     let rig = Rig::start(1, |_| ()).await;
-    let address = rig.gateway.local_addr();
+    let address = rig.address();
     let mut alice = Client::login(address, "alice").await;
     let stopping = tokio::spawn(rig.gateway.shutdown());
     assert!(matches!(alice.next().await, Next::Frame(Body::Reconnect(n)) if n.within_ms > 0));
@@ -437,17 +454,114 @@ async fn a_graceful_stop_tells_clients_and_closes_with_1001() {
 #[tokio::test]
 async fn a_client_without_our_subprotocol_is_refused() {
     let rig = Rig::start(1, |_| ()).await;
-    let refused =
-        tokio_tungstenite::connect_async(format!("ws://{}/ws", rig.gateway.local_addr())).await;
+    let refused = tokio_tungstenite::connect_async(format!("ws://{}/ws", rig.address())).await;
     match refused.unwrap_err() {
         tokio_tungstenite::tungstenite::Error::Http(response) => assert_eq!(response.status(), 400),
         other => panic!("{other}"),
     }
-    let mut json = Client::connect(rig.gateway.local_addr(), "parlance.v1.json").await;
+    let mut json = Client::connect(rig.address(), "parlance.v1.json").await;
     let login = format!(
         r#"{{"requestId":"1","login":{{"token":"{}","unknown":1}}}}"#,
         token("alice")
     );
     json.socket.send(Message::text(login)).await.unwrap();
     assert!(matches!(json.next().await, Next::Frame(Body::Login(_))));
+}
+
+#[tokio::test]
+async fn all_listeners_serve_and_drain_together() {
+    let rig = Rig::start(1, |config| {
+        let mut secure = support::free_port();
+        secure.tls = Some(ListenerTls {
+            cert: config.tls.cert.clone(),
+            key: config.tls.key.clone(),
+        });
+        config.listener = vec![support::free_port(), secure];
+    })
+    .await;
+    let addresses = rig.gateway.addresses().to_vec();
+    let name = Role::Gateway.dns_names().remove(0);
+    let mut alice = Client::login(addresses[0], "alice").await;
+    let tls = rig.tls_client(&name, addresses[1]).await;
+    let mut bob = Client::over(tls, &format!("wss://{name}/ws")).await;
+    bob.log_in("bob").await;
+    assert_eq!(sent(alice.ask(send_to("bob", "m1", "x")).await).seq, 1);
+    assert!(matches!(bob.next().await, Next::Frame(Body::Event(e)) if e.seq == 1));
+    let stopping = tokio::spawn(rig.gateway.shutdown());
+    assert!(matches!(
+        alice.next().await,
+        Next::Frame(Body::Reconnect(_))
+    ));
+    assert!(matches!(bob.next().await, Next::Frame(Body::Reconnect(_))));
+    assert!(matches!(alice.next().await, Next::Closed(1001)));
+    assert!(matches!(bob.next().await, Next::Closed(1001)));
+    stopping.await.unwrap();
+    for address in addresses {
+        assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_login_agrees_on_a_protocol_and_on_whom_the_token_is_for() {
+    let rig = Rig::start(1, |_| ()).await;
+    let login = |min, max, app: &str| {
+        client_frame::Body::Login(LoginRequest {
+            token: token("alice"),
+            app_id: app.into(),
+            protocol: Some(VersionRange { min, max }),
+            capabilities: vec!["unheard of".into()],
+            ..LoginRequest::default()
+        })
+    };
+    let mut client = Client::connect(rig.address(), "parlance.v1").await;
+    match client.ask(login(1, 7, "demo")).await {
+        Body::Login(response) => {
+            assert_eq!(response.protocol, 1);
+            assert_eq!(response.capabilities, Vec::<String>::new());
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut newer = Client::connect(rig.address(), "parlance.v1").await;
+    match newer.ask(login(2, 7, "demo")).await {
+        Body::Error(error) => {
+            assert_eq!(error.code(), ErrorCode::Unsupported);
+            assert_eq!(
+                error.message,
+                "protocol versions 2 to 7 are spoken there, 1 to 1 here"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(newer.next().await, Next::Closed(4004)));
+    let mut elsewhere = Client::connect(rig.address(), "parlance.v1").await;
+    let refused = elsewhere.ask(login(1, 1, "other")).await;
+    assert_eq!(code(&refused), ErrorCode::TokenInvalid);
+}
+
+#[tokio::test]
+async fn static_files_are_served_beside_the_socket_and_nothing_outside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("page")).unwrap();
+    std::fs::write(folder.path().join("secret"), "secret").unwrap();
+    std::fs::write(folder.path().join("page/index.html"), "<p>hi").unwrap();
+    let page = folder.path().join("page");
+    let rig = Rig::start(1, |config| config.page_dir = Some(page)).await;
+    let found = support::http::get(rig.address(), "/").await;
+    assert!(
+        found.starts_with("HTTP/1.1 200 OK") && found.ends_with("<p>hi"),
+        "{found}"
+    );
+    for header in [
+        "text/html",
+        "content-security-policy",
+        "nosniff",
+        "no-cache",
+    ] {
+        assert!(found.contains(header), "{header} in {found}");
+    }
+    for path in ["/missing", "/../secret", "/%2e%2e/secret", "/ws/x"] {
+        let missing = support::http::get(rig.address(), path).await;
+        assert!(missing.starts_with("HTTP/1.1 404"), "{path}: {missing}");
+    }
+    Client::login(rig.address(), "alice").await;
 }

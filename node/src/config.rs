@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use parlance_proto::ids::NodeId;
 use parlance_proto::tls::TlsFiles;
 
 use crate::raft::RaftConfig;
@@ -13,7 +14,7 @@ use crate::shard::ProposerLimits;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The node's id: above 0, unique in the cluster's whole life, the one in its certificate. No default.
-    pub node_id: u64,
+    pub node_id: NodeId,
     /// Where the node keeps everything. Made if missing. No default.
     pub data_dir: PathBuf,
     /// Where other nodes reach it: QUIC over UDP. No default.
@@ -48,7 +49,7 @@ impl Config {
     /// All that is wrong with the settings, each with the setting's name.
     pub fn validate(&self) -> Result<(), Vec<String>> {
         let mut faults = Vec::new();
-        if self.node_id == 0 {
+        if self.node_id.0 == 0 {
             faults.push("node_id: 0 is not allowed, ids start at 1".to_owned());
         }
         if self.data_dir.as_os_str().is_empty() {
@@ -63,7 +64,7 @@ impl Config {
                     faults.push(format!("{name}_advertise: {address:?} is not host:port"));
                 }
                 None if listen.ip().is_unspecified() => faults.push(format!(
-                    "{name}_advertise: needed, since {name}_listen {listen} is no address that others can dial"
+                    "{name}_advertise: needed, since {name}_listen {listen} is not an address that others can dial"
                 )),
                 _ => {}
             }

@@ -1,13 +1,10 @@
-//! A digest of one group's rows, for operators and tests who compare replicas.
+//! A digest of a replica's rows, for operators and tests who compare replicas.
 
-use parlance_proto::shard::Group;
-use parlance_proto::store::v1::AppliedState;
-
-use crate::apply::decode;
-use crate::store::{Order, StateStore, StoreError, Table, key};
+use crate::raft::Replica;
+use crate::store::{StoreError, key};
 
 /// What a replica's rows come to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Digest {
     /// Index of the last entry applied.
     pub applied: u64,
@@ -17,46 +14,30 @@ pub struct Digest {
     pub rows: u64,
 }
 
-/// Hashes until nothing was applied meanwhile, a few times at most; the last digest then speaks of a moving replica.
-pub fn digest(store: &dyn StateStore, group: Group) -> Result<Digest, StoreError> {
-    const TRIES: usize = 5;
-    let mut last = hash_once(store, group)?;
-    for _ in 1..TRIES {
-        if applied(store, group)? == last.applied {
-            break;
-        }
-        last = hash_once(store, group)?;
-    }
-    Ok(last)
-}
-
-fn applied(store: &dyn StateStore, group: Group) -> Result<u64, StoreError> {
-    let row = store.get(Table::Meta, &key::applied_key(group))?;
-    let state: AppliedState = row
-        .map(|row| decode("applied state", &row))
-        .transpose()?
-        .unwrap_or_default();
-    Ok(state.applied.map_or(0, |id| id.index))
-}
-
-fn hash_once(store: &dyn StateStore, group: Group) -> Result<Digest, StoreError> {
-    let applied = applied(store, group)?;
-    let own = key::applied_key(group);
-    let (from, to) = key::group_range(group);
-    let (mut hash, mut rows) = (blake3::Hasher::new(), 0);
-    for table in Table::ALL {
-        hash.update(table.name().as_bytes());
-        store.scan(table, &from, &to, Order::Rising, &mut |key, value| {
-            if key != own {
-                for part in [key, value] {
-                    hash.update(&(part.len() as u64).to_be_bytes());
-                    hash.update(part);
+/// Hashes the rows as they are after one entry. Blocks.
+///
+/// # Errors
+/// The disk failed or a row is damaged.
+pub fn digest(replica: &Replica) -> Result<Digest, StoreError> {
+    let own = key::applied(replica.id());
+    let (mut hash, mut rows, mut applied) = (blake3::Hasher::new(), 0, 0);
+    replica.read_rows(&mut |state, ranges, view| {
+        applied = state.applied.map_or(0, |id| id.index);
+        for range in ranges {
+            hash.update(range.table.name().as_bytes());
+            view.scan(range, &mut |key, value| {
+                if key != own {
+                    for part in [key, value] {
+                        hash.update(&(part.len() as u64).to_be_bytes());
+                        hash.update(part);
+                    }
+                    rows += 1;
                 }
-                rows += 1;
-            }
-            true
-        })?;
-    }
+                true
+            })?;
+        }
+        Ok(())
+    })?;
     Ok(Digest {
         applied,
         hash_hex: hash.finalize().to_hex().to_string(),

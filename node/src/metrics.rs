@@ -8,6 +8,7 @@ use metrics::{
     histogram,
 };
 use parlance_proto::common::v1::ErrorCode;
+use parlance_proto::ids::ShardId;
 
 const SHARD_LEADING: &str = "parlance_node_shard_leading";
 const SHARD_TERM: &str = "parlance_node_shard_term";
@@ -18,6 +19,7 @@ const PROPOSALS_REFUSED: &str = "parlance_node_proposals_refused_total";
 const REQUESTS_REFUSED: &str = "parlance_node_requests_refused_total";
 const RELAYED: &str = "parlance_node_relayed_total";
 const RELAYS_RETRIED: &str = "parlance_node_relays_retried_total";
+const OUTBOX_FAILURES: &str = "parlance_node_outbox_read_failures_total";
 const LINKS: &str = "parlance_node_links";
 const LINKS_CLOSED: &str = "parlance_node_links_closed_total";
 const LINK_RESPONSES: &str = "parlance_node_link_frame_responses";
@@ -57,6 +59,10 @@ pub fn describe() {
     );
     describe_counter!(RELAYED, "items that reached a home shard and its gateways");
     describe_counter!(RELAYS_RETRIED, "batches of items that had to be sent again");
+    describe_counter!(
+        OUTBOX_FAILURES,
+        "tries to read a shard's outbox that the disk failed; its pushes wait meanwhile"
+    );
     describe_gauge!(LINKS, "link sessions of gateways");
     describe_counter!(
         LINKS_CLOSED,
@@ -88,7 +94,7 @@ pub(crate) struct ProposerMetrics {
 }
 
 impl ProposerMetrics {
-    pub(crate) fn new(shard: u32) -> Self {
+    pub(crate) fn new(shard: ShardId) -> Self {
         Self {
             commit_seconds: histogram!(COMMIT_SECONDS, "shard" => shard.to_string()),
             commands: histogram!(PROPOSAL_COMMANDS, "shard" => shard.to_string()),
@@ -118,6 +124,10 @@ pub(crate) fn relayed(items: usize) {
 
 pub(crate) fn relay_retried() {
     counter!(RELAYS_RETRIED).increment(1);
+}
+
+pub(crate) fn outbox_read_failed() {
+    counter!(OUTBOX_FAILURES).increment(1);
 }
 
 pub(crate) fn links(count: usize) {

@@ -1,228 +1,40 @@
-//! The node as a whole: listeners first, then, once it is a member of a cluster, everything else.
+//! The node as a whole: listeners first, then, once it is in a cluster, everything else.
 //!
 //! With an identity in its data directory a node is a member at once. With an empty directory it waits for an
-//! invitation (`admin/bootstrap.rs`): from a cluster that is being made, or from one that wants it in the place of a
-//! lost node.
+//! invitation (`cluster/join.rs`): to a cluster that is being made, or in the place of a lost node.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use parking_lot::{Mutex, RwLock};
 use parlance_proto::admin::v1::admin_server::AdminServer;
+use parlance_proto::ids::NodeId;
 use parlance_proto::limits::LINK_FRAME_BYTES_MAX;
 use parlance_proto::link::v1::link_server::LinkServer;
-use parlance_proto::raft::v1::peer_message::Body;
-use parlance_proto::shard::Group;
-use parlance_proto::store::v1::{ClusterMap, Identity};
 use parlance_proto::tls::{Role, TlsIdentity};
-use prost::Message;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity as PemIdentity, Server, ServerTlsConfig};
 
-use crate::admin::{AdminService, accept_invitation};
-use crate::apply::decode;
-use crate::clock::{Environment, SystemEnvironment};
+use crate::admin::AdminService;
+use crate::api::Api;
+use crate::cluster::{NodeContext, StartError, listen_error, resume, stored_identity};
 use crate::config::Config;
-use crate::directory::Nodes;
-use crate::error::StartError;
-use crate::identity;
-use crate::link::{LinkService, Links};
-use crate::member::{Member, Parts};
-use crate::meta::{Leaders, MetaState};
+use crate::link::LinkService;
+use crate::meta::watch_cluster;
 use crate::metrics;
-use crate::raft::{
-    LocalIdentity, NodeId, PeerHandler, PeerLink, QuicConfig, QuicLink, RaftHost, RaftHostConfig,
-};
-use crate::seeds::refuse_if_known;
-use crate::shard::Shards;
-use crate::store::manifest::Existing;
-use crate::store::rocks::{RocksStore, state_dir};
-use crate::store::{StateStore, StoreError, Table, WriteSet, key};
 
 /// Windows of a link, so that a burst for many sessions is not held back by the default of 64 KiB.
 const LINK_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Pings on a link without traffic, so that both ends notice a broken path.
 const LINK_KEEPALIVE: Duration = Duration::from_secs(2);
-
-/// What a node is, before and after it is a member.
-pub struct Shared {
-    config: Config,
-    environment: Arc<dyn Environment>,
-    directory: Arc<Nodes>,
-    quic: QuicLink,
-    peers: Arc<dyn PeerLink>,
-    links: Links,
-    shards: Shards,
-    leaders: Leaders,
-    meta: watch::Sender<Arc<MetaState>>,
-    member: RwLock<Option<Arc<Member>>>,
-    joining: tokio::sync::Mutex<()>,
-    failed: watch::Sender<Option<String>>,
-}
-
-impl Shared {
-    /// The node's id.
-    pub fn node_id(&self) -> NodeId {
-        self.config.node_id
-    }
-
-    /// Clock and randomness.
-    pub fn environment(&self) -> &Arc<dyn Environment> {
-        &self.environment
-    }
-
-    /// Where other nodes are.
-    pub fn directory(&self) -> &Nodes {
-        &self.directory
-    }
-
-    /// The way to other nodes.
-    pub fn peers(&self) -> &Arc<dyn PeerLink> {
-        &self.peers
-    }
-
-    /// The member, once the node is one.
-    pub fn member(&self) -> Option<Arc<Member>> {
-        self.member.read().clone()
-    }
-
-    /// Held while the node becomes a member.
-    pub fn joining(&self) -> &tokio::sync::Mutex<()> {
-        &self.joining
-    }
-
-    /// Makes the data directory and starts as a member. `map` says where the other nodes are until the meta group does.
-    pub async fn join(
-        self: &Arc<Self>,
-        identity: Identity,
-        map: &ClusterMap,
-    ) -> Result<Arc<Member>, StartError> {
-        identity::begin(&self.config.data_dir)?;
-        let store = self.open_store(Existing::No).await?;
-        let mut set = WriteSet::default();
-        set.put(Table::Meta, key::invitation(), map.encode_to_vec());
-        store.write(set)?;
-        store.flush()?;
-        self.start_member(identity, store, Existing::No).await
-    }
-
-    async fn open_store(&self, existing: Existing) -> Result<Arc<dyn StateStore>, StartError> {
-        let dir = state_dir(&self.config.data_dir);
-        let opened = tokio::task::spawn_blocking(move || RocksStore::open(&dir, existing)).await;
-        let store = opened.map_err(|e| StoreError::Damaged {
-            what: "state store".into(),
-            reason: e.to_string(),
-        })??;
-        Ok(Arc::new(store))
-    }
-
-    async fn start_member(
-        self: &Arc<Self>,
-        identity: Identity,
-        store: Arc<dyn StateStore>,
-        existing: Existing,
-    ) -> Result<Arc<Member>, StartError> {
-        if let Some(row) = store.get(Table::Meta, &key::invitation())? {
-            self.directory.suggest(&decode("invitation", &row)?);
-        }
-        let host = RaftHost::open(
-            RaftHostConfig {
-                node_id: identity.node_id,
-                data_dir: self.config.data_dir.clone(),
-                raft: self.config.raft.clone(),
-                recover_torn_log: self.config.recover_torn_log,
-                existing,
-            },
-            store.clone(),
-            self.peers.clone(),
-        )
-        .await?;
-        if existing == Existing::No {
-            // Last: a node that is killed before this was never a member.
-            identity::write(&self.config.data_dir, &identity)?;
-            let (cluster, node) = (&identity.cluster_id, identity.node_id);
-            tracing::info!(cluster, node, "this node is a member now");
-        }
-        self.watch_disk(&host);
-        let local = LocalIdentity {
-            cluster_id: identity.cluster_id.clone(),
-            store_id: identity.store_id.clone(),
-        };
-        self.quic.attach(local, host.inbound());
-        let member = Member::start(Parts {
-            config: self.config.clone(),
-            identity,
-            store,
-            host,
-            peers: self.peers.clone(),
-            environment: self.environment.clone(),
-            meta: self.meta.clone(),
-            links: self.links.clone(),
-            shards: self.shards.clone(),
-            leaders: self.leaders.clone(),
-            leave: Box::new({
-                let quic = self.quic.clone();
-                move || quic.detach()
-            }),
-            failed: self.failed.clone(),
-        })
-        .await?;
-        *self.member.write() = Some(member.clone());
-        Ok(member)
-    }
-
-    /// A failed disk ends the process: nothing that it acknowledged after could be believed.
-    fn watch_disk(&self, host: &RaftHost) {
-        let (mut failing, failed) = (host.failed(), self.failed.clone());
-        tokio::spawn(async move {
-            if let Ok(reason) = failing.wait_for(Option::is_some).await {
-                failed.send_replace(reason.clone());
-            }
-        });
-    }
-}
-
-/// Takes what other nodes say beside Raft.
-struct Desk {
-    shared: Mutex<std::sync::Weak<Shared>>,
-}
-
-impl PeerHandler for Desk {
-    fn handle(&self, from: NodeId, _group: Group, body: Body) -> BoxFuture<'static, Option<Body>> {
-        let shared = self.shared.lock().upgrade();
-        Box::pin(async move {
-            let shared = shared?;
-            match body {
-                Body::Invite(invitation) => Some(Body::InviteResponse(
-                    accept_invitation(&shared, invitation).await,
-                )),
-                Body::Leaders(announcement) => {
-                    shared.leaders.hear(from, &announcement);
-                    None
-                }
-                Body::Relay(request) => {
-                    let member = shared.member()?;
-                    Some(Body::RelayResponse(member.home().take(request).await))
-                }
-                Body::Forward(request) => shared
-                    .member()?
-                    .forwarded(request)
-                    .await
-                    .map(Body::ForwardResponse),
-                _ => None,
-            }
-        })
-    }
-}
+/// How long calls under way may take when the node stops.
+const GRPC_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running node.
 pub struct Node {
-    shared: Arc<Shared>,
+    context: Arc<NodeContext>,
     raft_address: SocketAddr,
     link_address: SocketAddr,
     grpc: tokio::task::JoinHandle<()>,
@@ -236,47 +48,33 @@ impl Node {
     /// Starts a node; on return it serves, as a member or waiting to become one.
     ///
     /// # Errors
-    /// Settings, certificates, addresses, and data directories that are damaged or somebody else's.
+    /// Settings, certificates, addresses, and data directories that are damaged or somebody else's; a cluster whose
+    /// feature level this program does not speak.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         metrics::describe();
         let tls = TlsIdentity::load(&config.tls)?;
-        if tls.role != Role::Node(config.node_id) {
+        if tls.role != Role::Node(config.node_id.0) {
             return Err(StartError::WrongCertificate {
                 node_id: config.node_id,
                 certificate: tls.role,
             });
         }
-        // Before anything is read: what a node left half made is removed then.
-        let lock = identity::lock(&config.data_dir)?;
-        let identity = identity::read(&config.data_dir, config.node_id)?;
-        if identity.is_none() {
-            refuse_if_known(&config, &tls).await?;
-        }
+        let (lock, identity) = stored_identity(&config, &tls).await?;
         let (listener, link_address) = bind_link(config.link_listen).await?;
-        let (shared, raft_address) = bind_raft(config, &tls)?;
+        let (context, raft_address) = NodeContext::start(config, &tls)?;
         match identity {
-            Some(identity) => {
-                let store = shared.open_store(Existing::Required).await?;
-                shared
-                    .start_member(identity, store, Existing::Required)
-                    .await?;
-            }
+            Some(identity) => resume(&context, identity).await?,
             None => tracing::info!(
-                node = shared.node_id(),
+                node = %context.node_id(),
                 "the data directory is empty: this node waits for parlance cluster init or parlance node replace"
             ),
         }
         let (stop_grpc, stop_links) = (CancellationToken::new(), CancellationToken::new());
-        let grpc = serve_grpc(
-            &shared,
-            &tls,
-            listener,
-            stop_grpc.clone(),
-            stop_links.clone(),
-        )?;
+        let stops = (stop_grpc.clone(), stop_links.clone());
+        let grpc = serve_grpc(&context, &tls, listener, stops)?;
         Ok(Self {
-            shared,
+            context,
             raft_address,
             link_address,
             grpc,
@@ -287,8 +85,8 @@ impl Node {
     }
 
     /// Its id.
-    pub fn node_id(&self) -> u64 {
-        self.shared.node_id()
+    pub fn node_id(&self) -> NodeId {
+        self.context.node_id()
     }
 
     /// Where gateways and operators reach it.
@@ -301,41 +99,38 @@ impl Node {
         self.raft_address
     }
 
-    /// Whether it serves: it is a member, knows the cluster map, and each of its groups has a leader.
+    /// Whether it serves: it is in a cluster, knows its map, and each of its shards has a leader.
     ///
     /// # Errors
     /// What is missing, for people.
     pub fn ready(&self) -> Result<(), String> {
-        let member = self
-            .shared
-            .member()
-            .ok_or("waits to become a member of a cluster")?;
-        let state = member.meta().borrow().clone();
-        let map = state
-            .map
-            .as_ref()
-            .ok_or("does not have the cluster map yet")?;
-        let wanted = map
-            .shards
-            .iter()
-            .filter(|shard| shard.replicas.contains(&self.node_id()))
-            .count();
-        let groups = member.groups();
-        if groups.len() < wanted + 1 {
-            return Err(format!(
-                "has started {} of {} groups",
-                groups.len(),
-                wanted + 1
-            ));
+        let runtime = self.context.runtime();
+        let runtime = runtime.ok_or("waits to become a member of a cluster")?;
+        let (view, state) = (runtime.view(), runtime.view().state());
+        if state.map().is_none() {
+            return Err("does not have the cluster map yet".to_owned());
         }
-        let leaderless = groups
+        let wanted = state
+            .shards()
+            .iter()
+            .filter(|shard| !shard.pending && shard.is_on(self.node_id()))
+            .count();
+        let replicas = view.replicas();
+        if replicas.len() < wanted + 1 {
+            let started = replicas.len();
+            return Err(format!("has started {started} of {} shards", wanted + 1));
+        }
+        if let Some(stopped) = replicas.iter().find_map(|raft| raft.status().stopped) {
+            return Err(format!("a replica has stopped: {stopped}"));
+        }
+        let leaderless = replicas
             .iter()
             .filter(|raft| raft.leadership().borrow().leader.is_none())
             .count();
         if leaderless > 0 {
             return Err(format!(
-                "{leaderless} of {} groups have no leader that this node knows",
-                groups.len()
+                "{leaderless} of {} shards have no leader that this node knows",
+                replicas.len()
             ));
         }
         Ok(())
@@ -343,36 +138,23 @@ impl Node {
 
     /// Resolves with the reason when the node cannot go on and the process should end.
     pub async fn failed(&self) -> String {
-        let mut failed = self.shared.failed.subscribe();
+        let mut failed = self.context.failed();
         match failed.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_default(),
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Stops in order: leaderships to others, links, groups, disk.
+    /// Stops in order: leaderships to others, links, shards, disk.
     pub async fn shutdown(self) {
-        let member = self.shared.member.write().take();
-        if let Some(member) = member {
-            member.shutdown().await;
-        }
+        self.context.stop().await;
         self.stop_links.cancel();
         self.stop_grpc.cancel();
-        if tokio::time::timeout(Duration::from_secs(2), self.grpc)
-            .await
-            .is_err()
-        {
+        let stopped = tokio::time::timeout(GRPC_STOP_TIMEOUT, self.grpc).await;
+        if stopped.is_err() {
             tracing::debug!("grpc connections were cut off");
         }
-        self.shared.quic.shutdown().await;
-    }
-}
-
-fn listen_error(what: &'static str, address: SocketAddr) -> impl Fn(std::io::Error) -> StartError {
-    move |source| StartError::Listen {
-        what,
-        address,
-        source,
+        self.context.close().await;
     }
 }
 
@@ -383,54 +165,41 @@ async fn bind_link(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Sta
     Ok((listener, bound))
 }
 
-/// Listens for other nodes; what they say beside Raft goes to the new [`Shared`].
-fn bind_raft(config: Config, tls: &TlsIdentity) -> Result<(Arc<Shared>, SocketAddr), StartError> {
-    let failed = listen_error("raft_listen", config.raft_listen);
-    let meta = watch::Sender::new(Arc::new(MetaState::default()));
-    let directory = Arc::new(Nodes::new(meta.subscribe()));
-    let desk = Arc::new(Desk {
-        shared: Mutex::default(),
-    });
-    let quic_config = QuicConfig {
-        node_id: config.node_id,
-        listen: config.raft_listen,
-        raft: config.raft.clone(),
+fn link_service(context: &NodeContext, stop: CancellationToken) -> LinkService {
+    let api = Api {
+        shards: context.shards().clone(),
+        leaders: context.leaders().clone(),
     };
-    let quic =
-        QuicLink::start(&quic_config, tls, directory.clone(), desk.clone()).map_err(&failed)?;
-    let address = quic.local_addr().map_err(&failed)?;
-    let shared = Arc::new(Shared {
-        environment: Arc::new(SystemEnvironment),
-        directory,
-        peers: Arc::new(quic.clone()),
-        quic,
-        links: Links::default(),
-        shards: Shards::default(),
-        leaders: Leaders::default(),
-        meta,
-        member: RwLock::new(None),
-        joining: tokio::sync::Mutex::default(),
-        failed: watch::Sender::new(None),
-        config,
-    });
-    *desk.shared.lock() = Arc::downgrade(&shared);
-    Ok((shared, address))
+    let (meta, leaders) = (context.meta(), context.leaders().clone());
+    let (states, end) = (context.meta(), stop.clone());
+    LinkService {
+        node_id: context.node_id(),
+        links: context.links().clone(),
+        cluster_id: Arc::new(move || {
+            let state = meta.borrow();
+            state
+                .map()
+                .map(|map| map.cluster_id.clone())
+                .unwrap_or_default()
+        }),
+        dispatch: Arc::new(move |link, request| api.dispatch(link, request)),
+        watch: Arc::new(move |with_secrets| {
+            let stop = end.clone();
+            Box::pin(watch_cluster(states.clone(), &leaders, with_secrets, stop))
+        }),
+        stop,
+    }
 }
 
 fn serve_grpc(
-    shared: &Arc<Shared>,
+    context: &Arc<NodeContext>,
     tls: &TlsIdentity,
     listener: TcpListener,
-    stop: CancellationToken,
-    stop_links: CancellationToken,
+    (stop, stop_links): (CancellationToken, CancellationToken),
 ) -> Result<tokio::task::JoinHandle<()>, StartError> {
-    let link = LinkService {
-        node_id: shared.node_id(),
-        shards: shared.shards.clone(),
-        links: shared.links.clone(),
-        meta: shared.meta.subscribe(),
-        leaders: shared.leaders.clone(),
-        stop: stop_links,
+    let link = link_service(context, stop_links);
+    let admin = AdminService {
+        context: context.clone(),
     };
     let tls = ServerTlsConfig::new()
         .identity(PemIdentity::from_pem(&tls.cert_pem, &tls.key_pem))
@@ -446,9 +215,7 @@ fn serve_grpc(
                 .max_decoding_message_size(LINK_FRAME_BYTES_MAX)
                 .max_encoding_message_size(LINK_FRAME_BYTES_MAX),
         )
-        .add_service(AdminServer::new(AdminService {
-            shared: shared.clone(),
-        }));
+        .add_service(AdminServer::new(admin));
     Ok(tokio::spawn(async move {
         // The server's own setting would not reach a listener that was bound elsewhere.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

@@ -1,13 +1,16 @@
 //! The protocols of Parlance, and what both ends of one must agree on.
 //!
 //! The messages are generated from the `.proto` files beside this crate; `proto/README.md` says who speaks
-//! which package to whom. No I/O happens here.
+//! which package to whom.
 
 pub mod error;
+pub mod event;
 pub mod ids;
 pub mod limits;
-pub mod shard;
+mod map;
+pub mod slot;
 pub mod tls;
+pub mod version;
 
 /// Errors that every protocol speaks.
 pub mod common {

@@ -4,10 +4,14 @@
 pub const USER_ID_BYTES_MAX: usize = 64;
 /// Bytes of an app id; it is part of every key.
 pub const APP_ID_BYTES_MAX: usize = 32;
+/// Bytes of a group's or room's id, without its prefix. As a user id.
+pub const GROUP_ID_BYTES_MAX: usize = 64;
 /// Bytes of a client message id: a UUID with a prefix fits.
 pub const CLIENT_MESSAGE_ID_BYTES_MAX: usize = 64;
 /// Bytes of a message's encoded content. Vendors allow 3 to 12 KiB; above this belongs into an object store.
 pub const CONTENT_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of an encoded event's body: a message's content, its client message id and what frames them.
+pub const EVENT_BODY_BYTES_MAX: usize = CONTENT_BYTES_MAX + 256;
 /// Default limit of one client frame in bytes: the content, its ids and some room.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Events in one history answer.
@@ -20,11 +24,5 @@ pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 pub const CONVERSATIONS_PAGE_MAX: u32 = 100;
 /// Shards of a cluster.
 pub const SHARD_COUNT_MAX: u32 = 4096;
-/// Shards of a cluster when the operator does not say.
-pub const SHARD_COUNT_DEFAULT: u32 = 64;
 /// Bytes of one gRPC message on a link, either way.
 pub const LINK_FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Version of the link protocol; a peer with another one is refused with a sentence.
-pub const LINK_PROTOCOL_VERSION: u32 = 1;
-/// Version of the node-to-node protocol.
-pub const PEER_PROTOCOL_VERSION: u32 = 2;

@@ -1,4 +1,4 @@
-//! One run: a cluster, a load, faults one after the other, the quiet phase, the check, the report.
+//! One run: a cluster, a load, faults one after the other, the recovery, the check, the report.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::faults::{Fault, Stage};
 use crate::history::{Closing, History, Run};
 use crate::load::{Load, LoadSpec};
 use crate::logs::{self, Allowed};
-use crate::quiet;
+use crate::recovery;
 use crate::report::{Counts, Report};
 
 /// Load without a fault before the first one.
@@ -46,6 +46,7 @@ impl ChaosSpec {
         let raft = toml::Table::from_iter([
             ("snapshot_entries".to_owned(), toml::Value::Integer(100)),
             ("keep_entries".to_owned(), toml::Value::Integer(10)),
+            ("log_entries_max".to_owned(), toml::Value::Integer(200)),
         ]);
         let mut cluster = ClusterSpec::default();
         cluster
@@ -117,7 +118,7 @@ pub async fn run(spec: &ChaosSpec) -> Result<Report> {
     let read_back = closing.is_some();
     let run = Run {
         entries: history.entries(),
-        closing: closing.unwrap_or_else(|| unread_closing(&cluster)),
+        closing: closing.unwrap_or_else(unread_closing),
     };
     let mut report = Report {
         seed: spec.seed,
@@ -151,9 +152,8 @@ pub async fn run(spec: &ChaosSpec) -> Result<Report> {
     Ok(report)
 }
 
-fn unread_closing(cluster: &Cluster) -> Closing {
+fn unread_closing() -> Closing {
     Closing {
-        shard_count: cluster.spec.shards,
         app_id: crate::cluster::APP.to_owned(),
         ..Closing::default()
     }
@@ -189,7 +189,7 @@ async fn drive(
         fault.run(&mut stage).await?;
         sleep_until(until).await;
     }
-    quiet::settle(cluster, &mut load, history).await
+    recovery::settle(cluster, &mut load, history).await
 }
 
 /// Faults and load draw from different streams of one seed.

@@ -1,27 +1,19 @@
 //! A plain protocol client, not the SDK: one connection, frames out, frames in. It retries nothing and hides nothing.
+//!
+//! Only the socket and the codec are the client crate's: what was sent, answered and received is told by this code, so
+//! that the checker does not depend on how the crate matches answers.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use futures::{SinkExt, StreamExt};
+use parlance_client::wire::{Endpoint, Incoming, Reader, WireError, Writer};
+use parlance_client::{Closed, Format, LoginOptions, Request};
 use parlance_proto::client::v1 as proto;
 use parlance_proto::common::v1::Error as ProtocolError;
-use prost::Message as _;
 use proto::client_frame::Body as Ask;
 use proto::server_frame::Body as Answer;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-
-/// The subprotocol of binary protobuf frames.
-pub const BINARY: &str = "parlance.v1";
-/// The subprotocol of the same frames as protobuf JSON.
-pub const JSON: &str = "parlance.v1.json";
 
 /// Longer than a gateway's own deadline for a request (10 s).
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -34,8 +26,8 @@ pub enum CallError {
     /// The answer is a typed error.
     Refused(ProtocolError),
     /// The gateway closed the connection; without a code if it did not say why.
-    Closed(Option<u16>, String),
-    /// The connection broke, or something came that is no frame.
+    Closed(Closed),
+    /// The connection broke, or something came that is not a frame.
     Broken(String),
     /// Nothing came in time.
     TimedOut,
@@ -45,7 +37,7 @@ impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             CallError::Refused(error) => write!(f, "refused: {error}"),
-            CallError::Closed(code, reason) => write!(f, "closed: {code:?} {reason}"),
+            CallError::Closed(closed) => write!(f, "closed: {closed}"),
             CallError::Broken(reason) => write!(f, "broken: {reason}"),
             CallError::TimedOut => write!(f, "no answer in time"),
         }
@@ -63,21 +55,18 @@ impl CallError {
         }
     }
 
-    /// The close code.
     pub fn close_code(&self) -> Option<u16> {
         match self {
-            CallError::Closed(code, _) => *code,
+            CallError::Closed(closed) => closed.code,
             _ => None,
         }
     }
 }
 
-impl From<WsError> for CallError {
-    fn from(error: WsError) -> Self {
+impl From<WireError> for CallError {
+    fn from(error: WireError) -> Self {
         match error {
-            WsError::ConnectionClosed | WsError::AlreadyClosed => {
-                CallError::Closed(None, String::new())
-            }
+            WireError::Ended => CallError::Closed(Closed::default()),
             error => CallError::Broken(error.to_string()),
         }
     }
@@ -85,8 +74,8 @@ impl From<WsError> for CallError {
 
 /// One WebSocket to one gateway.
 pub struct Connection {
-    socket: WebSocketStream<TcpStream>,
-    json: bool,
+    reader: Reader,
+    writer: Writer,
     last_request_id: u64,
     /// What came while an answer was awaited.
     waiting: VecDeque<proto::ServerFrame>,
@@ -95,31 +84,20 @@ pub struct Connection {
 impl Connection {
     /// Connects with binary frames.
     pub async fn open(gateway: &str) -> Result<Self> {
-        Self::open_with(gateway, Some(BINARY)).await
+        Self::open_with(gateway, Format::Protobuf).await
     }
 
-    /// Connects and offers a subprotocol, or none.
-    pub async fn open_with(gateway: &str, subprotocol: Option<&'static str>) -> Result<Self> {
+    pub async fn open_with(gateway: &str, format: Format) -> Result<Self> {
         let open = async {
-            let stream = TcpStream::connect(gateway)
-                .await
-                .with_context(|| format!("connect to {gateway}"))?;
-            stream.set_nodelay(true)?;
-            let mut request = format!("ws://{gateway}/ws").into_client_request()?;
-            if let Some(name) = subprotocol {
-                request
-                    .headers_mut()
-                    .insert("sec-websocket-protocol", HeaderValue::from_static(name));
-            }
-            let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
-            anyhow::Ok(socket)
+            let endpoint = Endpoint::resolve(&format!("ws://{gateway}/ws"), None).await?;
+            endpoint.open(format, None).await
         };
-        let socket = timeout(OPEN_TIMEOUT, open)
+        let (reader, writer) = timeout(OPEN_TIMEOUT, open)
             .await
             .with_context(|| format!("{gateway} does not answer"))??;
         Ok(Self {
-            socket,
-            json: subprotocol == Some(JSON),
+            reader,
+            writer,
             last_request_id: 0,
             waiting: VecDeque::new(),
         })
@@ -132,12 +110,8 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Logs in.
     pub async fn login(&mut self, token: &str) -> Result<proto::LoginResponse, CallError> {
-        match self.call(Ask::Login(login_request(token))).await? {
-            Answer::Login(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
+        self.request(login_request(token)).await
     }
 
     /// Sends a text to a user.
@@ -147,10 +121,7 @@ impl Connection {
         id: &str,
         text: &str,
     ) -> Result<proto::SendResponse, CallError> {
-        match self.call(Ask::Send(send_request(to, id, text))).await? {
-            Answer::Send(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
+        self.request(parlance_client::text_to(to, id, text)).await
     }
 
     /// Reads a range of a conversation.
@@ -158,10 +129,7 @@ impl Connection {
         &mut self,
         request: proto::HistoryRequest,
     ) -> Result<proto::HistoryResponse, CallError> {
-        match self.call(Ask::History(request)).await? {
-            Answer::History(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
+        self.request(request).await
     }
 
     /// Reads one page of the conversation list.
@@ -169,16 +137,9 @@ impl Connection {
         &mut self,
         after: &str,
     ) -> Result<proto::ConversationsResponse, CallError> {
-        match self
-            .call(Ask::Conversations(proto::ConversationsRequest {
-                after: after.to_owned(),
-                limit: 0,
-            }))
-            .await?
-        {
-            Answer::Conversations(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
+        let after = after.to_owned();
+        self.request(proto::ConversationsRequest { after, limit: 0 })
+            .await
     }
 
     /// Moves the read cursor.
@@ -188,27 +149,23 @@ impl Connection {
         seq: u64,
     ) -> Result<proto::MarkReadResponse, CallError> {
         let target = proto::mark_read_request::Target::ConversationId(conversation.to_owned());
-        match self
-            .call(Ask::MarkRead(proto::MarkReadRequest {
-                target: Some(target),
-                seq,
-            }))
-            .await?
-        {
-            Answer::MarkRead(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
+        let target = Some(target);
+        self.request(proto::MarkReadRequest { target, seq }).await
     }
 
     /// Asks whether anybody is there.
     pub async fn ping(&mut self) -> Result<(), CallError> {
-        match self.call(Ask::Ping(proto::PingRequest {})).await? {
-            Answer::Ping(_) => Ok(()),
-            other => Err(unexpected(&other)),
-        }
+        self.request(proto::PingRequest {}).await.map(drop)
     }
 
     /// One request and its answer; pushes that come meanwhile wait for [`Connection::next`].
+    pub async fn request<R: Request>(&mut self, request: R) -> Result<R::Answer, CallError> {
+        let answer = self.call(request.into_body()).await?;
+        R::answer(answer)
+            .ok_or_else(|| CallError::Broken(format!("another answer than that to {}", R::NAME)))
+    }
+
+    /// As [`Connection::request`], for a request of any kind.
     pub async fn call(&mut self, body: Ask) -> Result<Answer, CallError> {
         let request_id = self.submit(body).await?;
         let deadline = Instant::now() + CALL_TIMEOUT;
@@ -229,22 +186,15 @@ impl Connection {
     /// Sends a request and does not wait; the answer will carry the returned id.
     pub async fn submit(&mut self, body: Ask) -> Result<u64, CallError> {
         self.last_request_id += 1;
-        let frame = proto::ClientFrame {
+        self.writer.queue(&proto::ClientFrame {
             request_id: self.last_request_id,
             body: Some(body),
-        };
-        let message = if self.json {
-            let text = serde_json::to_string(&frame)
-                .map_err(|error| CallError::Broken(error.to_string()))?;
-            Message::text(text)
-        } else {
-            Message::binary(frame.encode_to_vec())
-        };
-        self.write(message).await?;
+        })?;
+        self.flush().await?;
         Ok(self.last_request_id)
     }
 
-    /// The next frame, whatever it is.
+    /// The next frame, whatever it is. Cancel safe.
     pub async fn next(&mut self) -> Result<proto::ServerFrame, CallError> {
         match self.waiting.pop_front() {
             Some(frame) => Ok(frame),
@@ -271,66 +221,46 @@ impl Connection {
         timeout(time, read_on).await.unwrap_or(CallError::TimedOut)
     }
 
-    /// Sends any WebSocket message.
-    pub async fn write(&mut self, message: Message) -> Result<(), CallError> {
-        timeout(WRITE_TIMEOUT, self.socket.send(message))
+    /// Sends any bytes, in the kind of WebSocket message that `format` uses.
+    pub async fn write(&mut self, format: Format, message: &[u8]) -> Result<(), CallError> {
+        self.writer.queue_raw(format, message);
+        self.flush().await
+    }
+
+    /// Says goodbye; errors do not matter any more.
+    pub async fn close(mut self) {
+        self.writer.queue_close();
+        let _ = self.flush().await;
+    }
+
+    async fn flush(&mut self) -> Result<(), CallError> {
+        timeout(WRITE_TIMEOUT, self.writer.flush())
             .await
             .map_err(|_| CallError::TimedOut)??;
         Ok(())
     }
 
-    /// Says goodbye; errors do not matter any more.
-    pub async fn close(mut self) {
-        let _ = timeout(WRITE_TIMEOUT, self.socket.close(None)).await;
-    }
-
     async fn receive(&mut self) -> Result<proto::ServerFrame, CallError> {
         loop {
-            let Some(message) = self.socket.next().await else {
-                return Err(CallError::Closed(None, String::new()));
-            };
-            let decoded = match message? {
-                Message::Binary(bytes) => {
-                    proto::ServerFrame::decode(bytes).map_err(|error| error.to_string())
+            match self.reader.next().await? {
+                Incoming::Frame(bytes) => return Ok(self.reader.format().decode(bytes)?),
+                Incoming::Close(closed) => return Err(CallError::Closed(closed)),
+                Incoming::Ping(payload) => {
+                    self.writer.queue_pong(&payload);
+                    self.flush().await?;
                 }
-                Message::Text(text) => {
-                    serde_json::from_str(&text).map_err(|error| error.to_string())
-                }
-                Message::Close(frame) => return Err(closed(frame)),
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
-            };
-            return decoded.map_err(CallError::Broken);
+            }
         }
     }
 }
 
-fn closed(frame: Option<CloseFrame>) -> CallError {
-    match frame {
-        Some(frame) => CallError::Closed(Some(frame.code.into()), frame.reason.to_string()),
-        None => CallError::Closed(None, String::new()),
-    }
-}
-
-fn unexpected(answer: &Answer) -> CallError {
-    CallError::Broken(format!("an answer of another kind: {answer:?}"))
-}
-
 /// A login as these tests do it.
 pub fn login_request(token: &str) -> proto::LoginRequest {
-    proto::LoginRequest {
-        token: token.to_owned(),
+    let myself = LoginOptions {
         platform: "test".into(),
-        ..Default::default()
-    }
-}
-
-/// A text to a user.
-pub fn send_request(to: &str, id: &str, text: &str) -> proto::SendRequest {
-    proto::SendRequest {
-        target: Some(proto::send_request::Target::ToUser(to.to_owned())),
-        client_message_id: id.to_owned(),
-        content: Some(text_content(text)),
-    }
+        ..LoginOptions::default()
+    };
+    myself.request(token)
 }
 
 /// A text as a message's content.

@@ -5,30 +5,28 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use futures::{SinkExt, StreamExt};
 use parking_lot::Mutex;
 use parlance_proto::client::v1 as proto;
 use parlance_proto::common::v1::{Error, ErrorCode};
-use parlance_proto::ids::DirectConversation;
-use prost::Message as _;
+use parlance_testkit::peer::GatewayPeer;
 use proto::client_frame::Body as Ask;
 use proto::server_frame::Body as Answer;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use crate::check::{self, Violation};
-use crate::client::BINARY;
+use crate::direct;
 use crate::history::{Closing, History, OnlineSession, Run};
 use crate::load::{Load, LoadSpec};
-use crate::quiet;
+use crate::recovery;
+use crate::session::{Session, SessionSpec};
 use crate::token::Signer;
+use crate::wait::until;
 
 /// What goes wrong, and how often.
 #[derive(Clone, Copy, Default)]
@@ -131,10 +129,7 @@ impl Fake {
     fn list(&self, user: &str) -> Vec<proto::Conversation> {
         let (logs, reads) = (self.logs.lock(), self.reads.lock());
         let mine = logs.iter().filter_map(|(id, log)| {
-            let peer = DirectConversation::parse(id)
-                .ok()?
-                .peer_of(user)?
-                .to_owned();
+            let peer = direct::peer(id, user)?;
             let read_seq = reads
                 .get(&(user.to_owned(), id.clone()))
                 .copied()
@@ -171,30 +166,18 @@ impl Fake {
     }
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<TcpStream>;
-
 async fn serve(fake: Arc<Fake>, stream: TcpStream) -> Option<()> {
-    #[allow(clippy::result_large_err)]
-    let choose = |_: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
-        response
-            .headers_mut()
-            .insert("sec-websocket-protocol", HeaderValue::from_static(BINARY));
-        Ok(response)
-    };
-    let mut socket = tokio_tungstenite::accept_hdr_async(stream, choose)
-        .await
-        .ok()?;
+    let mut client = GatewayPeer::accept(stream).await.ok()?;
     let mut user = String::new();
     let mut pushes = fake.pushes.subscribe();
     loop {
         tokio::select! {
-            message = socket.next() => {
-                let Message::Binary(bytes) = message?.ok()? else { continue };
-                let frame = proto::ClientFrame::decode(bytes).ok()?;
+            frame = client.asked() => {
+                let frame = frame?;
                 let body = answer(&fake, &mut user, frame.body?)?;
-                say(&mut socket, frame.request_id, body).await?;
+                client.say(frame.request_id, body).await.ok()?;
             }
-            event = pushes.recv() => push(&fake, &mut socket, &user, event.ok()?).await?,
+            event = pushes.recv() => push(&fake, &mut client, &user, event.ok()?).await?,
         }
     }
 }
@@ -209,14 +192,19 @@ fn answer(fake: &Fake, user: &mut String, ask: Ask) -> Option<Answer> {
             *user = serde_json::from_slice::<serde_json::Value>(&claims).ok()?["sub"]
                 .as_str()?
                 .to_owned();
-            Answer::Login(proto::LoginResponse::default())
+            let user_id = user.clone();
+            Answer::Login(proto::LoginResponse {
+                user_id,
+                protocol: 1,
+                ..proto::LoginResponse::default()
+            })
         }
         Ask::Ping(_) => Answer::Ping(proto::PingResponse::default()),
         Ask::Send(request) => {
             let Some(proto::send_request::Target::ToUser(to)) = &request.target else {
                 return None;
             };
-            let conversation = DirectConversation::between(user, to).ok()?.to_string();
+            let conversation = direct::between(user, to).ok()?;
             if fake.chance(|faults| faults.broken / 2.0) {
                 return None;
             }
@@ -256,37 +244,29 @@ fn answer(fake: &Fake, user: &mut String, ask: Ask) -> Option<Answer> {
     })
 }
 
-async fn push(fake: &Fake, socket: &mut Socket, user: &str, event: proto::Event) -> Option<()> {
-    let member = DirectConversation::parse(&event.conversation_id)
-        .ok()?
-        .peer_of(user)
-        .is_some();
+async fn push(
+    fake: &Fake,
+    client: &mut GatewayPeer,
+    user: &str,
+    event: proto::Event,
+) -> Option<()> {
+    let member = direct::peer(&event.conversation_id, user).is_some();
     if !member || fake.chance(|faults| faults.lost) {
         return Some(());
     }
     if fake.chance(|faults| faults.resync) {
-        return say(socket, 0, Answer::Resync(proto::ResyncNotice {})).await;
+        let resync = Answer::Resync(proto::ResyncNotice {});
+        return client.say(0, resync).await.ok();
     }
-    say(socket, 0, Answer::Event(event.clone())).await?;
+    client.say(0, Answer::Event(event.clone())).await.ok()?;
     if fake.chance(|faults| faults.doubled) {
-        say(socket, 0, Answer::Event(event)).await?;
+        client.say(0, Answer::Event(event)).await.ok()?;
     }
     Some(())
 }
 
-async fn say(socket: &mut Socket, request_id: u64, body: Answer) -> Option<()> {
-    let frame = proto::ServerFrame {
-        request_id,
-        body: Some(body),
-    };
-    socket
-        .send(Message::binary(frame.encode_to_vec()))
-        .await
-        .ok()
-}
-
-/// Loads two fake gateways and checks what comes out.
-async fn run(faults: Faults) -> Vec<Violation> {
+/// Two fake gateways, and their addresses.
+async fn start(faults: Faults) -> (Arc<Fake>, Vec<String>) {
     let fake = Arc::new(Fake {
         logs: Mutex::default(),
         reads: Mutex::default(),
@@ -305,6 +285,12 @@ async fn run(faults: Faults) -> Vec<Violation> {
             }
         });
     }
+    (fake, gateways)
+}
+
+/// Loads two fake gateways and checks what comes out.
+async fn run(faults: Faults) -> Vec<Violation> {
+    let (fake, gateways) = start(faults).await;
     let (signer, history) = (Signer::new("fake", vec![1; 32]), History::default());
     let spec = LoadSpec {
         users: 5,
@@ -326,11 +312,13 @@ async fn run(faults: Faults) -> Vec<Violation> {
     *fake.faults.lock() = bugs;
     load.drain(Duration::from_secs(10)).await.unwrap();
     load.wait_online(Duration::from_secs(10)).await.unwrap();
-    let logs = quiet::read_logs(&gateways, &signer, &history)
+    let logs = recovery::read_logs(&gateways, &signer, &history)
         .await
         .unwrap();
-    quiet::wait_delivered(&load, &logs, &history, Duration::from_secs(3)).await;
-    let rows = quiet::read_lists(&gateways, &signer, &logs).await.unwrap();
+    recovery::wait_delivered(&load, &logs, &history, Duration::from_secs(3)).await;
+    let rows = recovery::read_lists(&gateways, &signer, &logs)
+        .await
+        .unwrap();
     let online = load
         .sessions
         .iter()
@@ -344,7 +332,6 @@ async fn run(faults: Faults) -> Vec<Violation> {
         rows,
         online,
         app_id: "fake".into(),
-        shard_count: 4,
         ..Closing::default()
     };
     assert!(history.entries().len() > 2000, "hardly anything happened");
@@ -410,4 +397,28 @@ async fn a_push_that_is_lost_for_good_is_found_out() {
         promises(&violations).contains(&"delivered"),
         "{violations:#?}"
     );
+}
+
+/// Else a load that was drained would still move cursors while they are read back.
+#[tokio::test]
+async fn a_read_cursor_has_moved_when_the_session_says_so() {
+    let (fake, gateways) = start(Faults::default()).await;
+    let spec = SessionSpec {
+        name: "alice/1".into(),
+        user: "alice".into(),
+        signer: Signer::new("fake", vec![1; 32]),
+        gateways,
+        seed: 1,
+    };
+    let session = Session::start(spec, History::default());
+    let within = Duration::from_secs(10);
+    let online = until("the session is online", within, async || {
+        ensure!(session.is_online(), "offline");
+        Ok(())
+    });
+    online.await.unwrap();
+    session.mark_read("d:5:alice:bob", 1).await;
+    let moved: Vec<u64> = fake.reads.lock().values().copied().collect();
+    assert_eq!(moved, [1]);
+    session.stop().await;
 }

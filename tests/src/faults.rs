@@ -9,6 +9,7 @@ mod network;
 mod replace;
 mod restart;
 mod retries;
+mod split;
 
 use std::fmt;
 
@@ -44,14 +45,15 @@ pub enum Fault {
     ReplaceNode,
     /// Every message twice through two gateways, across a leader's death; known ids with other payloads.
     Retries,
+    /// Shards are split: with all well, as their leader dies, as it is frozen, and past a replica that is away so long
+    /// that it needs snapshots.
+    Split,
     /// All nodes and then all gateways, one after the other, restarted as an upgrade does.
     RollingRestart,
     /// A flipped bit in the middle of a stopped node's Raft log.
     CorruptLog,
     /// A cut-off file of a stopped node's state.
     TruncateState,
-    /// All snapshots of a stopped node cut off; then a new member needs some.
-    TruncateSnapshots,
     /// A cut-off identity file of a stopped node.
     TruncateMetadata,
 }
@@ -91,10 +93,10 @@ impl Fault {
             Fault::BadNetwork => network::disturbed(stage).await,
             Fault::ReplaceNode => replace::wiped_node(stage).await,
             Fault::Retries => retries::run(stage).await,
+            Fault::Split => split::shards(stage).await,
             Fault::RollingRestart => restart::rolling(stage).await,
             Fault::CorruptLog => damage::raft_log(stage).await,
             Fault::TruncateState => damage::state(stage).await,
-            Fault::TruncateSnapshots => damage::snapshots(stage).await,
             Fault::TruncateMetadata => damage::identity(stage).await,
         }
     }

@@ -163,8 +163,17 @@ pub struct Closing {
     pub replicas: Vec<ReplicaDigest>,
     /// The sessions that were online to the end: what they lack will not come by itself.
     pub online: Vec<OnlineSession>,
-    pub shard_count: u32,
+    /// The cluster map as it was then; shards may have been split on the way there.
+    pub shards: Vec<ShardSlots>,
     pub app_id: String,
+}
+
+/// The slots of one shard, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardSlots {
+    pub shard: u32,
+    pub first_slot: u32,
+    pub last_slot: u32,
 }
 
 /// A session that must have everything.
@@ -275,7 +284,11 @@ mod tests {
             duplicate: false,
         });
         let closing = Closing {
-            shard_count: 4,
+            shards: vec![ShardSlots {
+                shard: 1,
+                first_slot: 0,
+                last_slot: 16_383,
+            }],
             app_id: "demo".into(),
             ..Closing::default()
         };

@@ -1,29 +1,25 @@
 //! Whole-cluster tests: real processes, real faults, and a checker that believes nothing it did not see.
 //!
-//! A run goes like this: [`cluster`] starts `parlance node` and `parlance gateway` processes; [`load`] lets many
+//! A run goes like this: the testkit's [`cluster`] starts `parlance node` and `parlance gateway` processes; [`load`] lets many
 //! users chat through them, each one a [`session`] that behaves as an SDK does, on top of the plain protocol client
 //! in [`client`]; [`faults`] breaks things meanwhile; everything that was sent, answered and received is written into
-//! a [`history`]; then all faults go off, the cluster must heal ([`quiet`]), and [`check`] looks for a promise that
+//! a [`history`]; then all faults go off, the cluster must heal ([`recovery`]), and [`check`] looks for a promise that
 //! was broken. [`chaos`] is the whole of it in one call, for the program `parlance-tests` and for `tests/*.rs`.
 //!
 //! Nothing of a node or a gateway is linked in: only the protocol is shared.
 
-pub mod admin;
 pub mod chaos;
 pub mod check;
-pub mod cli;
 pub mod client;
-pub mod clock;
-pub mod cluster;
+pub mod direct;
 #[cfg(test)]
 mod fake;
 pub mod faults;
 pub mod history;
 pub mod load;
-pub mod logs;
-pub mod quiet;
+pub mod recovery;
 pub mod report;
 pub mod session;
 pub mod story;
-pub mod token;
-pub mod wait;
+
+pub use parlance_testkit::{admin, cli, clock, cluster, logs, token, wait};

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use parlance_proto::ids::DirectConversation;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -14,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::client::{Connection, history_forward};
+use crate::direct;
 use crate::history::{History, MessageKey, What};
 use crate::session::{Session, SessionSpec};
 use crate::token::Signer;
@@ -126,8 +126,7 @@ impl Load {
                 let sender = Sender {
                     session: Arc::clone(&self.sessions[from * 2 + rng.random_range(0..2)]),
                     to: users[*to].clone(),
-                    conversation: DirectConversation::between(&users[*from], &users[*to])?
-                        .to_string(),
+                    conversation: direct::between(&users[*from], &users[*to])?,
                     label: format!("{pair}-{side}"),
                     pause,
                     text_bytes_max: spec.text_bytes_max,
@@ -150,12 +149,7 @@ impl Load {
                 gateway: gateway.clone(),
                 conversations: pairs
                     .iter()
-                    .map(|(a, b)| {
-                        Ok((
-                            users[*a].clone(),
-                            DirectConversation::between(&users[*a], &users[*b])?.to_string(),
-                        ))
-                    })
+                    .map(|(a, b)| Ok((users[*a].clone(), direct::between(&users[*a], &users[*b])?)))
                     .collect::<Result<_>>()?,
                 signer: signer.clone(),
                 history: self.history.clone(),

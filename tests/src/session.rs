@@ -60,6 +60,8 @@ enum Command {
     MarkRead {
         conversation: String,
         seq: u64,
+        /// Dropped when there is an answer, or will be none.
+        done: oneshot::Sender<()>,
     },
     /// Drop the connection without a word and connect to the next gateway.
     Reconnect,
@@ -134,15 +136,19 @@ impl Session {
         outcome
     }
 
-    /// Moves the read cursor, if the session is online.
+    /// Moves the read cursor, if the session is online; returns when that is answered or given up, so that whoever lists
+    /// conversations afterwards knows what to expect.
     pub async fn mark_read(&self, conversation: &str, seq: u64) {
+        let (done, ended) = oneshot::channel();
         let _ = self
             .commands
             .send(Command::MarkRead {
                 conversation: conversation.to_owned(),
                 seq,
+                done,
             })
             .await;
+        let _ = ended.await;
     }
 
     /// Breaks the connection as a lost network does.

@@ -4,16 +4,16 @@
 use anyhow::{Result, bail};
 
 use crate::chaos::{self, ChaosSpec, ONE_CLUSTER};
-use crate::check;
+use crate::check::{self, Gaps};
 use crate::cluster::{Cluster, ClusterSpec};
 use crate::history::{History, Run};
 use crate::load::{Load, LoadSpec};
 use crate::logs::{self, Allowed};
-use crate::quiet;
-use crate::report::Report;
+use crate::recovery;
+use crate::report::{Counts, Report};
 
 /// Few users, little load: witnesses, not a burden.
-fn witnesses() -> LoadSpec {
+pub fn witnesses() -> LoadSpec {
     LoadSpec {
         users: 4,
         conversations: 4,
@@ -28,11 +28,23 @@ pub async fn tell(
     allowed: Allowed,
     story: impl AsyncFnOnce(&mut Cluster) -> Result<()>,
 ) -> Result<()> {
+    tell_under(witnesses(), spec, allowed, story)
+        .await
+        .map(drop)
+}
+
+/// As [`tell`], under any load; says how long shards were silent for it. None of its sends may be refused.
+pub async fn tell_under(
+    load: LoadSpec,
+    spec: ClusterSpec,
+    allowed: Allowed,
+    story: impl AsyncFnOnce(&mut Cluster) -> Result<()>,
+) -> Result<Gaps> {
     let _turn = ONE_CLUSTER.lock().await;
     let history = History::default();
     let mut cluster = Cluster::start(spec).await?;
     let mut load = Load::start(
-        &witnesses(),
+        &load,
         &cluster.gateway_addresses(),
         &cluster.signer,
         &history,
@@ -41,7 +53,7 @@ pub async fn tell(
     let told = story(&mut cluster).await;
     told.map_err(|error| error.context(cluster.tails()))?;
     cluster.check_all_run()?;
-    let closing = quiet::settle(&mut cluster, &mut load, &history).await;
+    let closing = recovery::settle(&mut cluster, &mut load, &history).await;
     let closing = closing.map_err(|error| error.context(cluster.tails()))?;
     let run = Run {
         entries: history.entries(),
@@ -51,11 +63,15 @@ pub async fn tell(
     if !violations.is_empty() {
         bail!("the witnesses were harmed: {violations:#?}");
     }
+    let counts = Counts::of(&run);
+    if counts.refused > 0 {
+        bail!("{} sends of the witnesses were refused", counts.refused);
+    }
     let findings = logs::unexpected(&cluster, &allowed)?;
     if !findings.is_empty() {
         bail!("unexpected in the logs:\n{}", findings.join("\n"));
     }
-    Ok(())
+    Ok(check::gaps(&run))
 }
 
 /// A chaos run that must pass; the report is the error.

@@ -17,10 +17,10 @@ async fn bench(arguments: &str) -> Result<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_websocket_takes_no_more_than_8_kib() -> Result<()> {
-    let said = bench("connections --nodes 1 --gateways 1 --count 4000").await?;
+    let said = bench("connections --nodes 1 --gateways 1 --count 10000").await?;
     let idle = &said["runs"][0];
     let bytes = idle["gateway_bytes_per_connection"].as_f64();
-    ensure!(idle["alive"] == 4000, "{idle}");
+    ensure!(idle["alive"] == 10000, "{idle}");
     let bytes = bytes.context("no figure")?;
     ensure!(bytes < CONNECTION_BYTES_MAX, "{idle}");
     Ok(())

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use parlance_tests::chaos::{self, ChaosSpec};
+use parlance_tests::cluster::binary;
 use parlance_tests::faults::Fault;
 
 async fn must_fail(switch: &str, fault: Fault, promises: &[&str]) -> Result<()> {
-    let Some(binary) = std::env::var_os("PARLANCE_BROKEN_BIN") else {
+    let Some(binary) = binary::with_switches() else {
         eprintln!("skipped: PARLANCE_BROKEN_BIN is not set");
         return Ok(());
     };
     let mut spec = ChaosSpec::new(601, Duration::from_secs(5), vec![fault]);
-    spec.cluster.binary = Some(binary.into());
+    spec.cluster.binary = Some(binary);
     spec.cluster
         .environment
         .push((switch.to_owned(), "1".to_owned()));

@@ -1,16 +1,11 @@
 //! The operator's commands against real processes: shapes that scripts rely on, exit codes, refusals by name.
 
 use anyhow::{Context, Result, ensure};
-use parlance_proto::tls::Role;
-use parlance_tests::cli::{Cli, Said};
+use parlance_tests::cli::{Cli, DONE, FAILED, NOT_POSSIBLE, Said, Shell};
 use parlance_tests::cluster::{Cluster, ClusterSpec};
 use parlance_tests::logs::Allowed;
 use parlance_tests::story::tell;
-use serde_json::Value;
 
-const DONE: Option<i32> = Some(0);
-const FAILED: Option<i32> = Some(1);
-const NOT_POSSIBLE: Option<i32> = Some(2);
 const BAD_USAGE: Option<i32> = Some(64);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,6 +29,12 @@ async fn an_operator_runs_a_cluster_from_the_shell() -> Result<()> {
                 status["cluster_id"].is_string() && status["shard_count"] == 4,
                 "{status}"
             );
+            let (first, last) = (&status["shards"][0], &status["shards"][3]);
+            ensure!(
+                first["shard"] == 1 && first["first_slot"] == 0 && last["last_slot"] == 16_383,
+                "{status}"
+            );
+            ensure!(status["feature_level"] == 1, "{status}");
 
             let app = shell
                 .data(&["app", "create", "shop", "--name", "The shop"])
@@ -62,27 +63,32 @@ async fn an_operator_runs_a_cluster_from_the_shell() -> Result<()> {
                 "{token}"
             );
 
-            let send = [
-                "send", "--app", "shop", "--as", "alice", "--to", "bob", "--id", "m1", "hello",
-            ];
-            let sent = shell.data(&send).await?;
-            ensure!(
-                sent["seq"].to_string().trim_matches('"') == "1" && sent["duplicate"] == false,
-                "{sent}"
-            );
-            let repeated = shell.data(&send).await?;
-            ensure!(repeated["duplicate"] == true, "{repeated}");
-            let history = shell
-                .run_json(&["history", "--app", "shop", "--as", "bob", "--with", "alice"])
-                .await?;
-            ensure!(
-                history.code == DONE && history.stdout.contains("hello"),
-                "{history:?}"
-            );
-            Ok(())
+            a_message_is_sent_and_read(&shell).await
         },
     )
     .await
+}
+
+/// Alice writes to bob, twice under one id, and bob reads it once.
+async fn a_message_is_sent_and_read(shell: &Shell) -> Result<()> {
+    let send = [
+        "send", "--app", "shop", "--as", "alice", "--to", "bob", "--id", "m1", "hello",
+    ];
+    let sent = shell.data(&send).await?;
+    ensure!(
+        sent["seq"].to_string().trim_matches('"') == "1" && sent["duplicate"] == false,
+        "{sent}"
+    );
+    let repeated = shell.data(&send).await?;
+    ensure!(repeated["duplicate"] == true, "{repeated}");
+    let history = shell
+        .run_json(&["history", "--app", "shop", "--as", "bob", "--with", "alice"])
+        .await?;
+    ensure!(
+        history.code == DONE && history.stdout.contains("hello"),
+        "{history:?}"
+    );
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,16 +178,12 @@ async fn bad_settings_are_refused_by_name() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_does_not_answer_is_a_failure_that_names_the_address() -> Result<()> {
-    let home = tempfile::tempdir()?;
     let cluster = Cluster::prepare(ClusterSpec {
         nodes: 1,
         gateways: 1,
         ..ClusterSpec::default()
     })?;
-    let shell = Shell {
-        cli: Cli::new(home.path())?,
-        globals: globals(&cluster)?,
-    };
+    let shell = Shell::new(&cluster)?;
     let said = shell.run(&["cluster", "status"]).await?;
     ensure!(
         said.code == FAILED && said.stderr.contains(&cluster.address.link(1).to_string()),
@@ -195,71 +197,4 @@ async fn check(cli: &Cli, verb: &str, settings: &str) -> Result<Said> {
     std::fs::write(file.path(), settings)?;
     let path = file.path().to_str().context("a path that is no UTF-8")?;
     cli.run(&[verb, "--config", path, "--check"]).await
-}
-
-/// Commands with the addresses and certificates of a cluster.
-struct Shell {
-    cli: Cli,
-    globals: Vec<String>,
-}
-
-impl Shell {
-    fn new(cluster: &Cluster) -> Result<Self> {
-        let home = cluster.dir().join("operator-home");
-        std::fs::create_dir_all(&home)?;
-        Ok(Self {
-            cli: Cli::new(&home)?,
-            globals: globals(cluster)?,
-        })
-    }
-
-    async fn run(&self, arguments: &[&str]) -> Result<Said> {
-        let all: Vec<&str> = arguments
-            .iter()
-            .copied()
-            .chain(self.globals.iter().map(String::as_str))
-            .collect();
-        self.cli.run(&all).await
-    }
-
-    async fn run_json(&self, arguments: &[&str]) -> Result<Said> {
-        let arguments: Vec<&str> = arguments
-            .iter()
-            .copied()
-            .chain(["--output", "json"])
-            .collect();
-        self.run(&arguments).await
-    }
-
-    /// The JSON of a command that must succeed.
-    async fn data(&self, arguments: &[&str]) -> Result<Value> {
-        let said = self.run_json(arguments).await?;
-        ensure!(said.code == DONE, "{arguments:?}: {said:?}");
-        said.json()
-    }
-}
-
-/// The flags that say where a cluster is; its operator's certificate under the names that the command expects.
-fn globals(cluster: &Cluster) -> Result<Vec<String>> {
-    let files = cluster.authority.issue("cli", Role::Admin)?;
-    let dir = cluster.dir().join("operator-tls");
-    std::fs::create_dir_all(&dir)?;
-    for (from, name) in [
-        (&files.ca, "ca.pem"),
-        (&files.cert, "admin.pem"),
-        (&files.key, "admin-key.pem"),
-    ] {
-        std::fs::copy(from, dir.join(name))?;
-    }
-    let mut flags = vec!["--tls-dir".to_owned(), dir.display().to_string()];
-    for node_id in 1..=cluster.spec.nodes {
-        flags.extend([
-            "--server".to_owned(),
-            cluster.address.link(node_id).to_string(),
-        ]);
-    }
-    for address in cluster.gateway_addresses() {
-        flags.extend(["--via".to_owned(), format!("ws://{address}/ws")]);
-    }
-    Ok(flags)
 }

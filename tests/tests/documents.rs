@@ -92,6 +92,7 @@ fn every_setting_has_a_row() {
         ),
         ("gateway/src/config.rs", "pub struct Config", ""),
         ("gateway/src/config.rs", "pub struct Limits", "limits."),
+        ("gateway/src/config.rs", "pub struct Listener ", "listener."),
         (
             "cli/src/serve/settings.rs",
             "pub(super) struct ProcessSettings",
@@ -99,7 +100,7 @@ fn every_setting_has_a_row() {
         ),
     ];
     // Tables, whose fields have rows of their own.
-    let tables = ["tls", "raft", "proposer", "limits", "client_tls"];
+    let tables = ["tls", "raft", "proposer", "limits", "listener"];
     let mut names = Vec::new();
     for (file, head, prefix) in parts {
         let text = read(file);
@@ -128,10 +129,14 @@ fn every_setting_has_a_row() {
 #[test]
 fn every_close_code_has_a_row() {
     let text = read("docs/protocol.md");
-    let source = read("gateway/src/ws/close.rs");
+    let source = read("gateway/src/endpoint/native/close.rs");
     let codes: Vec<&str> = source
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("Close::")?.split_once(" => "))
+        .filter_map(|line| {
+            line.trim()
+                .strip_prefix("CloseReason::")?
+                .split_once(" => ")
+        })
         .filter_map(|(_, code)| {
             let code = code.trim_end_matches(',');
             code.parse::<u16>().is_ok().then_some(code)

@@ -30,7 +30,6 @@ async fn a_flipped_bit_in_the_log_and_cut_off_files_of_one_node_lose_nothing() -
         Fault::CorruptLog,
         Fault::TruncateMetadata,
         Fault::TruncateState,
-        Fault::TruncateSnapshots,
     ];
     must_pass(ChaosSpec::new(103, SHORT, faults))
         .await

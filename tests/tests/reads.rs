@@ -5,18 +5,18 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use futures::channel::mpsc;
-use parlance_proto::client::v1::Direction;
-use parlance_proto::ids::DirectConversation;
-use parlance_proto::limits::LINK_PROTOCOL_VERSION;
+use parlance_proto::client::v1::{Direction, Event};
 use parlance_proto::link::v1::link_client::LinkClient;
 use parlance_proto::link::v1::{
     GatewayFrame, Hello, History, NodeFrame, Request, request, response,
 };
-use parlance_proto::shard::conversation_shard;
 use parlance_proto::tls::Role;
+use parlance_proto::version::{LINK_PROTOCOLS, greeting};
 use parlance_tests::admin::channel;
 use parlance_tests::client::Connection;
+use parlance_tests::cluster::shards::{owner, slot_of};
 use parlance_tests::cluster::{APP, Cluster, ClusterSpec};
+use prost::Message as _;
 use tokio::time::timeout;
 use tonic::Streaming;
 
@@ -35,7 +35,7 @@ impl Link {
         let channel = channel(&address, &cluster.operator.ca, Some(&identity)).await?;
         let (mut frames, outgoing) = mpsc::channel(2);
         let hello = Hello {
-            protocol_version: LINK_PROTOCOL_VERSION,
+            protocol: greeting(LINK_PROTOCOLS),
             gateway_id: "probe".into(),
             link_id: "probe".into(),
             received: 0,
@@ -79,12 +79,10 @@ async fn a_read_that_waited_in_a_paused_leader_sees_what_was_acknowledged_since(
     let mut cluster = Cluster::start(ClusterSpec::default()).await?;
     let gateways = cluster.gateway_addresses();
     let mut alice = Connection::logged_in(&gateways[0], &cluster.signer.token("alice")).await?;
-    alice.send("bob", "m1", "before").await?;
-    let conversation = DirectConversation::between("alice", "bob")?.to_string();
-    let shard = conversation_shard(APP, &conversation, cluster.spec.shards);
+    let conversation = alice.send("bob", "m1", "before").await?.conversation_id;
     let status = cluster.any_admin().await?.status().await?;
-    let leads = status.shards.iter().find(|s| s.shard == shard);
-    let leader = leads.context("the shard is not in the status")?.leader;
+    let owner = owner(&status, slot_of(&conversation)?)?;
+    let (shard, leader) = (owner.shard, owner.leader);
 
     let mut link = Link::open(&cluster, leader).await?;
     cluster.node(leader)?.freeze()?;
@@ -107,7 +105,9 @@ async fn a_read_that_waited_in_a_paused_leader_sees_what_was_acknowledged_since(
     match link.answer().await? {
         response::Body::NotLeader(_) | response::Body::Error(_) => {}
         response::Body::History(page) => {
-            let seqs: Vec<u64> = page.events.iter().map(|event| event.seq).collect();
+            let events: Result<Vec<_>, _> =
+                page.events.iter().map(|e| Event::decode(&e[..])).collect();
+            let seqs: Vec<u64> = events?.iter().map(|event| event.seq).collect();
             ensure!(seqs == [1, 2], "an old picture: {seqs:?}");
         }
         other => anyhow::bail!("unexpected: {other:?}"),

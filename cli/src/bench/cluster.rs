@@ -5,18 +5,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use parlance_proto::admin::v1::{CreateAppRequest, GetClusterStatusRequest, NodeSpec};
+use parlance_proto::admin::v1::{CreateAppRequest, GetClusterStatusRequest, NodeSpec, ShardStatus};
+use parlance_proto::ids::AppId;
+use parlance_proto::slot::{Slot, SlotRange};
 use parlance_proto::tls::{Role, TlsFiles};
 use tokio::process::Child;
 use tokio::time::Instant;
 
-use super::args::TargetArgs;
 use super::disk;
 use super::latency::Latency;
 use super::own_process::{end, free_tcp_port, free_udp_port, start};
 use super::processes::Process;
 use super::settings;
 use crate::admin::Admin;
+use crate::args::bench::TargetArgs;
 use crate::ca::Authority;
 use crate::commands::cluster::init;
 use crate::output::say;
@@ -33,6 +35,8 @@ pub struct OwnCluster {
     nodes: Vec<NodeProcess>,
     gateways: Vec<GatewayProcess>,
     admin_tls: TlsFiles,
+    /// The shards and their slots.
+    shards: Vec<(u32, SlotRange)>,
     /// Of the folder that the nodes write to, before they did.
     pub fsync: Latency,
 }
@@ -63,6 +67,7 @@ impl OwnCluster {
             keep: args.keep,
             nodes: Vec::new(),
             gateways: Vec::new(),
+            shards: Vec::new(),
             admin_tls: authority.issue(Role::Admin, CERTIFICATES_VALID)?,
             fsync,
             dir,
@@ -109,7 +114,7 @@ impl OwnCluster {
             raft_address: node.raft.to_string(),
             link_address: node.link.to_string(),
         });
-        self.init(specs.collect(), args.shards).await?;
+        self.init(specs.collect(), args.shards.unwrap_or(0)).await?;
         self.wait_healthy().await?;
         let tls = authority.issue(Role::Gateway, CERTIFICATES_VALID)?;
         for number in 1..=args.gateways {
@@ -170,6 +175,17 @@ impl OwnCluster {
         self.nodes.iter().map(|node| node.id).collect()
     }
 
+    /// How many shards it has.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The shard that owns a slot.
+    pub fn owner(&self, slot: Slot) -> Option<u32> {
+        let mut shards = self.shards.iter();
+        Some(shards.find(|(_, range)| range.contains(slot))?.0)
+    }
+
     pub fn gateway_urls(&self) -> Vec<String> {
         self.gateways
             .iter()
@@ -200,10 +216,10 @@ impl OwnCluster {
     }
 
     /// Makes an app and returns its secret.
-    pub async fn create_app(&self, app_id: &str) -> anyhow::Result<Vec<u8>> {
+    pub async fn create_app(&self, app_id: &AppId) -> anyhow::Result<Vec<u8>> {
         let mut admin = self.admin().await?;
         let request = CreateAppRequest {
-            app_id: app_id.to_owned(),
+            app_id: app_id.into(),
             name: String::new(),
         };
         let answer = admin
@@ -242,6 +258,11 @@ impl OwnCluster {
                 && !status.shards.is_empty()
                 && status.nodes.iter().all(|node| node.reachable)
             {
+                let range = |shard: &ShardStatus| {
+                    let range = SlotRange::new(shard.first_slot, shard.last_slot)?;
+                    Some((shard.shard, range))
+                };
+                self.shards = status.shards.iter().filter_map(range).collect();
                 return Ok(());
             }
             if Instant::now() > deadline {

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
+use parlance_client::wire::Endpoint;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::args::ConnectionsArgs;
 use super::processes::{self, Process};
 use super::report;
 use super::session::Session as ClientSession;
 use super::target::Target;
+use crate::args::bench::ConnectionsArgs;
 use crate::commands::Session;
 use crate::exit::not_possible;
 use crate::output::{Output, say};
@@ -58,7 +59,7 @@ pub async fn run(session: &Session, args: ConnectionsArgs) -> anyhow::Result<()>
     let before = resident(&target)?;
     let started = Instant::now();
     let range = WARM_UP_CONNECTIONS..WARM_UP_CONNECTIONS + args.count;
-    let sessions = open(&target, range, args.at_once).await?;
+    let mut sessions = open(&target, range, args.at_once).await?;
     let opened = started.elapsed();
     say(format!(
         "{} connections are open; waiting {:?}",
@@ -68,8 +69,9 @@ pub async fn run(session: &Session, args: ConnectionsArgs) -> anyhow::Result<()>
     tokio::time::sleep(args.settle).await;
     let after = resident(&target)?;
     let alive = sessions
-        .iter()
-        .filter(|session| !session.wire.is_closed())
+        .iter_mut()
+        .map(ClientSession::is_closed)
+        .filter(|closed| !closed)
         .count();
     let idle = sum_up(
         &target.processes,
@@ -97,10 +99,10 @@ async fn open(
     at_once: usize,
 ) -> anyhow::Result<Vec<ClientSession>> {
     let opening = numbers.map(|number| async move {
-        let token = target.token(&target.new_user())?;
+        let token = target.token(&target.new_user()?)?;
         let gateway = target.gateway(number);
-        let source = source_address(gateway.address.ip(), number / target.gateways.len());
-        ClientSession::open(gateway, source, token)
+        let source = source_address(gateway, number / target.gateways.len());
+        ClientSession::open(gateway, source, &token)
             .await
             .with_context(|| format!("open connection {number}"))
     });
@@ -111,7 +113,11 @@ async fn open(
 }
 
 /// All of 127.0.0.0/8 is this machine: new addresses bring new ports. Elsewhere the system chooses.
-fn source_address(gateway: IpAddr, number: usize) -> Option<IpAddr> {
+fn source_address(gateway: &Endpoint, number: usize) -> Option<IpAddr> {
+    local_address(gateway.addresses().first()?.ip(), number)
+}
+
+fn local_address(gateway: IpAddr, number: usize) -> Option<IpAddr> {
     let IpAddr::V4(address) = gateway else {
         return None;
     };
@@ -210,9 +216,9 @@ mod tests {
         );
         let local = "127.0.0.1".parse().unwrap();
         assert_ne!(
-            source_address(local, 0),
-            source_address(local, CONNECTIONS_PER_ADDRESS)
+            local_address(local, 0),
+            local_address(local, CONNECTIONS_PER_ADDRESS)
         );
-        assert_eq!(source_address("10.0.0.1".parse().unwrap(), 0), None);
+        assert_eq!(local_address("10.0.0.1".parse().unwrap(), 0), None);
     }
 }

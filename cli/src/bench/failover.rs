@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use parlance_proto::ids::DirectConversation;
-use parlance_proto::shard::conversation_shard;
+use parlance_proto::ids::{ConversationId, DirectId};
+use parlance_proto::slot::Slot;
 use serde::Serialize;
 
-use super::args::{FailoverArgs, TargetArgs};
+use super::cluster::OwnCluster;
 use super::load::{self, Part, Plan, longest_gap};
 use super::report;
 use super::session::{Pace, Tally};
 use super::target::Target;
+use crate::args::bench::{FailoverArgs, TargetArgs};
 use crate::commands::Session;
 use crate::exit::not_possible;
 use crate::output::{Output, say};
@@ -50,7 +51,7 @@ pub async fn run(session: &Session, args: FailoverArgs) -> anyhow::Result<()> {
     let mut own = target.own.take().context("start a cluster")?;
     let mut runs = Vec::new();
     for node_id in own.node_ids() {
-        let plan = plan(&target, &args);
+        let plan = plan(&target, &args)?;
         let mut killed_at = Duration::ZERO;
         let (outcome, tallies) = load::run_with(&target, &plan, async |stamps| {
             tokio::time::sleep(args.pause).await;
@@ -60,7 +61,7 @@ pub async fn run(session: &Session, args: FailoverArgs) -> anyhow::Result<()> {
             own.start_node(node_id)
         })
         .await?;
-        let shards = by_shard(&target, &plan, &tallies, cluster.shards);
+        let shards = by_shard(&target, &own, &plan, &tallies);
         let gap = |window| longest_gap(&shards, window).unwrap_or_default();
         let (shard, longest) = gap((killed_at, killed_at + args.pause));
         let (_, before) = gap((killed_at.saturating_sub(args.pause), killed_at));
@@ -92,8 +93,9 @@ pub async fn run(session: &Session, args: FailoverArgs) -> anyhow::Result<()> {
     target.close().await
 }
 
-fn plan(target: &Target, args: &FailoverArgs) -> Plan {
-    let users: Vec<String> = (0..args.senders).map(|_| target.new_user()).collect();
+fn plan(target: &Target, args: &FailoverArgs) -> anyhow::Result<Plan> {
+    let users = (0..args.senders).map(|_| target.new_user());
+    let users = users.collect::<anyhow::Result<Vec<_>>>()?;
     let every = Duration::from_secs_f64(args.senders as f64 / f64::from(args.rate));
     let sessions = users.iter().enumerate().map(|(index, user)| Part {
         user: user.clone(),
@@ -103,7 +105,7 @@ fn plan(target: &Target, args: &FailoverArgs) -> Plan {
             every,
         },
     });
-    Plan {
+    Ok(Plan {
         name: "failover".to_owned(),
         sessions: sessions.collect(),
         payload: 256,
@@ -111,22 +113,23 @@ fn plan(target: &Target, args: &FailoverArgs) -> Plan {
         // Kill, restart, and some time together again.
         length: args.pause * 3,
         copies: 1,
-    }
+    })
 }
 
 /// When acknowledgements came, by the shard of the conversation; shards that nobody sends to are not in it.
 fn by_shard(
     target: &Target,
+    cluster: &OwnCluster,
     plan: &Plan,
     tallies: &[Tally],
-    shard_count: u32,
 ) -> BTreeMap<u32, Vec<u32>> {
     let mut shards: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for (part, tally) in plan.sessions.iter().zip(tallies) {
-        let Ok(conversation) = DirectConversation::between(&part.user, &part.to) else {
+        let conversation = DirectId::between(&part.user, &part.to).map(ConversationId::Direct);
+        let slot = conversation.map(|id| Slot::of_conversation(target.app(), &id));
+        let Some(shard) = slot.ok().and_then(|slot| cluster.owner(slot)) else {
             continue;
         };
-        let shard = conversation_shard(target.app(), &conversation.to_string(), shard_count);
         shards
             .entry(shard)
             .or_default()

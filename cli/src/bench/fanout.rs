@@ -1,10 +1,10 @@
 //! `parlance bench fanout`: one sender, one receiving user with many sessions over all gateways.
 
-use super::args::FanoutArgs;
 use super::load::{self, Part, Plan};
 use super::report;
 use super::session::Pace;
 use super::target::Target;
+use crate::args::bench::FanoutArgs;
 use crate::commands::Session;
 use crate::exit::not_possible;
 
@@ -19,7 +19,7 @@ pub async fn run(session: &Session, args: FanoutArgs) -> anyhow::Result<()> {
     let target = Target::open(session, &args.target).await?;
     let mut runs = Vec::new();
     for receivers in &args.receivers {
-        let (sender, receiver) = (target.new_user(), target.new_user());
+        let (sender, receiver) = (target.new_user()?, target.new_user()?);
         let mut sessions = vec![Part {
             user: sender.clone(),
             to: receiver.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
+use parlance_proto::ids::UserId;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,8 +35,8 @@ pub struct Plan {
 /// What one session does.
 #[derive(Debug, Clone)]
 pub struct Part {
-    pub user: String,
-    pub to: String,
+    pub user: UserId,
+    pub to: UserId,
     pub pace: Pace,
 }
 
@@ -131,7 +132,7 @@ async fn log_in(target: &Target, plan: &Plan) -> anyhow::Result<Vec<Session>> {
         .enumerate()
         .map(|(index, part)| async move {
             let token = target.token(&part.user)?;
-            Session::open(target.gateway(index), None, token)
+            Session::open(target.gateway(index), None, &token)
                 .await
                 .with_context(|| format!("log {} in", part.user))
         });

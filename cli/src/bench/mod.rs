@@ -3,8 +3,7 @@
 //! It measures the disk first, reads what every process costs from /proc, and says when it was itself the bottleneck.
 //! What the figures mean is in `docs/benchmarks.md`.
 
-pub mod args;
-mod cluster;
+pub mod cluster;
 mod connections;
 mod disk;
 mod failover;
@@ -21,10 +20,9 @@ mod settings;
 mod stamp;
 mod target;
 mod verdict;
-mod wire;
 
+use crate::args::bench::BenchCommand;
 use crate::commands::Session;
-use args::BenchCommand;
 
 /// Runs one measurement and prints it.
 pub async fn run(session: &Session, command: BenchCommand) -> anyhow::Result<()> {

@@ -61,7 +61,7 @@ fn head<R>(report: &Report<'_, R>) -> String {
             fsync.p50_ms, fsync.p99_ms
         );
         if fsync.p50_ms < disk::DOUBTFUL_MS {
-            text += " (this is no disk, or one that acknowledges before it has written: the figures flatter)";
+            text += " (this is not a disk, or one that acknowledges before it has written: the figures flatter)";
         }
     }
     text

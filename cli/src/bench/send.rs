@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use super::args::SendBenchArgs;
 use super::load::{self, Outcome, Part, Plan};
 use super::report;
 use super::session::Pace;
 use super::target::Target;
+use crate::args::bench::SendBenchArgs;
 use crate::commands::Session;
 use crate::exit::not_possible;
 use crate::output::say;
@@ -28,10 +28,10 @@ pub async fn run(session: &Session, args: SendBenchArgs) -> anyhow::Result<()> {
     let target = Target::open(session, &args.target).await?;
     let mut runs = Vec::new();
     if let Some(rate) = args.rate {
-        runs.push(measure(&target, open(&target, &args, f64::from(rate))).await?);
+        runs.push(measure(&target, open(&target, &args, f64::from(rate))?).await?);
     } else {
         for senders in &args.senders {
-            runs.push(measure(&target, closed(&target, &args, *senders)).await?);
+            runs.push(measure(&target, closed(&target, &args, *senders)?).await?);
         }
         if !args.p99_limit.is_zero() {
             runs.extend(search(&target, &args, &runs).await?);
@@ -55,7 +55,7 @@ async fn measure(target: &Target, plan: Plan) -> anyhow::Result<Outcome> {
 }
 
 /// Each sender waits for its acknowledgement.
-fn closed(target: &Target, args: &SendBenchArgs, senders: usize) -> Plan {
+fn closed(target: &Target, args: &SendBenchArgs, senders: usize) -> anyhow::Result<Plan> {
     plan(
         target,
         args,
@@ -66,7 +66,7 @@ fn closed(target: &Target, args: &SendBenchArgs, senders: usize) -> Plan {
 }
 
 /// Messages come at a rate, whatever the answers, evenly spread over time and senders.
-fn open(target: &Target, args: &SendBenchArgs, rate: f64) -> Plan {
+fn open(target: &Target, args: &SendBenchArgs, rate: f64) -> anyhow::Result<Plan> {
     let senders = OPEN_SENDERS.min(rate.ceil() as usize).max(1);
     let every = Duration::from_secs_f64(senders as f64 / rate);
     plan(
@@ -87,9 +87,10 @@ fn plan(
     name: String,
     senders: usize,
     pace: impl Fn(usize) -> Pace,
-) -> Plan {
+) -> anyhow::Result<Plan> {
     // Gateways take turns by session, so that neighbours are at different ones.
-    let users: Vec<String> = (0..senders.max(2)).map(|_| target.new_user()).collect();
+    let users = (0..senders.max(2)).map(|_| target.new_user());
+    let users = users.collect::<anyhow::Result<Vec<_>>>()?;
     let sessions = (0..users.len()).map(|index| Part {
         user: users[index].clone(),
         to: users[(index + 1) % users.len()].clone(),
@@ -99,14 +100,14 @@ fn plan(
             Pace::Silent
         },
     });
-    Plan {
+    Ok(Plan {
         name,
         sessions: sessions.collect(),
         payload: usize::from(args.payload),
         warm_up: args.warm_up,
         length: args.length,
         copies: 1,
-    }
+    })
 }
 
 /// The highest rate that is reached with a p99 under the limit, by halving an interval. None if none is.
@@ -131,7 +132,7 @@ async fn search(
     let mut best = None;
     for _ in 0..SEARCH_STEPS {
         let rate = (good + bad) / 2.0;
-        let outcome = measure(target, open(target, args, rate)).await?;
+        let outcome = measure(target, open(target, args, rate)?).await?;
         if keeps_up(&outcome, rate, limit_ms) {
             good = rate;
             best = Some(Outcome {

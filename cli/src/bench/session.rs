@@ -7,18 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bytes::BytesMut;
-use parlance_proto::client::v1::{
-    ClientFrame, LoginRequest, ServerFrame, client_frame, content, event, server_frame,
-};
-use prost::Message as _;
+use parlance_client::wire::{Endpoint, Incoming, Reader, Writer};
+use parlance_client::{Format, LoginOptions, Request, text_to};
+use parlance_proto::client::v1::{ClientFrame, ServerFrame, content, event, server_frame};
+use parlance_proto::ids::UserId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::latency::micros;
 use super::stamp::Stamps;
-use super::wire::{GatewayUrl, Incoming, Wire, put_frame, put_pong};
-use crate::client::text_to;
 
 /// When a session sends.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,7 +66,8 @@ pub struct Tally {
 
 /// A session that is logged in and has not begun.
 pub struct Session {
-    pub wire: Wire,
+    reader: Reader,
+    writer: Writer,
     name: String,
 }
 
@@ -79,32 +77,29 @@ const LOGIN_REQUEST: u64 = u64::MAX;
 impl Session {
     /// Connects and logs in.
     pub async fn open(
-        url: &GatewayUrl,
+        gateway: &Endpoint,
         source: Option<IpAddr>,
-        token: String,
+        token: &str,
     ) -> anyhow::Result<Self> {
-        let mut wire = Wire::connect(url, source).await?;
-        let login = LoginRequest {
-            token,
+        let (mut reader, mut writer) = gateway.open(Format::Protobuf, source).await?;
+        let myself = LoginOptions {
             platform: "bench".to_owned(),
-            ..Default::default()
+            ..LoginOptions::default()
         };
-        let frame = ClientFrame {
+        writer.queue(&ClientFrame {
             request_id: LOGIN_REQUEST,
-            body: Some(client_frame::Body::Login(login)),
-        };
-        let mut out = BytesMut::new();
-        put_frame(&mut out, &frame.encode_to_vec());
-        wire.write(&out).await?;
+            body: Some(myself.request(token).into_body()),
+        })?;
+        writer.flush().await?;
         loop {
-            let Incoming::Frame(bytes) = wire.next().await? else {
+            let Incoming::Frame(bytes) = reader.next().await? else {
                 bail!("the gateway closed the connection at the login")
             };
-            let frame = ServerFrame::decode(bytes).context("decode the answer to the login")?;
-            match frame.body {
+            match reader.format().decode(bytes)?.body {
                 Some(server_frame::Body::Login(login)) => {
                     return Ok(Self {
-                        wire,
+                        reader,
+                        writer,
                         name: login.session_id,
                     });
                 }
@@ -114,20 +109,25 @@ impl Session {
         }
     }
 
+    /// Whether the gateway has closed or reset it.
+    pub fn is_closed(&mut self) -> bool {
+        self.reader.is_closed()
+    }
+
     /// Runs until the stage is `Done` or the connection ends. `to` gets the messages, in `conversation`'s shard.
-    pub async fn run(self, pace: Pace, to: String, shared: Arc<Shared>) -> Tally {
+    pub async fn run(self, pace: Pace, to: UserId, shared: Arc<Shared>) -> Tally {
         let stage = shared.stage.clone();
         let mut running = Running {
             next_due: match pace {
                 Pace::Open { first, .. } => shared.stamps.start() + first,
                 _ => shared.stamps.start(),
             },
-            wire: self.wire,
+            reader: self.reader,
+            writer: self.writer,
             name: self.name,
             pace,
             to,
             shared,
-            out: BytesMut::new(),
             next_id: 1,
             in_flight: VecDeque::new(),
             tally: Tally::default(),
@@ -140,12 +140,12 @@ impl Session {
 }
 
 struct Running {
-    wire: Wire,
+    reader: Reader,
+    writer: Writer,
     name: String,
     pace: Pace,
-    to: String,
+    to: UserId,
     shared: Arc<Shared>,
-    out: BytesMut,
     next_id: u64,
     /// Ids and stamps of unanswered sends, oldest first: answers of one conversation come in order, mostly.
     in_flight: VecDeque<(u64, u64)>,
@@ -161,17 +161,16 @@ impl Running {
                 return Ok(());
             }
             if now == Stage::Sending {
-                self.put_due();
+                self.queue_due()?;
             }
-            if !self.out.is_empty() {
-                self.wire.write(&self.out).await?;
-                self.out.clear();
+            if self.writer.queued_bytes() > 0 {
+                self.writer.flush().await?;
             }
             let waits_for_clock = now == Stage::Sending
                 && matches!(self.pace, Pace::Open { .. })
                 && self.in_flight.len() < IN_FLIGHT_MAX;
             tokio::select! {
-                read = self.wire.fill() => {
+                read = self.reader.fill() => {
                     read?;
                     self.take_all()?;
                 }
@@ -181,50 +180,49 @@ impl Running {
         }
     }
 
-    fn put_due(&mut self) {
+    fn queue_due(&mut self) -> anyhow::Result<()> {
         match self.pace {
             Pace::Silent => {}
             Pace::Closed(depth) => {
                 while self.in_flight.len() < depth {
-                    self.put_send(self.shared.stamps.now());
+                    self.queue_send(self.shared.stamps.now())?;
                 }
             }
             Pace::Open { every, .. } => {
                 let now = Instant::now();
                 while self.next_due <= now && self.in_flight.len() < IN_FLIGHT_MAX {
-                    self.put_send(self.shared.stamps.at(self.next_due));
+                    self.queue_send(self.shared.stamps.at(self.next_due))?;
                     self.next_due += every;
                 }
             }
         }
+        Ok(())
     }
 
-    fn put_send(&mut self, stamp: u64) {
+    fn queue_send(&mut self, stamp: u64) -> anyhow::Result<()> {
         let id = self.next_id;
         self.next_id += 1;
         let message_id = format!("{}-{id}", self.name.get(..48).unwrap_or(&self.name));
         let request = text_to(
             &self.to,
             &message_id,
-            &Stamps::text(stamp, self.shared.payload),
+            Stamps::text(stamp, self.shared.payload),
         );
         let frame = ClientFrame {
             request_id: id,
-            body: Some(client_frame::Body::Send(request)),
+            body: Some(request.into_body()),
         };
-        put_frame(&mut self.out, &frame.encode_to_vec());
+        self.writer.queue(&frame)?;
         self.in_flight.push_back((id, stamp));
+        Ok(())
     }
 
     fn take_all(&mut self) -> anyhow::Result<()> {
-        while let Some(incoming) = self.wire.buffered()? {
+        while let Some(incoming) = self.reader.buffered()? {
             match incoming {
-                Incoming::Frame(bytes) => {
-                    self.take(ServerFrame::decode(bytes).context("decode a frame")?)
-                }
-                Incoming::Ping(bytes) => put_pong(&mut self.out, &bytes),
-                Incoming::Close(code) => bail!("the gateway closed the connection with {code:?}"),
-                Incoming::Other => {}
+                Incoming::Frame(bytes) => self.take(self.reader.format().decode(bytes)?),
+                Incoming::Ping(bytes) => self.writer.queue_pong(&bytes),
+                Incoming::Close(closed) => bail!("the gateway closed the connection: {closed}"),
             }
         }
         Ok(())

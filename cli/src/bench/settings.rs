@@ -44,7 +44,8 @@ pub(super) fn gateway(
 ) -> anyhow::Result<String> {
     let mut table = Table::new();
     table.insert("gateway_id".into(), text(id));
-    table.insert("listen".into(), text(listen));
+    let listener = Table::from_iter([("address".to_owned(), text(listen))]);
+    table.insert("listener".into(), Value::Array(vec![listener.into()]));
     table.insert(
         "nodes".into(),
         Value::Array(nodes.iter().map(|node| text(node.link)).collect()),
@@ -58,7 +59,7 @@ fn finish(mut table: Table, tls: &TlsFiles, over: &[String]) -> anyhow::Result<S
     table.insert("tls".into(), Value::Table(files.into_iter().collect()));
     for setting in over {
         let setting: Table = toml::from_str(setting)
-            .map_err(|e| not_possible(format!("{setting:?} is no TOML: {}", e.message())))?;
+            .map_err(|e| not_possible(format!("{setting:?} is not TOML: {}", e.message())))?;
         merge(&mut table, setting);
     }
     toml::to_string(&table).context("write settings")

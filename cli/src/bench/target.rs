@@ -3,15 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parlance_client::wire::Endpoint;
+use parlance_proto::ids::{AppId, UserId};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::args::TargetArgs;
 use super::cluster::OwnCluster;
 use super::processes::Process;
 use super::session::Session as ClientSession;
-use super::wire::GatewayUrl;
 use crate::admin::Admin;
+use crate::args::bench::TargetArgs;
 use crate::commands::Session;
 use crate::exit::not_possible;
 use crate::token;
@@ -24,12 +25,12 @@ const LOGIN_POLL: Duration = Duration::from_millis(100);
 
 /// A cluster under load.
 pub struct Target {
-    pub gateways: Vec<GatewayUrl>,
+    pub gateways: Vec<Endpoint>,
     /// Whose cost is read: the cluster's own processes if this run started them, and always the generator.
     pub processes: Vec<Process>,
     /// Set if this run started it.
     pub own: Option<OwnCluster>,
-    app: String,
+    app: AppId,
     secret: Vec<u8>,
     /// Makes users and messages of this run different from those of all others.
     run: String,
@@ -41,7 +42,7 @@ pub struct Target {
 pub struct TargetSummary {
     pub nodes: Option<u64>,
     pub gateways: usize,
-    pub shards: Option<u32>,
+    pub shards: Option<usize>,
     /// False: the cluster was running already, and the cost of its processes is not known.
     pub started_for_this_run: bool,
 }
@@ -49,6 +50,10 @@ pub struct TargetSummary {
 impl Target {
     /// Starts or finds it.
     pub async fn open(session: &Session, args: &TargetArgs) -> anyhow::Result<Self> {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "no run may have the users of another"
+        )]
         let run = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
         let generator = Process {
             name: "generator".to_owned(),
@@ -56,12 +61,13 @@ impl Target {
         };
         let mut target = if args.nodes.is_some() {
             let own = OwnCluster::start(args).await?;
-            let secret = own.create_app(OWN_APP).await?;
+            let app = AppId::new(OWN_APP)?;
+            let secret = own.create_app(&app).await?;
             Self {
                 gateways: resolve(&own.gateway_urls()).await?,
                 processes: own.processes(),
                 own: Some(own),
-                app: OWN_APP.to_owned(),
+                app,
                 secret,
                 run,
                 users: AtomicU64::new(0),
@@ -73,7 +79,7 @@ impl Target {
                     "no gateway is known: give --nodes to start a cluster for this run, or --via, or choose a context",
                 ));
             }
-            let app = context.app(args.app.as_deref())?;
+            let app = context.app(args.app.as_ref())?;
             let secret = Admin::connect(&context).await?.app_secret(&app).await?;
             Self {
                 gateways: resolve(&context.gateways).await?,
@@ -97,7 +103,7 @@ impl Target {
         let deadline = Instant::now() + LOGINS_WITHIN;
         for gateway in &self.gateways {
             while let Err(e) =
-                ClientSession::open(gateway, None, self.token(&self.new_user())?).await
+                ClientSession::open(gateway, None, &self.token(&self.new_user()?)?).await
             {
                 if Instant::now() > deadline {
                     return Err(e.context("wait for the gateways to take logins"));
@@ -109,25 +115,22 @@ impl Target {
     }
 
     /// A user that nobody has been yet.
-    pub fn new_user(&self) -> String {
-        format!(
-            "bench-{}-{}",
-            self.run,
-            self.users.fetch_add(1, Ordering::Relaxed)
-        )
+    pub fn new_user(&self) -> anyhow::Result<UserId> {
+        let number = self.users.fetch_add(1, Ordering::Relaxed);
+        Ok(UserId::new(format!("bench-{}-{number}", self.run))?)
     }
 
     /// A token for a user of this run.
-    pub fn token(&self, user: &str) -> anyhow::Result<String> {
+    pub fn token(&self, user: &UserId) -> anyhow::Result<String> {
         Ok(token::issue(&self.app, user, &self.secret, TOKEN_TTL)?.0)
     }
 
     /// The gateway of the nth session: they take turns.
-    pub fn gateway(&self, session: usize) -> &GatewayUrl {
+    pub fn gateway(&self, session: usize) -> &Endpoint {
         &self.gateways[session % self.gateways.len()]
     }
 
-    pub fn app(&self) -> &str {
+    pub fn app(&self) -> &AppId {
         &self.app
     }
 
@@ -135,7 +138,7 @@ impl Target {
         TargetSummary {
             nodes: args.nodes,
             gateways: self.gateways.len(),
-            shards: args.nodes.map(|_| args.shards),
+            shards: self.own.as_ref().map(OwnCluster::shard_count),
             started_for_this_run: self.own.is_some(),
         }
     }
@@ -149,10 +152,16 @@ impl Target {
     }
 }
 
-async fn resolve(urls: &[String]) -> anyhow::Result<Vec<GatewayUrl>> {
+async fn resolve(urls: &[String]) -> anyhow::Result<Vec<Endpoint>> {
     let mut gateways = Vec::new();
     for url in urls {
-        gateways.push(GatewayUrl::resolve(url).await?);
+        let gateway = Endpoint::resolve(url, None).await?;
+        if gateway.is_secure() {
+            return Err(not_possible(format!(
+                "{url:?} cannot be loaded: the load generator speaks plain ws:// only, so that its own TLS is not measured"
+            )));
+        }
+        gateways.push(gateway);
     }
     Ok(gateways)
 }

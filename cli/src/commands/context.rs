@@ -37,7 +37,7 @@ pub fn run(session: &Session, command: ContextCommand) -> anyhow::Result<()> {
             let context = ClusterContext {
                 nodes: globals.server.clone(),
                 gateways: globals.via.clone(),
-                app,
+                app: app.as_ref().map(String::from),
                 gateway_ca,
                 tls,
             };
@@ -53,7 +53,7 @@ pub fn run(session: &Session, command: ContextCommand) -> anyhow::Result<()> {
 fn add(name: String, context: ClusterContext) -> anyhow::Result<()> {
     if name.is_empty() || name.contains('/') || name.ends_with(".toml") || name == DEV {
         return Err(not_possible(format!(
-            "{name:?} is no name for a context: it must not be empty, {DEV:?}, hold a slash or end in .toml"
+            "{name:?} is not a name for a context: it must not be empty, {DEV:?}, hold a slash or end in .toml"
         )));
     }
     if context.nodes.is_empty() && context.gateways.is_empty() {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use parlance_proto::ids::{AppId, UserId};
 use serde::Serialize;
 
 use crate::admin::Admin;
@@ -35,11 +36,7 @@ pub async fn run(session: &Session, command: TokenCommand) -> anyhow::Result<()>
 }
 
 /// Nothing is asked, unless it is which app is meant.
-fn offline(
-    session: &Session,
-    app: Option<String>,
-    file: &Path,
-) -> anyhow::Result<(String, Vec<u8>)> {
+fn offline(session: &Session, app: Option<AppId>, file: &Path) -> anyhow::Result<(AppId, Vec<u8>)> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("read secret file {}", file.display()))?;
     let app = match app {
@@ -49,17 +46,17 @@ fn offline(
     Ok((app, token::secret_from_hex(&text)?))
 }
 
-async fn online(session: &Session, app: Option<String>) -> anyhow::Result<(String, Vec<u8>)> {
+async fn online(session: &Session, app: Option<AppId>) -> anyhow::Result<(AppId, Vec<u8>)> {
     let context = session.resolve()?.context;
-    let app = context.app(app.as_deref())?;
+    let app = context.app(app.as_ref())?;
     let secret = Admin::connect(&context).await?.app_secret(&app).await?;
     Ok((app, secret))
 }
 
 fn issue(
     session: &Session,
-    app: &str,
-    user: &str,
+    app: &AppId,
+    user: &UserId,
     secret: &[u8],
     ttl: Duration,
 ) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ mod store;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use parlance_proto::ids::AppId;
 use parlance_proto::tls::TlsFiles;
 use serde::{Deserialize, Serialize};
 
@@ -57,11 +58,14 @@ impl ClusterContext {
     }
 
     /// The app named, else the context's.
-    pub fn app(&self, named: Option<&str>) -> anyhow::Result<String> {
-        named
-            .map(str::to_owned)
-            .or_else(|| self.app.clone())
-            .ok_or_else(|| not_possible("no app is named, and the context has none: give --app"))
+    pub fn app(&self, named: Option<&AppId>) -> anyhow::Result<AppId> {
+        match (named, &self.app) {
+            (Some(app), _) => Ok(app.clone()),
+            (None, Some(app)) => AppId::new(app).map_err(|e| not_possible(e.to_string())),
+            (None, None) => Err(not_possible(
+                "no app is named, and the context has none: give --app",
+            )),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ impl Settings for WithProcess<Config> {
     const NAME: &'static str = "gateway";
     const REQUIRED: &'static [&'static str] = &[
         "gateway_id",
-        "listen",
+        "listener",
         "nodes",
         "tls.ca",
         "tls.cert",
@@ -26,7 +26,7 @@ impl Settings for WithProcess<Config> {
 
     fn placeholders() -> Value {
         json!({
-            "gateway_id": "g", "listen": "127.0.0.1:1", "nodes": ["127.0.0.1:1"],
+            "gateway_id": "g", "listener": [{ "address": "127.0.0.1:1" }], "nodes": ["127.0.0.1:1"],
             "tls": { "ca": "", "cert": "", "key": "" },
         })
     }
@@ -46,7 +46,6 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         gateway = config.gateway_id,
-        listen = %config.listen,
         nodes = config.nodes.join(","),
         "gateway starts"
     );
@@ -68,7 +67,7 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
         }
     };
     let _ = started.set(Arc::downgrade(&gateway));
-    tracing::info!(listen = %gateway.local_addr(), "gateway serves");
+    tracing::info!(listeners = ?gateway.addresses(), "gateway serves");
     let signal = process.signals.next().await;
     tracing::info!(signal, "gateway stops: sends its clients elsewhere");
     process.signals.force_on_next();

@@ -50,7 +50,7 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
     let config = settings.part;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        node = config.node_id,
+        node = %config.node_id,
         raft = %config.raft_listen,
         link = %config.link_listen,
         data_dir = %config.data_dir.display(),
@@ -59,7 +59,10 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
     // Served before the node is: reading a long log is no reason to seem dead.
     let started: Arc<OnceLock<Weak<Node>>> = Arc::default();
     let _ops = process
-        .serve_ops(&settings.process, probes(config.node_id, started.clone()))
+        .serve_ops(
+            &settings.process,
+            probes(format!("node {}", config.node_id), started.clone()),
+        )
         .await?;
     let node = tokio::select! {
         node = Node::start(config) => Arc::new(node.context("start the node")?),
@@ -95,8 +98,7 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
     Err(anyhow!("the node cannot go on: {failure}"))
 }
 
-fn probes(node_id: u64, started: Arc<OnceLock<Weak<Node>>>) -> Probes {
-    let name = format!("node {node_id}");
+fn probes(name: String, started: Arc<OnceLock<Weak<Node>>>) -> Probes {
     let mut probes = Probes::default();
     // That this answers says that the runtime still runs tasks; a failed disk ends the process.
     probes.live(name.as_str(), || Ok(()));

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::telemetry::LogFormat;
 
-/// The Raft library says at `info` what we say ourselves, and calls a group that was told to stop an error.
+/// The Raft library says at `info` what we say ourselves, and calls a shard that was told to stop an error.
 pub(super) const DEFAULT_LOG_FILTER: &str = "info,openraft=warn,openraft::raft::raft_inner=off";
 
 /// What every process has, on the top level of its settings.

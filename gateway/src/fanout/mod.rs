@@ -1,5 +1,10 @@
 //! From a node's push to the queues of the local sessions, and the subscriptions that make nodes push.
 
-pub mod push;
+mod deliver;
+mod homes;
+mod leader;
 mod shard;
-pub mod topics;
+mod topics;
+
+pub use deliver::deliver;
+pub use homes::Subscriptions;

@@ -1,186 +1,205 @@
 //! Keeps one shard's leader told of this gateway's topics: all of them once per leader and link session
 //! (`complete`, with none too), what is new or over after that. One request at a time, so that the last word counts.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_proto::client::v1::{ResyncNotice, server_frame};
-use parlance_proto::link::v1::{
-    Subscribe, SubscribeResult, Topic, Unsubscribe, request, response, topic,
-};
-use tokio::time::{Instant, sleep_until};
+use parking_lot::Mutex;
+use parlance_proto::ids::ShardId;
+use parlance_proto::link::v1::{Subscribe, SubscribeResult, Topic, Unsubscribe, topic};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::push::SharedFrame;
-use super::topics::ShardTopics;
-use crate::link::route::{Answer, Router};
-use crate::link::view::View;
-use crate::metrics::RESYNCS;
-use crate::session::User;
-use crate::session::registry::Registry;
+use super::deliver::resync;
+use super::leader::{Leaders, Told};
+use super::topics::Topics;
+use crate::cluster::{Answered, Ask, Failure, Place, Router, Topology};
+use crate::session::{Registry, User};
 
-/// A leader that we left may have given events up only because our link to it was broken; when we learn of the break
-/// within this time, what it had for us counts as missed. Longer than both ends need to notice a broken link.
-const BREAK_NOTICED_WITHIN: Duration = Duration::from_secs(15);
 /// One attempt; the loop tries again after it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// After a refusal or an answer of an old term, which come back at once; at most, until moved users have gone.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// Which leader knows our topics.
-#[derive(Debug, Clone, Copy)]
-struct Told {
-    node_id: u64,
-    term: u64,
-    link_session: u64,
+/// The subscriptions in one shard, and who knows them.
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    pub(super) inner: Mutex<Inner>,
+    pub(super) changed: Notify,
 }
 
-impl Told {
-    /// Whether the link that it was told on is still the same.
-    fn is_linked(self, view: &View) -> bool {
-        view.link_sessions.get(&self.node_id) == Some(&self.link_session)
-    }
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub(super) topics: Topics,
+    pub(super) leaders: Leaders,
+}
 
-    fn stands(self, view: &View, shard: u32) -> bool {
-        self.is_linked(view)
-            && view.term(shard) <= self.term
-            && view.leader(shard) == Some(self.node_id)
-    }
+/// What is to be done next.
+enum Step {
+    TellAll,
+    Tell(Vec<User>),
+    Forget(Vec<User>),
+    Wait(Option<Instant>),
 }
 
 /// Runs until dropped.
 pub(super) async fn run(
-    shard: u32,
-    topics: Arc<ShardTopics>,
+    id: ShardId,
+    shard: Arc<Shard>,
     router: Arc<Router>,
     registry: Arc<Registry>,
 ) {
-    let mut view = router.view();
-    let mut told: Option<Told> = None;
-    // Users that may have missed events since the last leader that knew them.
-    let mut unsure: HashSet<User> = HashSet::new();
-    // The leader before, while a break of its link may still come to light.
-    let mut left: Option<(Told, Instant)> = None;
+    let mut topology = router.topology();
     loop {
-        let (stands, linked) = {
-            let view = view.borrow_and_update();
-            left = left.filter(|(_, since)| since.elapsed() < BREAK_NOTICED_WITHIN);
-            let linked = left.is_none_or(|(t, _)| t.is_linked(&view));
-            (told.is_some_and(|t| t.stands(&view, shard)), linked)
+        let (step, missed) = {
+            let topology = topology.borrow_and_update();
+            shard.inner.lock().next(&topology, id, Instant::now())
         };
-        if !stands {
-            unsure.extend(topics.inner.lock().deactivate());
-            left = told.take().map(|t| (t, Instant::now())).or(left);
-            told = tell_all(shard, &topics, &router, &registry, &mut unsure).await;
-            continue;
+        if !missed.is_empty() {
+            resync(&registry, &missed);
         }
-        if !linked {
-            left = None;
-            resync(&registry, &topics.inner.lock().active());
+        match step {
+            Step::TellAll => tell_all(id, &shard, &router, &registry).await,
+            Step::Tell(fresh) => tell(id, &shard, &router, &registry, fresh).await,
+            Step::Forget(over) => forget(id, &shard, &router, &over).await,
+            Step::Wait(until) => tokio::select! {
+                changed = topology.changed() => if changed.is_err() { return },
+                () = shard.changed.notified() => {}
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
+            },
         }
-        let (fresh, idle_at) = {
-            let mut inner = topics.inner.lock();
-            (inner.take_fresh(), inner.next_idle())
-        };
+    }
+}
+
+impl Inner {
+    /// The next step, and who has missed something for certain and can catch up at once.
+    fn next(&mut self, topology: &Topology, id: ShardId, now: Instant) -> (Step, Vec<User>) {
+        let change = self.leaders.look(topology, id, now);
+        let mut missed = Vec::new();
+        if change.broken && self.leaders.told().is_some() {
+            missed = self.topics.active();
+        } else if change.broken {
+            self.topics.miss();
+        }
+        if change.left {
+            self.topics.leave();
+        }
+        if self.leaders.told().is_none() {
+            return (Step::TellAll, missed);
+        }
+        let fresh = self.topics.take_fresh();
         if !fresh.is_empty() {
-            let body = subscribe(&fresh, false);
-            match call(&router, shard, body).await {
-                Some(answer)
-                    if told.is_some_and(|t| {
-                        t.node_id == answer.node_id && t.link_session == answer.link_session
-                    }) =>
-                {
-                    topics.inner.lock().activate(&fresh);
-                }
-                _ => told = None,
-            }
-            continue;
+            return (Step::Tell(fresh), missed);
         }
-        let over = topics.inner.lock().take_idle(Instant::now());
-        if !over.is_empty() {
-            let body = request::Body::Unsubscribe(Unsubscribe {
-                topics: over.iter().map(to_topic).collect(),
-            });
-            if call(&router, shard, body).await.is_none() {
-                told = None;
-            }
-            continue;
+        let mut over = self.topics.take_moved();
+        over.extend(self.topics.take_idle(now));
+        if over.is_empty() {
+            (Step::Wait(self.topics.next_idle()), missed)
+        } else {
+            (Step::Forget(over), missed)
         }
-        tokio::select! {
-            changed = view.changed() => if changed.is_err() { return },
-            () = topics.changed.notified() => {}
-            () = sleep_until(idle_at.unwrap_or_else(Instant::now)), if idle_at.is_some() => {}
+    }
+
+    fn distrust(&mut self) {
+        if self.leaders.distrust() {
+            self.topics.leave();
         }
     }
 }
 
 /// Tells the leader all topics; sessions that may have missed something are told to resync.
-async fn tell_all(
-    shard: u32,
-    topics: &ShardTopics,
-    router: &Router,
-    registry: &Registry,
-    unsure: &mut HashSet<User>,
-) -> Option<Told> {
-    let all = topics.inner.lock().all();
-    let answer = call(router, shard, subscribe(&all, true)).await?;
-    let response::Body::Subscribe(SubscribeResult { term, seamless }) = answer.body else {
-        return None;
+async fn tell_all(id: ShardId, shard: &Shard, router: &Router, registry: &Registry) {
+    let all = shard.inner.lock().topics.all();
+    let Ok(answered) = call(id, router, &subscribe(&all, true)).await else {
+        return sleep(PAUSE).await;
     };
-    router.lead(shard, answer.node_id, term);
-    if !seamless {
-        resync(registry, &*unsure);
+    let SubscribeResult { term, seamless } = answered.answer;
+    router.lead(id, answered.node, term);
+    let missed = {
+        let mut inner = shard.inner.lock();
+        inner.leaders.tell(told(&answered), Instant::now());
+        inner.topics.activate(&all, seamless)
+    };
+    if !missed.is_empty() {
+        resync(registry, &missed);
     }
-    unsure.clear();
-    topics.inner.lock().activate(&all);
-    let term = term.max(router.with_view(|v| {
-        if v.leader(shard) == Some(answer.node_id) {
-            v.term(shard)
+    if router.with_topology(|v| v.term(id)) > term {
+        // An answer of an old term: the leader of the new one is asked, a little later.
+        sleep(PAUSE).await;
+    }
+}
+
+/// Tells the leader topics in addition.
+async fn tell(id: ShardId, shard: &Shard, router: &Router, registry: &Registry, fresh: Vec<User>) {
+    let answered = call(id, router, &subscribe(&fresh, false)).await;
+    if answered.as_ref().is_err_and(|failure| failure.moved) {
+        // Nothing was done. Some are another shard's, to which they move soon; the others are told again then.
+        shard.inner.lock().topics.put_back(fresh);
+        let _ = timeout(PAUSE, shard.changed.notified()).await;
+        return;
+    }
+    let missed = {
+        let mut inner = shard.inner.lock();
+        let known = answered.as_ref().ok().map(told);
+        if known.is_some() && known == inner.leaders.told() {
+            // Who comes from another shard may have missed something since.
+            inner.topics.activate(&fresh, false)
         } else {
-            0
+            inner.distrust();
+            Vec::new()
         }
-    }));
-    Some(Told {
-        node_id: answer.node_id,
-        term,
-        link_session: answer.link_session,
-    })
+    };
+    if !missed.is_empty() {
+        resync(registry, &missed);
+    }
+    if answered.is_err() {
+        sleep(PAUSE).await;
+    }
 }
 
-async fn call(router: &Router, shard: u32, body: request::Body) -> Option<Answer> {
-    match router
-        .call(shard, body, Instant::now() + CALL_TIMEOUT)
-        .await
+/// Tells the leader what is over. If it does not take it, it is told everything anew.
+async fn forget(id: ShardId, shard: &Shard, router: &Router, over: &[User]) {
+    let topics = over.iter().map(to_topic).collect();
+    // A shard that has been split forgets the users of its old slots itself.
+    if let Err(failure) = call(id, router, &Unsubscribe { topics }).await
+        && !failure.moved
     {
-        Ok(answer) => Some(answer),
-        Err(failure) => {
-            tracing::debug!(shard, error = %failure.error, "cannot subscribe, trying again");
-            // A refusal comes back at once: do not ask in a tight loop.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            None
-        }
+        shard.inner.lock().distrust();
+        sleep(PAUSE).await;
     }
 }
 
-fn resync<'a>(registry: &Registry, users: impl IntoIterator<Item = &'a User>) {
-    let mut frame = SharedFrame::new(server_frame::Body::Resync(ResyncNotice {}));
-    let mut told = 0;
-    for user in users {
-        registry.for_each(&user.app_id, &user.user_id, |session| {
-            told += u64::from(session.outbound.push(frame.get(session.format)));
-        });
+fn told(answered: &Answered<SubscribeResult>) -> Told {
+    Told {
+        node: answered.node,
+        term: answered.answer.term,
+        link_session: answered.link_session,
     }
-    metrics::counter!(RESYNCS).increment(told);
 }
 
-fn subscribe(users: &[User], complete: bool) -> request::Body {
-    request::Body::Subscribe(Subscribe {
+async fn call<A: Ask>(
+    id: ShardId,
+    router: &Router,
+    ask: &A,
+) -> Result<Answered<A::Answer>, Failure> {
+    let deadline = Instant::now() + CALL_TIMEOUT;
+    let answered = router.call(Place::Shard(id), ask, deadline).await;
+    if let Err(failure) = &answered {
+        tracing::debug!(shard = %id, error = %failure.error, "cannot subscribe, trying again");
+    }
+    answered
+}
+
+fn subscribe(users: &[User], complete: bool) -> Subscribe {
+    Subscribe {
         topics: users.iter().map(to_topic).collect(),
         complete,
-    })
+    }
 }
 
 fn to_topic(user: &User) -> Topic {
     Topic {
-        app_id: user.app_id.to_string(),
-        name: Some(topic::Name::UserId(user.user_id.to_string())),
+        app_id: (&user.app).into(),
+        name: Some(topic::Name::UserId((&user.id).into())),
     }
 }

@@ -1,100 +1,57 @@
-//! Which users this gateway is subscribed to, by home shard, with reference counts. The first session of a user
-//! waits until the shard's leader has the subscription; after the last one it ends, a little later.
+//! The users of one shard that this gateway is subscribed to, with reference counts, and what may have been missed for
+//! each. Pure: `shard.rs` does the asking.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::shard;
-use crate::link::route::Router;
 use crate::session::User;
-use crate::session::registry::Registry;
 
 /// A subscription without sessions is kept this long: clients come back.
-pub(super) const LINGER: Duration = Duration::from_secs(5);
-
-/// All subscriptions of this gateway.
-#[derive(Debug, Default)]
-pub struct Topics {
-    shards: RwLock<Vec<Arc<ShardTopics>>>,
-}
+const LINGER: Duration = Duration::from_secs(5);
 
 /// The subscriptions in one shard.
 #[derive(Debug, Default)]
-pub(super) struct ShardTopics {
-    pub(super) inner: Mutex<Inner>,
-    pub(super) changed: Notify,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Inner {
+pub(super) struct Topics {
     topics: HashMap<User, Topic>,
     /// Users that the leader has not been told of.
     fresh: Vec<User>,
+    /// Users whose slot has moved to another shard.
+    moved: Vec<User>,
     /// Users without sessions, and since when.
     idle: VecDeque<(Instant, User)>,
 }
 
+/// One user.
 #[derive(Debug, Default)]
-struct Topic {
+pub(super) struct Topic {
     sessions: usize,
-    active: bool,
+    state: State,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
-impl Topics {
-    /// Starts one task per shard, which tells each new leader what is subscribed.
-    pub fn start(
-        &self,
-        shard_count: u32,
-        router: &Arc<Router>,
-        registry: &Arc<Registry>,
-    ) -> Vec<tokio::task::AbortHandle> {
-        let shards: Vec<_> = (0..shard_count)
-            .map(|_| Arc::new(ShardTopics::default()))
-            .collect();
-        self.shards.write().clone_from(&shards);
-        let tasks = shards.into_iter().zip(0..);
-        tasks
-            .map(|(topics, shard)| {
-                tokio::spawn(shard::run(shard, topics, router.clone(), registry.clone()))
-                    .abort_handle()
-            })
-            .collect()
-    }
-
-    /// One more session of the user. Resolves when the leader has the subscription; fails if this gateway does
-    /// not know the cluster. Whoever gives up waiting still calls [`Topics::release`].
-    pub fn acquire(&self, shard: u32, user: &User) -> Option<oneshot::Receiver<()>> {
-        let topics = self.shards.read().get(shard as usize)?.clone();
-        let (sender, receiver) = oneshot::channel();
-        if topics.inner.lock().acquire(user, sender) {
-            topics.changed.notify_one();
-        }
-        Some(receiver)
-    }
-
-    /// One session of the user less.
-    pub fn release(&self, shard: u32, user: &User) {
-        let Some(topics) = self.shards.read().get(shard as usize).cloned() else {
-            return;
-        };
-        if topics.inner.lock().release(user, Instant::now()) {
-            topics.changed.notify_one();
-        }
-    }
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    /// No leader pushes to us, and none has.
+    #[default]
+    New,
+    /// The leader pushes to us.
+    Active,
+    /// A leader before did: nothing is missed if the next one took no event before it knew us.
+    Unsure,
+    /// Something may have been missed whatever the next leader says.
+    Missed,
 }
 
-impl Inner {
-    fn acquire(&mut self, user: &User, waiter: oneshot::Sender<()>) -> bool {
+impl Topics {
+    /// One more session of the user; true if the leader is to be told. The waiter hears when it has been.
+    pub(super) fn acquire(&mut self, user: &User, waiter: oneshot::Sender<()>) -> bool {
         let known = self.topics.contains_key(user);
         let topic = self.topics.entry(user.clone()).or_default();
         topic.sessions += 1;
-        if topic.active {
+        if topic.state == State::Active {
             let _ = waiter.send(());
             return false;
         }
@@ -105,7 +62,8 @@ impl Inner {
         true
     }
 
-    fn release(&mut self, user: &User, now: Instant) -> bool {
+    /// One session of the user less; true if the first idle subscription begins to linger.
+    pub(super) fn release(&mut self, user: &User, now: Instant) -> bool {
         let Some(topic) = self.topics.get_mut(user) else {
             return false;
         };
@@ -117,18 +75,22 @@ impl Inner {
         self.idle.len() == 1
     }
 
-    /// A new leader or link session: until it knows all topics, a login waits. Returns who was active.
-    pub(super) fn deactivate(&mut self) -> Vec<User> {
-        let deactivate = |(user, topic): (&User, &mut Topic)| {
-            std::mem::take(&mut topic.active).then(|| user.clone())
-        };
-        self.topics.iter_mut().filter_map(deactivate).collect()
+    /// The leader that knew the users is left. A login waits until the next one knows them.
+    pub(super) fn leave(&mut self) {
+        self.raise(State::Active, State::Unsure);
     }
 
-    /// Users whose events the leader pushes.
-    pub(super) fn active(&self) -> Vec<User> {
-        let active = self.topics.iter().filter(|(_, topic)| topic.active);
-        active.map(|(user, _)| user.clone()).collect()
+    /// The link to a leader that knew these users was lost: what it had for us may be lost with it.
+    pub(super) fn miss(&mut self) {
+        self.raise(State::Active, State::Missed);
+    }
+
+    fn raise(&mut self, from: State, to: State) {
+        for topic in self.topics.values_mut() {
+            if topic.state >= from {
+                topic.state = topic.state.max(to);
+            }
+        }
     }
 
     /// All users, for a complete subscription.
@@ -142,17 +104,65 @@ impl Inner {
         std::mem::take(&mut self.fresh)
     }
 
-    /// The leader has these subscriptions.
-    pub(super) fn activate(&mut self, users: &[User]) {
+    /// The leader was not told of these after all: it will be of those that are still here.
+    pub(super) fn put_back(&mut self, users: Vec<User>) {
+        let here = users.into_iter().filter(|u| self.topics.contains_key(u));
+        self.fresh.extend(here);
+    }
+
+    /// Users that the shard's leader may forget: they are another shard's now.
+    pub(super) fn take_moved(&mut self) -> Vec<User> {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// The leader has these subscriptions. Returns who is to resync: who may have missed something, and, unless the
+    /// change to this leader was seamless, who was subscribed before.
+    pub(super) fn activate(&mut self, users: &[User], seamless: bool) -> Vec<User> {
+        let mut resync = Vec::new();
         for user in users {
             let Some(topic) = self.topics.get_mut(user) else {
                 continue;
             };
-            topic.active = true;
+            let missed =
+                topic.state == State::Missed || (topic.state == State::Unsure && !seamless);
+            topic.state = State::Active;
             for waiter in std::mem::take(&mut topic.waiting) {
                 let _ = waiter.send(());
             }
+            if missed {
+                resync.push(user.clone());
+            }
         }
+        resync
+    }
+
+    /// Users whose events the leader pushes.
+    pub(super) fn active(&self) -> Vec<User> {
+        let active = self.topics.iter().filter(|(_, t)| t.state == State::Active);
+        active.map(|(user, _)| user.clone()).collect()
+    }
+
+    /// Takes out users that are another shard's now; `stays` says who is not.
+    pub(super) fn move_out(&mut self, stays: impl Fn(&User) -> bool) -> Vec<(User, Topic)> {
+        let out: Vec<_> = self.topics.extract_if(|user, _| !stays(user)).collect();
+        if !out.is_empty() {
+            self.fresh.retain(&stays);
+            self.idle.retain(|(_, user)| stays(user));
+            self.moved.extend(out.iter().map(|(user, _)| user.clone()));
+        }
+        out
+    }
+
+    /// Takes over a user of another shard: what its leader pushed is not yet pushed by ours.
+    pub(super) fn move_in(&mut self, user: User, mut topic: Topic, now: Instant) {
+        if topic.state == State::Active {
+            topic.state = State::Unsure;
+        }
+        if topic.sessions == 0 {
+            self.idle.push_back((now, user.clone()));
+        }
+        self.fresh.push(user.clone());
+        self.topics.insert(user, topic);
     }
 
     /// When the next idle subscription ends.
@@ -182,33 +192,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn first_session_subscribes_and_the_last_one_ends_it_later() {
-        let mut inner = Inner::default();
-        let user = User {
-            app_id: "demo".into(),
-            user_id: "alice".into(),
-        };
-        let (waiter, mut told) = oneshot::channel();
-        assert!(inner.acquire(&user, waiter));
-        assert_eq!(inner.take_fresh(), std::slice::from_ref(&user));
-        assert!(told.try_recv().is_err());
-        inner.activate(std::slice::from_ref(&user));
-        assert!(told.try_recv().is_ok());
-        let (waiter, mut told) = oneshot::channel();
-        assert!(
-            !inner.acquire(&user, waiter),
-            "a second session needs nothing new"
-        );
-        assert!(told.try_recv().is_ok());
-        let now = Instant::now();
-        assert!(!inner.release(&user, now));
-        assert!(inner.release(&user, now));
-        assert!(inner.take_idle(now).is_empty());
-        assert_eq!(inner.take_idle(now + LINGER), [user]);
-        assert!(inner.topics.is_empty());
-    }
-}
+mod tests;

@@ -1,103 +1,103 @@
-//! Sessions of this gateway: who is logged in on which connection.
+//! Sessions of this gateway: who is logged in on which connection, and what waits to be written to each. Knows no
+//! wire: what is queued is encoded by the endpoint that serves the connection.
 
-pub mod login;
-pub mod registry;
+mod close;
+mod in_flight;
+mod push;
+mod queue;
+mod registry;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
-use parlance_proto::client::v1::{ServerFrame, server_frame};
-use tokio::sync::Notify;
+use parlance_proto::ids::{AppId, UserId};
+use parlance_proto::slot::Slot;
 use uuid::Uuid;
 
-use crate::request::lane::Lane;
-use crate::ws::codec::{Format, encode_server_frame};
-use crate::ws::queue::Outbound;
+pub use close::CloseReason;
+pub use in_flight::{InFlight, Request};
+pub use push::{Dialect, Push};
+pub use queue::{Item, Outbound};
+pub use registry::Registry;
+
+use crate::token::Role;
+
+/// A user of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct User {
+    pub app: AppId,
+    pub id: UserId,
+}
+
+impl User {
+    /// The slot of the user's home.
+    pub fn home(&self) -> Slot {
+        Slot::of_user(&self.app, &self.id)
+    }
+}
+
+/// Who asks.
+#[derive(Debug)]
+pub struct Caller {
+    pub user: User,
+    /// The session.
+    pub session: Uuid,
+    /// What the user may do beyond what members may.
+    pub role: Role,
+    /// When the token ends, in ms since 1970 UTC.
+    pub expires_ms: i64,
+    /// What the login has agreed on.
+    pub agreed: Agreed,
+    /// The unanswered requests.
+    pub in_flight: InFlight,
+}
+
+/// What both ends of a connection speak.
+#[derive(Debug, Clone)]
+pub struct Agreed {
+    /// The version of the endpoint's protocol.
+    pub protocol: u32,
+    /// What both can do beyond it, by name.
+    pub capabilities: Vec<&'static str>,
+}
 
 /// One connection; a session once its login is answered.
 #[derive(Debug)]
 pub struct Session {
     /// Names the connection in this process and, once logged in, the session in the cluster.
     pub id: Uuid,
-    /// How its frames are written.
-    pub format: Format,
     /// What waits to be written.
     pub outbound: Outbound,
-    user: OnceLock<User>,
-    in_flight: AtomicU32,
-    settled: Notify,
-    /// Sends in progress by conversation; no memory when there are none.
-    pub(crate) lanes: Mutex<HashMap<Arc<str>, Lane>>,
-}
-
-/// `(app, user_id)`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct User {
-    /// The app.
-    pub app_id: Arc<str>,
-    /// The user.
-    pub user_id: Arc<str>,
+    caller: OnceLock<Arc<Caller>>,
 }
 
 impl Session {
     /// A connection without a login.
-    pub fn new(format: Format, outbound: Outbound) -> Self {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "no two sessions of a cluster may have one id"
+    )]
+    pub fn new(outbound: Outbound) -> Self {
         Self {
             id: Uuid::new_v4(),
-            format,
             outbound,
-            user: OnceLock::new(),
-            in_flight: AtomicU32::new(0),
-            settled: Notify::new(),
-            lanes: Mutex::default(),
+            caller: OnceLock::new(),
         }
     }
 
     /// Who is logged in.
-    pub fn user(&self) -> Option<&User> {
-        self.user.get()
+    pub fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.get()
     }
 
-    /// The login succeeded.
-    pub(crate) fn set_user(&self, user: User) {
-        let _ = self.user.set(user);
-    }
-
-    /// Queues an answer; false if the connection is closing.
-    pub fn answer(&self, request_id: u64, body: server_frame::Body) -> bool {
-        let frame = ServerFrame {
-            request_id,
-            body: Some(body),
-        };
-        self.outbound.push(encode_server_frame(self.format, &frame))
-    }
-
-    /// Takes one of `max` places for unanswered requests.
-    pub(crate) fn begin_request(&self, max: u32) -> bool {
-        self.in_flight
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
-                (n < max).then_some(n + 1)
-            })
-            .is_ok()
-    }
-
-    /// Gives the place back.
-    pub(crate) fn end_request(&self) {
-        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.settled.notify_waiters();
-        }
+    /// The login succeeded; the first one stays.
+    pub fn log_in(&self, caller: Caller) -> &Arc<Caller> {
+        self.caller.get_or_init(|| Arc::new(caller))
     }
 
     /// Resolves when no request is unanswered.
-    pub(crate) async fn settled(&self) {
-        loop {
-            let settled = self.settled.notified();
-            if self.in_flight.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            settled.await;
+    pub async fn settled(&self) {
+        if let Some(caller) = self.caller() {
+            caller.in_flight.settled().await;
         }
     }
 }

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use parlance_proto::ids::{AppId, UserId};
 use uuid::Uuid;
 
 use super::{Session, User};
-use crate::metrics::{CONNECTIONS, SESSIONS};
+use crate::metrics::handles;
 
-type Users = HashMap<Arc<str>, Vec<Arc<Session>>>;
+type Users = HashMap<UserId, Vec<Arc<Session>>>;
 
 /// Who is connected here.
 #[derive(Debug, Default)]
 pub struct Registry {
-    apps: RwLock<HashMap<Arc<str>, Users>>,
+    apps: RwLock<HashMap<AppId, Users>>,
     connections: RwLock<HashMap<Uuid, Arc<Session>>>,
 }
 
@@ -22,13 +23,13 @@ impl Registry {
     /// A connection was accepted.
     pub fn connected(&self, session: &Arc<Session>) {
         self.connections.write().insert(session.id, session.clone());
-        metrics::gauge!(CONNECTIONS).increment(1);
+        handles().connections.increment(1);
     }
 
     /// A connection ended.
     pub fn disconnected(&self, session: &Session) {
         if self.connections.write().remove(&session.id).is_some() {
-            metrics::gauge!(CONNECTIONS).decrement(1);
+            handles().connections.decrement(1);
         }
     }
 
@@ -37,50 +38,54 @@ impl Registry {
         self.connections.read().values().cloned().collect()
     }
 
+    /// Bytes that wait for all of them.
+    pub fn outbound_bytes(&self) -> usize {
+        let connections = self.connections.read();
+        connections.values().map(|s| s.outbound.bytes()).sum()
+    }
+
     /// Pushes for the user reach this session from now on.
     pub fn add(&self, user: &User, session: &Arc<Session>) {
         let mut apps = self.apps.write();
         let sessions = apps
-            .entry(user.app_id.clone())
+            .entry(user.app.clone())
             .or_default()
-            .entry(user.user_id.clone())
+            .entry(user.id.clone())
             .or_default();
         if sessions.is_empty() {
             sessions.reserve_exact(1);
         }
         sessions.push(session.clone());
-        metrics::gauge!(SESSIONS).increment(1);
+        handles().sessions.increment(1);
     }
 
     /// Pushes for the user no longer reach this session.
     pub fn remove(&self, user: &User, session: &Session) {
         let mut apps = self.apps.write();
-        let Some(users) = apps.get_mut(&user.app_id) else {
+        let Some(users) = apps.get_mut(&user.app) else {
             return;
         };
-        let Some(sessions) = users.get_mut(&user.user_id) else {
+        let Some(sessions) = users.get_mut(&user.id) else {
             return;
         };
         let before = sessions.len();
         sessions.retain(|s| s.id != session.id);
-        metrics::gauge!(SESSIONS).decrement((before - sessions.len()) as f64);
+        handles()
+            .sessions
+            .decrement((before - sessions.len()) as f64);
         if sessions.is_empty() {
-            users.remove(&user.user_id);
+            users.remove(&user.id);
         }
         if users.is_empty() {
-            apps.remove(&user.app_id);
+            apps.remove(&user.app);
         }
     }
 
-    /// Calls `each` for the local sessions of a user.
-    pub fn for_each(&self, app_id: &str, user_id: &str, mut each: impl FnMut(&Arc<Session>)) {
+    /// Calls `each` for the local sessions of a user. Takes texts: what is not an id has no sessions.
+    pub fn for_each(&self, app: &str, user: &str, mut each: impl FnMut(&Arc<Session>)) {
         let apps = self.apps.read();
-        for session in apps
-            .get(app_id)
-            .and_then(|users| users.get(user_id))
-            .into_iter()
-            .flatten()
-        {
+        let sessions = apps.get(app).and_then(|users| users.get(user));
+        for session in sessions.into_iter().flatten() {
             each(session);
         }
     }
@@ -89,18 +94,17 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ws::codec::Format;
-    use crate::ws::queue::Outbound;
+    use crate::session::Outbound;
 
     #[test]
     fn sessions_of_one_user_are_found_and_leave_nothing_behind() {
         let registry = Registry::default();
         let user = User {
-            app_id: "demo".into(),
-            user_id: "alice".into(),
+            app: AppId::new("demo").unwrap(),
+            id: UserId::new("alice").unwrap(),
         };
         let sessions: Vec<_> = (0..2)
-            .map(|_| Arc::new(Session::new(Format::Binary, Outbound::new(1, 1))))
+            .map(|_| Arc::new(Session::new(Outbound::new(1, 1))))
             .collect();
         let count = |app: &str| {
             let mut n = 0;

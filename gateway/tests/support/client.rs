@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
 use parlance_proto::client::v1::{
     ClientFrame, Content, LoginRequest, SendRequest, ServerFrame, client_frame, content,
     send_request, server_frame,
 };
+use parlance_testkit::token::Signer;
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::node::SECRET;
+use super::world::SECRET;
 
 pub struct Client<S = MaybeTlsStream<TcpStream>> {
     pub socket: WebSocketStream<S>,
@@ -31,14 +31,7 @@ pub enum Next {
 }
 
 pub fn token(user: &str) -> String {
-    let claims =
-        serde_json::json!({"app": "demo", "sub": user, "exp": get_current_timestamp() + 600});
-    encode(
-        &Header::default(),
-        &claims,
-        &EncodingKey::from_secret(SECRET.as_bytes()),
-    )
-    .unwrap()
+    Signer::new("demo", SECRET.into()).token(user)
 }
 
 pub fn send_to(to: &str, id: &str, text: &str) -> client_frame::Body {

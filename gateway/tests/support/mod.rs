@@ -1,15 +1,18 @@
-//! What the gateway's tests need: a cluster of fake nodes in memory, certificates, and a WebSocket client.
+//! What the gateway's tests need: a cluster of fake nodes in memory, and a WebSocket client.
 
-pub mod certs;
 pub mod client;
+pub mod http;
 pub mod node;
+pub mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_gateway::{Config, Gateway};
+use parlance_gateway::{Config, Gateway, Listener};
 use parlance_proto::tls::Role;
+use parlance_testkit::certs::Authority;
+use parlance_testkit::peer::NodePeer;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -17,13 +20,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use self::certs::Authority;
-use self::node::{FakeNode, World};
+use self::world::World;
 
 /// Nodes, one gateway, and the folder of their certificates.
 pub struct Rig {
     pub world: Arc<World>,
-    _nodes: Vec<FakeNode>,
+    _nodes: Vec<NodePeer>,
     pub gateway: Gateway,
     folder: tempfile::TempDir,
 }
@@ -32,22 +34,18 @@ impl Rig {
     /// `nodes` fake nodes; node 1 leads every shard.
     pub async fn start(nodes: u64, settings: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::new(folder.path());
+        let authority = Authority::create(folder.path()).unwrap();
         let world = World::new();
         let mut running = Vec::new();
         for id in 1..=nodes {
-            running.push(FakeNode::start(id, &authority, world.clone()).await);
+            running.push(node::start(id, &authority, world.clone()).await);
         }
-        world.announce(
-            running
-                .iter()
-                .map(|n| (n.id, n.address.to_string()))
-                .collect(),
-        );
+        let addresses = running.iter().map(|node| node.address.to_string());
+        world.announce((1..).zip(addresses).collect());
         let mut config = Config {
-            listen: ([127, 0, 0, 1], 0).into(),
+            listener: vec![free_port()],
             nodes: running.iter().map(|n| n.address.to_string()).collect(),
-            tls: authority.issue(Role::Gateway),
+            tls: authority.issue("gateway", Role::Gateway).unwrap(),
             ..Config::default()
         };
         config.limits.drain_ms = 300;
@@ -62,9 +60,14 @@ impl Rig {
         }
     }
 
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.gateway.addresses()[0]
+    }
+
     /// A TLS stream of a client that trusts the rig's CA and has no certificate itself.
     pub async fn tls_client(&self, name: &str, address: SocketAddr) -> TlsStream<TcpStream> {
-        let ca = CertificateDer::from_pem_file(self.folder.path().join("ca.pem")).unwrap();
+        let ca = CertificateDer::from_pem_file(self.folder.path().join("ca.crt")).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(ca).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -79,6 +82,14 @@ impl Rig {
             .connect(name, stream)
             .await
             .unwrap()
+    }
+}
+
+/// A listener on any free port.
+pub fn free_port() -> Listener {
+    Listener {
+        address: ([127, 0, 0, 1], 0).into(),
+        ..Listener::default()
     }
 }
 

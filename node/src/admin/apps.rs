@@ -1,24 +1,21 @@
 //! Apps: tenants with secrets that sign tokens.
 
-use std::sync::Arc;
-
 use parlance_proto::admin::v1 as admin;
 use parlance_proto::common::v1::{Error, ErrorCode};
-use parlance_proto::ids::check_app_id;
+use parlance_proto::ids::AppId;
 use parlance_proto::store::v1::{App, AppSecret, CreateApp, meta_command};
 
-use super::propose;
-use crate::member::Member;
+use crate::cluster::Runtime;
 
 /// Bytes of an app's free name.
 const NAME_BYTES_MAX: usize = 128;
 
 /// Makes an app with a fresh secret.
 pub(super) async fn create(
-    member: &Arc<Member>,
+    runtime: &Runtime,
     ask: admin::CreateAppRequest,
 ) -> Result<admin::App, Error> {
-    check_app_id(&ask.app_id).map_err(|e| Error::invalid("app_id", e.to_string()))?;
+    AppId::new(&ask.app_id).map_err(|e| Error::invalid("app_id", e.to_string()))?;
     if ask.name.len() > NAME_BYTES_MAX {
         let message = format!(
             "the name has {} bytes, at most {NAME_BYTES_MAX} are allowed",
@@ -26,7 +23,7 @@ pub(super) async fn create(
         );
         return Err(Error::invalid("name", message));
     }
-    let environment = member.environment();
+    let environment = runtime.environment();
     let created_ms = environment.now_ms();
     let secret = AppSecret {
         secret_id: environment.random_id(),
@@ -40,31 +37,27 @@ pub(super) async fn create(
         disabled: false,
         created_ms,
     };
-    propose(
-        member,
-        meta_command::Body::CreateApp(CreateApp {
-            app: Some(app.clone()),
-        }),
-    )
-    .await?;
+    let create = CreateApp {
+        app: Some(app.clone()),
+    };
+    runtime
+        .meta_client()
+        .propose(meta_command::Body::CreateApp(create))
+        .await?;
     Ok(shown(&app, true))
 }
 
 /// All apps, without secrets.
-pub(super) fn list(member: &Member) -> Vec<admin::App> {
-    member
-        .meta()
-        .borrow()
-        .apps
-        .values()
-        .map(|app| shown(app, false))
-        .collect()
+pub(super) fn list(runtime: &Runtime) -> Vec<admin::App> {
+    let state = runtime.view().state();
+    let apps = state.apps().values();
+    apps.map(|app| shown(app, false)).collect()
 }
 
 /// One app with its secrets.
-pub(super) fn get(member: &Member, app_id: &str) -> Result<admin::App, Error> {
-    let state = member.meta().borrow().clone();
-    let app = state.apps.get(app_id);
+pub(super) fn get(runtime: &Runtime, app_id: &str) -> Result<admin::App, Error> {
+    let state = runtime.view().state();
+    let app = state.apps().get(app_id);
     app.map(|app| shown(app, true))
         .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("there is no app {app_id:?}")))
 }

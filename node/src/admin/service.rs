@@ -5,23 +5,24 @@ use std::sync::Arc;
 use parlance_proto::admin::v1::admin_server::Admin;
 use parlance_proto::admin::v1::*;
 use parlance_proto::common::v1::{Error, ErrorCode};
-use parlance_proto::tls::Role;
+use parlance_proto::ids::ShardId;
 use tonic::{Request, Response, Status};
 
-use super::{apps, bootstrap, membership, status};
-use crate::link::role_of_peer;
-use crate::member::Member;
-use crate::server::Shared;
+use super::caller::{Caller, of_admin};
+use super::{apps, digest, nodes, status, upgrade};
+use crate::cluster::{NodeContext, Runtime, init_cluster};
 
-/// Serves operators, before and after the node is a member.
+/// Serves operators, before and after the node is in a cluster.
 pub struct AdminService {
     /// The node.
-    pub shared: Arc<Shared>,
+    pub context: Arc<NodeContext>,
 }
 
+type Answer<T> = Result<Response<T>, Status>;
+
 impl AdminService {
-    fn member(&self) -> Result<Arc<Member>, Status> {
-        self.shared.member().ok_or_else(|| {
+    fn runtime(&self) -> Result<Arc<Runtime>, Status> {
+        self.context.runtime().ok_or_else(|| {
             let message =
                 "this node is not a member of a cluster yet: parlance cluster init makes one";
             Error::new(ErrorCode::PreconditionFailed, message).into()
@@ -29,17 +30,10 @@ impl AdminService {
     }
 }
 
-/// The request of an operator; anybody else's is refused.
-fn of_admin<T>(request: Request<T>) -> Result<T, Status> {
-    match role_of_peer(&request)? {
-        Role::Admin => Ok(request.into_inner()),
-        other => {
-            tracing::warn!(role = ?other, "an admin call with another role's certificate was refused");
-            let message =
-                "the admin API needs a certificate with the role admin: parlance ca issue admin";
-            Err(Error::new(ErrorCode::PermissionDenied, message).into())
-        }
-    }
+/// A change's answer, with a line in the log for it.
+fn changed<T>(caller: &Caller, what: &str, subject: &str, result: Result<T, Error>) -> Answer<T> {
+    caller.log(what, subject, &result);
+    Ok(Response::new(result?))
 }
 
 #[tonic::async_trait]
@@ -47,88 +41,72 @@ impl Admin for AdminService {
     async fn init_cluster(
         &self,
         request: Request<InitClusterRequest>,
-    ) -> Result<Response<InitClusterResponse>, Status> {
-        let (shared, ask) = (self.shared.clone(), of_admin(request)?);
+    ) -> Answer<InitClusterResponse> {
+        let (caller, ask) = of_admin(request)?;
+        let context = self.context.clone();
         // A task of its own: a caller that hangs up must not leave a node half a member.
-        let made = tokio::spawn(async move { bootstrap::init_cluster(&shared, ask).await });
-        let cluster_id = made.await.map_err(|e| Status::internal(e.to_string()))??;
-        Ok(Response::new(InitClusterResponse { cluster_id }))
+        let made = tokio::spawn(async move { init_cluster(&context, ask).await });
+        let made = made.await.map_err(|e| Status::internal(e.to_string()))?;
+        let made = made.map(|cluster_id| InitClusterResponse { cluster_id });
+        changed(&caller, "cluster init", "", made)
     }
 
     async fn get_cluster_status(
         &self,
         request: Request<GetClusterStatusRequest>,
-    ) -> Result<Response<GetClusterStatusResponse>, Status> {
+    ) -> Answer<GetClusterStatusResponse> {
         of_admin(request)?;
         let nobody = || GetClusterStatusResponse {
-            answering_node_id: self.shared.node_id(),
+            answering_node_id: self.context.node_id().0,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Default::default()
         };
-        Ok(Response::new(
-            self.shared
-                .member()
-                .map_or_else(nobody, |member| status::cluster_status(&member)),
-        ))
+        let runtime = self.context.runtime();
+        let status = runtime.map_or_else(nobody, |runtime| status::cluster_status(&runtime));
+        Ok(Response::new(status))
     }
 
     async fn replace_node(
         &self,
         request: Request<ReplaceNodeRequest>,
-    ) -> Result<Response<ReplaceNodeResponse>, Status> {
-        let ask = of_admin(request)?;
-        let map_version = membership::replace(&self.shared, &self.member()?, ask).await?;
-        Ok(Response::new(ReplaceNodeResponse { map_version }))
+    ) -> Answer<ReplaceNodeResponse> {
+        let (caller, ask) = of_admin(request)?;
+        let subject = format!("node {}", ask.old_node_id);
+        let replaced = nodes::replace(&self.context, &*self.runtime()?, ask).await;
+        let replaced = replaced.map(|map_version| ReplaceNodeResponse { map_version });
+        changed(&caller, "node replace", &subject, replaced)
     }
 
-    async fn create_app(
-        &self,
-        request: Request<CreateAppRequest>,
-    ) -> Result<Response<CreateAppResponse>, Status> {
-        let app = apps::create(&self.member()?, of_admin(request)?).await?;
-        Ok(Response::new(CreateAppResponse { app: Some(app) }))
+    async fn create_app(&self, request: Request<CreateAppRequest>) -> Answer<CreateAppResponse> {
+        let (caller, ask) = of_admin(request)?;
+        let subject = format!("app {:?}", ask.app_id);
+        let created = apps::create(&*self.runtime()?, ask).await;
+        let created = created.map(|app| CreateAppResponse { app: Some(app) });
+        changed(&caller, "app create", &subject, created)
     }
 
-    async fn list_apps(
-        &self,
-        request: Request<ListAppsRequest>,
-    ) -> Result<Response<ListAppsResponse>, Status> {
+    async fn list_apps(&self, request: Request<ListAppsRequest>) -> Answer<ListAppsResponse> {
         of_admin(request)?;
         Ok(Response::new(ListAppsResponse {
-            apps: apps::list(&*self.member()?),
+            apps: apps::list(&*self.runtime()?),
         }))
     }
 
-    async fn get_app(
-        &self,
-        request: Request<GetAppRequest>,
-    ) -> Result<Response<GetAppResponse>, Status> {
-        let ask = of_admin(request)?;
-        let app = apps::get(&*self.member()?, &ask.app_id)?;
-        Ok(Response::new(GetAppResponse { app: Some(app) }))
+    async fn get_app(&self, request: Request<GetAppRequest>) -> Answer<GetAppResponse> {
+        let (caller, ask) = of_admin(request)?;
+        let subject = format!("app {:?}", ask.app_id);
+        let app = apps::get(&*self.runtime()?, &ask.app_id);
+        // It changes nothing, but gives secrets away.
+        let app = app.map(|app| GetAppResponse { app: Some(app) });
+        changed(&caller, "app secrets shown", &subject, app)
     }
 
     async fn get_replica_digest(
         &self,
         request: Request<GetReplicaDigestRequest>,
-    ) -> Result<Response<GetReplicaDigestResponse>, Status> {
-        let ask = of_admin(request)?;
-        let member = self.member()?;
-        let shard = member.shards().get(ask.shard).ok_or_else(|| {
-            Error::new(
-                ErrorCode::NotFound,
-                format!(
-                    "shard {} has no replica on node {}",
-                    ask.shard,
-                    member.node_id()
-                ),
-            )
-        })?;
-        let digest = tokio::task::spawn_blocking(move || member.digest(&shard)).await;
-        let internal = |e: String| Status::from(Error::new(ErrorCode::Internal, e));
-        let digest = digest
-            .map_err(|e| internal(e.to_string()))?
-            .map_err(|e| internal(e.to_string()))?;
+    ) -> Answer<GetReplicaDigestResponse> {
+        let (_, ask) = of_admin(request)?;
+        let digest = digest::of_replica(&*self.runtime()?, ShardId(ask.shard)).await?;
         Ok(Response::new(GetReplicaDigestResponse {
             applied: digest.applied,
             digest_hex: digest.hash_hex,
@@ -136,12 +114,40 @@ impl Admin for AdminService {
         }))
     }
 
-    async fn drain_node(
+    async fn drain_node(&self, request: Request<DrainNodeRequest>) -> Answer<DrainNodeResponse> {
+        let (caller, ask) = of_admin(request)?;
+        let still_leading = nodes::drain(&*self.runtime()?, &ask).await;
+        let drained = Ok(DrainNodeResponse { still_leading });
+        changed(&caller, "node drain", "this node", drained)
+    }
+
+    async fn split_shard(&self, request: Request<SplitShardRequest>) -> Answer<SplitShardResponse> {
+        let (caller, ask) = of_admin(request)?;
+        let shard = ShardId(ask.shard);
+        let subject = format!("shard {shard}");
+        let runtime = self.runtime()?;
+        let first_slot = (ask.first_slot != 0).then_some(ask.first_slot);
+        // A task of its own: a caller that hangs up does not leave it to the background.
+        let split = tokio::spawn(async move { runtime.splitter().split(shard, first_slot).await });
+        let split = split.await.map_err(|e| Status::internal(e.to_string()))?;
+        let split = split.map(|done| SplitShardResponse {
+            child: done.child.0,
+            first_slot: done.range.first().number().into(),
+            last_slot: done.range.last().number().into(),
+            map_version: done.map_version,
+        });
+        changed(&caller, "cluster split", &subject, split)
+    }
+
+    async fn upgrade_cluster(
         &self,
-        request: Request<DrainNodeRequest>,
-    ) -> Result<Response<DrainNodeResponse>, Status> {
-        let ask = of_admin(request)?;
-        let still_leading = membership::drain(&*self.member()?, ask).await;
-        Ok(Response::new(DrainNodeResponse { still_leading }))
+        request: Request<UpgradeClusterRequest>,
+    ) -> Answer<UpgradeClusterResponse> {
+        let (caller, ask) = of_admin(request)?;
+        let upgraded = upgrade::upgrade(&*self.runtime()?, ask.check_only).await;
+        if ask.check_only {
+            return Ok(Response::new(upgraded?));
+        }
+        changed(&caller, "cluster upgrade", "", upgraded)
     }
 }

@@ -1,91 +1,189 @@
-//! The cluster as one node sees it.
+//! The cluster as one node sees it, with what the others say of themselves.
 
 use std::collections::BTreeSet;
 
 use parlance_proto::admin::v1::{GetClusterStatusResponse, NodeStatus, ShardStatus};
-use parlance_proto::shard::{META_GROUP, shard_group};
-use parlance_proto::store::v1::{MapShard, NodeState};
+use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::store::v1::{ClusterMap, MapNode, MapShard, NodeState};
 
-use crate::member::Member;
-use crate::raft::NodeId;
+use super::upgrade::levels_of_members;
+use crate::cluster::{ClusterView, LeadReport, Runtime, common_level};
+use crate::meta::MetaState;
+use crate::raft::ReplicaStatus;
 
 /// What this node knows of nodes and shards.
-pub(super) fn cluster_status(member: &Member) -> GetClusterStatusResponse {
-    let state = member.meta().borrow().clone();
-    let leaders = member.leaders();
-    let reachable = |id: NodeId| id == member.node_id() || leaders.is_heard(id);
-    let map = state.map.clone().unwrap_or_default();
-    let leads = |id: NodeId| {
-        map.shards
-            .iter()
-            .filter(|s| leaders.of(shard_group(s.shard)) == Some(id))
-            .count()
-    };
-    let replicas = |id: NodeId| {
-        map.shards
-            .iter()
-            .filter(|s| s.replicas.contains(&id))
-            .count()
-    };
-    let nodes = map.nodes.iter().map(|node| NodeStatus {
-        node_id: node.node_id,
-        raft_address: node.raft_address.clone(),
-        link_address: node.link_address.clone(),
-        state: if node.state() == NodeState::Member {
-            "member"
-        } else {
-            "removed"
-        }
-        .to_owned(),
-        reachable: node.state() == NodeState::Member && reachable(node.node_id),
-        leads: leads(node.node_id) as u32,
-        replicas: replicas(node.node_id) as u32,
-    });
+pub(super) fn cluster_status(runtime: &Runtime) -> GetClusterStatusResponse {
+    let view = runtime.view();
+    let state = view.state();
+    let heard = levels_of_members(view, &state);
+    let levels = heard.into_iter().filter_map(|(_, levels)| levels);
+    let nodes = state.map().into_iter().flat_map(|map| &map.nodes);
+    let shards = state.shards().iter();
     GetClusterStatusResponse {
-        cluster_id: member.identity().cluster_id.clone(),
-        map_version: map.version,
-        shard_count: map.shard_count,
-        nodes: nodes.collect(),
-        shards: map
-            .shards
-            .iter()
-            .map(|shard| shard_status(member, shard, &reachable))
-            .collect(),
-        meta_leader: leaders.of(META_GROUP).unwrap_or(0),
-        answering_node_id: member.node_id(),
+        cluster_id: runtime.identity().cluster_id.clone(),
+        map_version: state.version(),
+        shard_count: state.routes().len() as u32,
+        nodes: nodes.map(|node| node_status(view, &state, node)).collect(),
+        shards: shards.map(|shard| shard_status(view, shard)).collect(),
+        meta: state.map().map(|map| meta_status(view, map)),
+        answering_node_id: view.node_id.0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        feature_level: state.map().map_or(0, |map| map.feature_level),
+        feature_level_possible: common_level(levels).unwrap_or(0),
     }
 }
 
-fn shard_status(
-    member: &Member,
-    shard: &MapShard,
-    reachable: &dyn Fn(NodeId) -> bool,
-) -> ShardStatus {
-    let local = member
-        .shards()
-        .get(shard.shard)
-        .map(|replica| replica.raft().status());
-    let leader = member.leaders().of(shard_group(shard.shard));
-    let wanted: BTreeSet<NodeId> = shard.replicas.iter().copied().collect();
-    let health = if leader.is_none_or(|leader| !reachable(leader)) {
-        "no_leader"
-    } else if local.as_ref().is_some_and(|status| status.voters != wanted) {
-        "moving"
-    } else if !wanted.iter().all(|id| reachable(*id)) {
-        "short"
-    } else {
-        "ok"
+fn node_status(view: &ClusterView, state: &MetaState, node: &MapNode) -> NodeStatus {
+    let id = node.id();
+    let count = |holds: &dyn Fn(&MapShard) -> bool| {
+        state.shards().iter().filter(|shard| holds(shard)).count() as u32
     };
+    let is_member = node.state() == NodeState::Member;
+    let heard = view.heard.of(id);
+    NodeStatus {
+        node_id: id.0,
+        raft_address: node.raft_address.clone(),
+        link_address: node.link_address.clone(),
+        state: if is_member { "member" } else { "removed" }.to_owned(),
+        reachable: is_member && view.is_reachable(id),
+        leads: count(&|shard| view.leaders.of(shard.id()) == Some(id)),
+        replicas: count(&|shard| shard.is_on(id)),
+        feature_level_max: heard
+            .as_ref()
+            .and_then(|heard| heard.levels)
+            .map_or(0, |levels| levels.max),
+        version: heard.map(|heard| heard.version).unwrap_or_default(),
+    }
+}
+
+fn meta_status(view: &ClusterView, map: &ClusterMap) -> ShardStatus {
+    let shard = MapShard {
+        shard: ShardId::META.0,
+        replicas: map.meta_replicas.clone(),
+        ..MapShard::default()
+    };
+    status_of(view, &shard, Some(view.meta_shard.status()))
+}
+
+fn shard_status(view: &ClusterView, shard: &MapShard) -> ShardStatus {
+    let here = view.shards.get(shard.id());
+    status_of(view, shard, here.map(|here| here.raft().status()))
+}
+
+fn status_of(view: &ClusterView, shard: &MapShard, local: Option<ReplicaStatus>) -> ShardStatus {
+    let id = shard.id();
+    let leader = view.leaders.of(id);
+    let stopped = shard.voters().any(|node| {
+        let heard = view.heard.of(node);
+        heard.is_some_and(|heard| heard.stopped.contains_key(&id))
+    });
+    let seen = Seen {
+        leader_is_reachable: leader.is_some_and(|leader| view.is_reachable(leader)),
+        stopped,
+        report: view.heard.report(id),
+        all_reachable: shard.voters().all(|node| view.is_reachable(node)),
+    };
+    let health = health(shard, &seen, local.as_ref());
     let local = local.unwrap_or_default();
     ShardStatus {
-        shard: shard.shard,
-        leader: leader.unwrap_or(0),
+        shard: id.0,
+        leader: NodeId::or_zero(leader),
         term: local.term,
         wanted: shard.replicas.clone(),
-        voters: local.voters.into_iter().collect(),
-        learners: local.learners.into_iter().collect(),
+        voters: numbers(local.voters),
+        learners: numbers(local.learners),
         applied: local.applied,
         health: health.to_owned(),
+        first_slot: shard.first_slot,
+        last_slot: shard.last_slot,
+        epoch: shard.epoch,
+        stopped: local.stopped.unwrap_or_default(),
+    }
+}
+
+fn numbers(nodes: BTreeSet<NodeId>) -> Vec<u64> {
+    nodes.into_iter().map(|node| node.0).collect()
+}
+
+/// What this node sees of one shard.
+struct Seen {
+    leader_is_reachable: bool,
+    stopped: bool,
+    report: Option<LeadReport>,
+    all_reachable: bool,
+}
+
+/// The worst first. The leader's word counts; of a shard whose leader said nothing yet, the replica here.
+fn health(shard: &MapShard, seen: &Seen, local: Option<&ReplicaStatus>) -> &'static str {
+    let wanted: BTreeSet<NodeId> = shard.voters().collect();
+    let moving = match (&seen.report, local) {
+        (Some(report), _) => report.settled == 0,
+        (None, Some(local)) => local.voters != wanted,
+        (None, None) => false,
+    };
+    let behind = |report: &LeadReport| report.behind.iter().any(|id| wanted.contains(id));
+    if seen.stopped || local.is_some_and(|local| local.stopped.is_some()) {
+        "stopped"
+    } else if shard.pending {
+        "splitting"
+    } else if !seen.leader_is_reachable {
+        "no_leader"
+    } else if moving {
+        "moving"
+    } else if !seen.all_reachable {
+        "short"
+    } else if seen.report.as_ref().is_some_and(behind) {
+        "catching_up"
+    } else {
+        "ok"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard() -> MapShard {
+        MapShard {
+            shard: 1,
+            replicas: vec![1, 2, 3],
+            ..MapShard::default()
+        }
+    }
+
+    fn seen(settled: u64, behind: &[NodeId]) -> Seen {
+        Seen {
+            leader_is_reachable: true,
+            stopped: false,
+            report: Some(LeadReport {
+                term: 1,
+                settled,
+                behind: behind.to_vec(),
+            }),
+            all_reachable: true,
+        }
+    }
+
+    #[test]
+    fn a_shard_is_ok_only_when_all_its_replicas_are_there_and_near() {
+        let health = |seen: Seen| health(&shard(), &seen, None);
+        assert_eq!(health(seen(4, &[])), "ok");
+        assert_eq!(health(seen(4, &[NodeId(2)])), "catching_up");
+        assert_eq!(health(seen(0, &[NodeId(2)])), "moving");
+        let short = Seen {
+            all_reachable: false,
+            ..seen(4, &[NodeId(2)])
+        };
+        assert_eq!(health(short), "short");
+        let leaderless = Seen {
+            leader_is_reachable: false,
+            ..seen(4, &[])
+        };
+        assert_eq!(health(leaderless), "no_leader");
+        let stopped = Seen {
+            stopped: true,
+            ..seen(4, &[])
+        };
+        assert_eq!(health(stopped), "stopped");
     }
 }

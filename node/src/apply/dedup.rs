@@ -1,9 +1,15 @@
 //! A send and its retries store one message: what was stored under a client message id is remembered for at least
 //! a day, and the day before, by the time that the batches carry.
 
-use parlance_proto::store::v1::{DedupRecord, SendCommand, ShardState};
+use std::ops::RangeInclusive;
 
-use super::entry::Entry;
+use parlance_proto::ids::UserId;
+use parlance_proto::slot::{Slot, SlotRange};
+use parlance_proto::store::v1::{DedupRecord, NewMessage, ShardState};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::batch::Batch;
+use super::place::Place;
 use super::rows::Rows;
 use crate::store::{StoreError, Table, key};
 
@@ -20,57 +26,58 @@ pub enum Dedup {
     Off,
 }
 
-/// A send's place in the dedup table and the digest of its content.
+/// A message's place in the dedup table and the digest of its body.
+///
+/// Nobody may find an id that hides another sender's: that digest is cryptographic. Whoever finds two bodies with one digest
+/// fools but himself: that one is quick.
 pub(super) struct Fingerprint {
     id: [u8; 16],
-    payload: [u8; 16],
+    payload: u64,
 }
 
 impl Fingerprint {
-    pub(super) fn of(send: &SendCommand) -> Self {
+    pub(super) fn of(place: &Place, sender: &UserId, message: &NewMessage) -> Self {
         let mut id = blake3::Hasher::new();
         for part in [
-            &send.app_id,
-            &send.conversation_id,
-            &send.sender,
-            &send.client_message_id,
+            place.app.as_str(),
+            place.conversation.as_str(),
+            sender.as_str(),
+            &message.client_message_id,
         ] {
             id.update(part.as_bytes());
             id.update(&[0]);
         }
+        let mut half = [0; 16];
+        half.copy_from_slice(id.finalize().as_bytes().split_at(16).0);
         Self {
-            id: first_half(&id.finalize()),
-            payload: first_half(&blake3::hash(&send.content)),
+            id: half,
+            payload: xxh3_64(&message.body),
         }
     }
 
     pub(super) fn same_payload(&self, record: &DedupRecord) -> bool {
-        record.payload_digest.as_ref() == self.payload
+        record.payload_digest == self.payload
     }
-}
-
-fn first_half(hash: &blake3::Hash) -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(hash.as_bytes().split_at(16).0);
-    half
 }
 
 fn day(time_ms: i64) -> u32 {
     u32::try_from(time_ms / DAY_MS).unwrap_or(0)
 }
 
-/// What was stored for this send before, if anything.
+/// What was stored for this message before, if anything.
 pub(super) fn find(
-    entry: &Entry<'_, '_>,
+    batch: &Batch<'_, '_>,
+    slot: Slot,
     fingerprint: &Fingerprint,
 ) -> Result<Option<DedupRecord>, StoreError> {
-    if entry.dedup != Dedup::On {
+    if batch.dedup != Dedup::On {
         return Ok(None);
     }
-    let today = day(entry.state.time_ms);
+    let today = day(batch.state.time_ms);
     for day in [today, today.saturating_sub(1)] {
-        let place = key::dedup(entry.rows.group(), day, &fingerprint.id);
-        let found = entry.rows.get(Table::Dedup, place)?;
+        let found = batch
+            .rows
+            .get(Table::Dedup, key::dedup(day, slot, &fingerprint.id))?;
         if found.is_some() {
             return Ok(found);
         }
@@ -79,27 +86,40 @@ pub(super) fn find(
 }
 
 /// Remembers what was stored.
-pub(super) fn remember(entry: &mut Entry<'_, '_>, fingerprint: &Fingerprint, seq: u64) {
-    let time_ms = entry.state.time_ms;
+pub(super) fn remember(batch: &mut Batch<'_, '_>, slot: Slot, fingerprint: &Fingerprint, seq: u64) {
+    let time_ms = batch.state.time_ms;
     let record = DedupRecord {
         seq,
         time_ms,
-        payload_digest: fingerprint.payload.to_vec().into(),
+        payload_digest: fingerprint.payload,
     };
-    let place = key::dedup(entry.rows.group(), day(time_ms), &fingerprint.id);
-    entry.rows.put(Table::Dedup, place, &record);
+    let place = key::dedup(day(time_ms), slot, &fingerprint.id);
+    batch.rows.put(Table::Dedup, place, &record);
+}
+
+/// The days that may have rows, by a shard's counters.
+pub(super) fn days(state: &ShardState) -> RangeInclusive<u32> {
+    let today = u32::try_from(state.dedup_day).unwrap_or(u32::MAX);
+    today.saturating_sub(1)..=today
 }
 
 /// At the first batch of a day: removes what is older than the day before.
-pub(super) fn forget_old_days(state: &mut ShardState, rows: &mut Rows<'_>) {
+pub(super) fn forget_old_days(
+    state: &mut ShardState,
+    slots: Option<SlotRange>,
+    rows: &mut Rows<'_>,
+) {
     let today = day(state.time_ms);
-    if u64::from(today) > state.dedup_day {
-        let group = rows.group();
-        rows.delete_range(
-            Table::Dedup,
-            key::dedup_day(group, 0),
-            key::dedup_day(group, today.saturating_sub(1)),
-        );
-        state.dedup_day = u64::from(today);
+    if u64::from(today) <= state.dedup_day {
+        return;
     }
+    for day in days(state) {
+        if day + 1 < today
+            && let Some(slots) = slots
+        {
+            let (from, to) = key::dedup_day(day, slots);
+            rows.delete_range(Table::Dedup, from, to);
+        }
+    }
+    state.dedup_day = u64::from(today);
 }

@@ -1,44 +1,33 @@
 //! What applying an entry wants done outside: only the leader does it, other replicas do not even write it down.
 
 use bytes::Bytes;
-use parlance_proto::client::v1::ReadCursor;
+use parlance_proto::ids::{AppId, ConversationId};
 
-/// Something that other shards must hear of; it is in the outbox under `number` until they have.
+use super::range::OwnedRange;
+use crate::conversation::Audience;
+
+/// Something that others must hear of; it is in the outbox under `number` until they have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Effect {
     /// Its outbox number; 1, 2, 3 … in one shard.
     pub number: u64,
-    /// Whose.
-    pub app_id: String,
-    /// The conversation that it is about; its members are to hear of it.
-    pub conversation_id: String,
-    /// What.
-    pub body: EffectBody,
+    /// The app.
+    pub app: AppId,
+    /// The conversation that it is about.
+    pub conversation: ConversationId,
+    /// Who is to hear of it.
+    pub audience: Audience,
+    /// The session that caused it, which knows already; empty if unknown.
+    pub except_session_id: String,
+    /// What they get: an encoded `parlance.client.v1.ServerFrame`.
+    pub frame: Bytes,
 }
 
 impl Effect {
     /// Bytes in memory, about.
     pub fn size(&self) -> usize {
-        let body = match &self.body {
-            EffectBody::Event { event, .. } => event.len(),
-            EffectBody::ReadCursor(_) => 0,
-        };
-        size_of::<Self>() + self.conversation_id.len() + body
+        size_of::<Self>() + self.conversation.as_str().len() + self.frame.len()
     }
-}
-
-/// The content of an [`Effect`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum EffectBody {
-    /// A new event, and the session that sent it, which knows already.
-    Event {
-        /// As clients get it: an encoded `parlance.client.v1.Event`.
-        event: Bytes,
-        /// Empty if unknown.
-        except_session_id: String,
-    },
-    /// A read cursor moved.
-    ReadCursor(ReadCursor),
 }
 
 /// Takes effects.
@@ -48,4 +37,7 @@ pub trait Effects: Send + 'static {
 
     /// The effects of one write, in order, after its rows are readable. Must not block.
     fn publish(&mut self, effects: Vec<Effect>);
+
+    /// The shard owns these slots now: at its start, after a split, after a snapshot. Must not block.
+    fn owns(&mut self, range: &OwnedRange);
 }

@@ -1,111 +1,84 @@
-//! `MarkReadCommand`: a member's read cursor moves forward; unread counts follow from heads and cursors alone.
+//! `MarkReadCommand`: a member's read position moves forward; unread counts follow from it and the conversation's tip.
 
-use parlance_proto::client::v1::ReadCursor;
 use parlance_proto::common::v1::{Error, ErrorCode};
-use parlance_proto::ids::DirectConversation;
-use parlance_proto::store::v1::{
-    ConversationHead, MarkReadCommand, ReadPosition, StoredEvent, outbox_item,
-};
+use parlance_proto::ids::UserId;
+use parlance_proto::store::v1::{MarkReadCommand, Member, outbox_item};
 
-use super::effect::EffectBody;
-use super::entry::Entry;
-use super::{CommandOutcome, refused};
-use crate::store::{StoreError, Table, key};
+use super::batch::Batch;
+use super::effect::Effect;
+use super::outbox::frame_of_read_cursor;
+use super::place::{Deed, Place};
+use crate::conversation::{
+    Action, ConversationRows as _, Tip, audience, messages_of_others, unread,
+};
+use crate::machine::CommandOutcome;
+use crate::store::{StoreError, Table};
 
 pub(super) fn apply(
     mark: MarkReadCommand,
-    entry: &mut Entry<'_, '_>,
+    batch: &mut Batch<'_, '_>,
 ) -> Result<CommandOutcome, StoreError> {
-    let members = match DirectConversation::parse(&mark.conversation_id) {
-        Ok(members) if members.peer_of(&mark.user_id).is_some() => members,
-        Ok(_) => {
-            return Ok(refused(
-                ErrorCode::PermissionDenied,
-                "the user is not a member of the conversation",
-            ));
-        }
-        Err(e) => {
-            return Ok(CommandOutcome::Refused(Error::invalid(
-                "mark_read.conversation_id",
-                e.to_string(),
-            )));
-        }
+    let deed = Deed {
+        app: &mark.app_id,
+        conversation: &mark.conversation_id,
+        user_field: "user_id",
+        user: &mark.user_id,
+        action: Action::MarkRead,
     };
-    let rows = &mut *entry.rows;
-    let group = rows.group();
-    let (app, conversation, user) = (&mark.app_id, &mark.conversation_id, &mark.user_id);
-    let head: Option<ConversationHead> = rows.get(
-        Table::Conversations,
-        key::conversation(group, app, conversation),
-    )?;
-    let Some(head) = head else {
-        return Ok(refused(
+    let (place, user) = match deed.check(batch)? {
+        Ok(checked) => checked,
+        Err(outcome) => return Ok(outcome),
+    };
+    let tip = batch.tips.take(batch.rows, &place.keys)?;
+    let outcome = move_position(&place, &user, mark.seq, &tip, batch);
+    batch.tips.put(place.keys, tip);
+    outcome
+}
+
+fn move_position(
+    place: &Place,
+    user: &UserId,
+    seq: u64,
+    tip: &Tip,
+    batch: &mut Batch<'_, '_>,
+) -> Result<CommandOutcome, StoreError> {
+    if tip.head_seq == 0 {
+        return Ok(CommandOutcome::Refused(Error::new(
             ErrorCode::NotFound,
             "the conversation has no events yet",
-        ));
-    };
-    let member_key = key::member(group, app, conversation, user);
-    let mut position: ReadPosition = rows
-        .get(Table::Members, member_key.clone())?
-        .unwrap_or_default();
-    let seq = mark.seq.min(head.head_seq);
-    if seq > position.read_seq {
-        let event: Option<StoredEvent> =
-            rows.get(Table::Events, key::event(group, app, conversation, seq))?;
-        let event = event.ok_or_else(|| StoreError::Damaged {
-            what: format!(
-                "event {seq} below its conversation's head {}",
-                head.head_seq
-            ),
-            reason: "the row is missing".to_owned(),
-        })?;
-        position = ReadPosition {
+        )));
+    }
+    let mut member = batch.rows.member(&place.keys, user)?.unwrap_or_default();
+    let seq = seq.min(tip.head_seq);
+    if seq > member.read_seq {
+        member = Member {
             read_seq: seq,
-            read_ordinal: others_up_to(&event, user),
+            read_ordinal: messages_of_others(
+                batch.rows,
+                &place.keys,
+                &place.conversation,
+                user,
+                seq,
+            )?,
+            ..member
         };
-        rows.put(Table::Members, member_key, &position);
-        let cursor = || {
-            EffectBody::ReadCursor(ReadCursor {
-                conversation_id: conversation.clone(),
-                user_id: user.clone(),
-                read_seq: seq,
-            })
-        };
-        entry.put_outbox(
-            app,
-            conversation,
-            outbox_item::Body::ReadCursorUser(user.clone()),
-            cursor,
-        );
+        batch
+            .rows
+            .put(Table::Members, place.keys.member(user), &member);
+        let frame = frame_of_read_cursor(&place.conversation, user, seq);
+        let item = outbox_item::Body::Frame(frame.clone());
+        batch.put_outbox(place, item, |number| Effect {
+            number,
+            app: place.app.clone(),
+            conversation: place.conversation.clone(),
+            audience: audience(&place.conversation),
+            except_session_id: String::new(),
+            frame,
+        });
     }
-    let unread = unread(&head, &members, user, &position);
+    let sent = tip.sent(batch.rows, &place.keys, user)?;
     Ok(CommandOutcome::Read {
-        read_seq: position.read_seq,
-        unread,
+        read_seq: member.read_seq,
+        unread: unread(tip.messages, sent, member.read_ordinal),
     })
-}
-
-/// Messages of the other user up to and with an event.
-fn others_up_to(event: &StoredEvent, user: &str) -> u64 {
-    if event.sender == user {
-        event.message_ordinal.saturating_sub(event.sender_ordinal)
-    } else {
-        event.sender_ordinal
-    }
-}
-
-/// Messages of the other user behind a read position.
-pub fn unread(
-    head: &ConversationHead,
-    members: &DirectConversation,
-    user: &str,
-    position: &ReadPosition,
-) -> u64 {
-    let others = if user == members.first() {
-        head.message_ordinal
-            .saturating_sub(head.first_user_messages)
-    } else {
-        head.first_user_messages
-    };
-    others.saturating_sub(position.read_ordinal)
 }

@@ -1,179 +1,127 @@
-//! `SendCommand`: one message gets the next seq of its conversation, once.
+//! `SendCommand`: each message gets the next seq of its conversation, once.
 
-use bytes::Bytes;
-use parlance_proto::client::v1::{Content, Event, Message, event};
 use parlance_proto::common::v1::{Error, ErrorCode};
-use parlance_proto::ids::DirectConversation;
-use parlance_proto::link::v1::{EncodedEvent, EncodedMessage};
-use parlance_proto::store::v1::{ConversationHead, SendCommand, StoredEvent, outbox_item};
-use prost::Message as _;
+use parlance_proto::ids::UserId;
+use parlance_proto::store::v1::{NewMessage, SendCommand, StoredEvent, outbox_item};
 
+use super::batch::Batch;
 use super::dedup::{self, Fingerprint};
-use super::effect::EffectBody;
-use super::entry::Entry;
-use super::{CommandOutcome, refused};
-use crate::store::{StoreError, Table, key};
+use super::effect::Effect;
+use super::outbox::frame_of_event;
+use super::place::{Deed, Place};
+use crate::conversation::{Action, Tip, audience};
+use crate::machine::{CommandOutcome, MessageOutcome};
+use crate::store::{StoreError, Table};
 
 pub(super) fn apply(
     send: SendCommand,
-    entry: &mut Entry<'_, '_>,
+    batch: &mut Batch<'_, '_>,
 ) -> Result<CommandOutcome, StoreError> {
-    let members = match DirectConversation::parse(&send.conversation_id) {
-        Ok(members) if members.peer_of(&send.sender).is_some() => members,
-        Ok(_) => {
-            return Ok(refused(
-                ErrorCode::PermissionDenied,
-                "the sender is not a member of the conversation",
-            ));
-        }
-        Err(e) => {
-            return Ok(CommandOutcome::Refused(Error::invalid(
-                "send.conversation_id",
-                e.to_string(),
-            )));
-        }
+    let deed = Deed {
+        app: &send.app_id,
+        conversation: &send.conversation_id,
+        user_field: "sender",
+        user: &send.sender,
+        action: Action::Send,
     };
-    let fingerprint = Fingerprint::of(&send);
-    if let Some(first) = dedup::find(entry, &fingerprint)? {
-        if fingerprint.same_payload(&first) {
-            return Ok(CommandOutcome::Sent {
-                seq: first.seq,
-                time_ms: first.time_ms,
-                duplicate: true,
-            });
+    let (place, sender) = match deed.check(batch)? {
+        Ok(checked) => checked,
+        Err(outcome) => return Ok(outcome),
+    };
+    let mut tip = batch.tips.take(batch.rows, &place.keys)?;
+    let mut sending = Sending {
+        own: tip.sent(batch.rows, &place.keys, &sender)?,
+        place: &place,
+        sender: &sender,
+        session_id: &send.session_id,
+    };
+    let mut outcomes = Vec::with_capacity(send.messages.len());
+    for message in send.messages {
+        outcomes.push(sending.apply(message, &mut tip, batch)?);
+    }
+    batch.tips.put(place.keys, tip);
+    Ok(CommandOutcome::Sent(outcomes))
+}
+
+struct Sending<'a> {
+    place: &'a Place,
+    sender: &'a UserId,
+    session_id: &'a str,
+    /// Messages of the sender so far.
+    own: u64,
+}
+
+impl Sending<'_> {
+    fn apply(
+        &mut self,
+        message: NewMessage,
+        tip: &mut Tip,
+        batch: &mut Batch<'_, '_>,
+    ) -> Result<MessageOutcome, StoreError> {
+        let fingerprint = Fingerprint::of(self.place, self.sender, &message);
+        if let Some(first) = dedup::find(batch, self.place.slot, &fingerprint)? {
+            if fingerprint.same_payload(&first) {
+                return Ok(MessageOutcome::Stored {
+                    seq: first.seq,
+                    time_ms: first.time_ms,
+                    duplicate: true,
+                });
+            }
+            let text = format!(
+                "client_message_id {:?} was stored before with another content, as seq {}: a new message needs a new id",
+                message.client_message_id, first.seq
+            );
+            return Ok(MessageOutcome::Refused(Error {
+                field: "send.client_message_id".to_owned(),
+                ..Error::new(ErrorCode::Conflict, text)
+            }));
         }
-        let message = format!(
-            "client_message_id {:?} was stored before with another content, as seq {}: a new message needs a new id",
-            send.client_message_id, first.seq
-        );
-        return Ok(CommandOutcome::Refused(Error {
-            field: "send.client_message_id".to_owned(),
-            ..Error::new(ErrorCode::Conflict, message)
-        }));
-    }
-    let (time_ms, rows) = (entry.state.time_ms, &mut *entry.rows);
-    let group = rows.group();
-    let head_key = key::conversation(group, &send.app_id, &send.conversation_id);
-    let mut head = entry.heads.get(rows, &head_key)?;
-    let stored = next_event(&mut head, time_ms, &send, &members);
-    let seq = head.head_seq;
-    entry.heads.put(rows, head_key, head);
-    rows.put(
-        Table::Events,
-        key::event(group, &send.app_id, &send.conversation_id, seq),
-        &stored,
-    );
-    dedup::remember(entry, &fingerprint, seq);
-    let event = || EffectBody::Event {
-        event: encoded_event(&send.conversation_id, seq, stored),
-        except_session_id: send.session_id,
-    };
-    entry.put_outbox(
-        &send.app_id,
-        &send.conversation_id,
-        outbox_item::Body::EventSeq(seq),
-        event,
-    );
-    Ok(CommandOutcome::Sent {
-        seq,
-        time_ms,
-        duplicate: false,
-    })
-}
-
-fn next_event(
-    head: &mut ConversationHead,
-    time_ms: i64,
-    send: &SendCommand,
-    members: &DirectConversation,
-) -> StoredEvent {
-    if head.head_seq == 0 {
-        head.created_ms = time_ms;
-    }
-    head.head_seq += 1;
-    head.message_ordinal += 1;
-    head.updated_ms = time_ms;
-    if send.sender == members.first() {
-        head.first_user_messages += 1;
-    }
-    StoredEvent {
-        time_ms,
-        sender: send.sender.clone(),
-        client_message_id: send.client_message_id.clone(),
-        content: send.content.clone(),
-        message_ordinal: head.message_ordinal,
-        sender_ordinal: if send.sender == members.first() {
-            head.first_user_messages
-        } else {
-            head.message_ordinal - head.first_user_messages
-        },
-    }
-}
-
-/// A stored event as clients see it.
-pub fn client_event(
-    conversation_id: &str,
-    seq: u64,
-    stored: &StoredEvent,
-) -> Result<Event, StoreError> {
-    let content = Content::decode(stored.content.clone()).map_err(|e| StoreError::Damaged {
-        what: format!("content of event {seq}"),
-        reason: e.to_string(),
-    })?;
-    Ok(Event {
-        conversation_id: conversation_id.to_owned(),
-        seq,
-        time_ms: stored.time_ms,
-        sender: stored.sender.clone(),
-        body: Some(event::Body::Message(Message {
-            client_message_id: stored.client_message_id.clone(),
-            content: Some(content),
-        })),
-    })
-}
-
-/// The encoding of [`client_event`], without decoding the content in between.
-pub fn encoded_event(conversation_id: &str, seq: u64, stored: StoredEvent) -> Bytes {
-    let event = EncodedEvent {
-        conversation_id: conversation_id.to_owned(),
-        seq,
-        time_ms: stored.time_ms,
-        sender: stored.sender,
-        message: Some(EncodedMessage {
-            client_message_id: stored.client_message_id,
-            content: stored.content,
-        }),
-    };
-    event.encode_to_vec().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use parlance_proto::client::v1::{CustomContent, content};
-
-    #[test]
-    fn a_push_says_what_history_says() {
-        let custom = CustomContent {
-            r#type: 7,
-            data: Bytes::from_static(b"bytes"),
+        let time_ms = batch.state.time_ms;
+        self.own += 1;
+        tip.add_message(self.sender, self.own, time_ms);
+        let seq = tip.head_seq;
+        let stored = StoredEvent {
+            time_ms,
+            sender: self.sender.as_str().to_owned(),
+            message_ordinal: tip.messages,
+            sender_ordinal: self.own,
+            body: message.body,
         };
-        for kind in [
-            content::Kind::Text("hi".into()),
-            content::Kind::Custom(custom),
-        ] {
-            let stored = StoredEvent {
-                time_ms: 5,
-                sender: "alice".into(),
-                client_message_id: "m1".into(),
-                content: Content { kind: Some(kind) }.encode_to_vec().into(),
-                message_ordinal: 3,
-                sender_ordinal: 2,
-            };
-            let read = client_event("d:5:alice:bob", 4, &stored).unwrap();
-            let pushed = encoded_event("d:5:alice:bob", 4, stored);
-            assert_eq!(Event::decode(pushed.clone()).unwrap(), read);
-            assert_eq!(pushed, read.encode_to_vec());
+        batch
+            .rows
+            .put(Table::Events, self.place.keys.event(seq), &stored);
+        dedup::remember(batch, self.place.slot, &fingerprint, seq);
+        if tip.is_checkpoint() {
+            self.checkpoint(tip, batch)?;
         }
+        let place = self.place;
+        batch.put_outbox(place, outbox_item::Body::EventSeq(seq), |number| Effect {
+            number,
+            app: place.app.clone(),
+            conversation: place.conversation.clone(),
+            audience: audience(&place.conversation),
+            except_session_id: self.session_id.to_owned(),
+            frame: frame_of_event(&place.conversation, seq, &stored),
+        });
+        Ok(MessageOutcome::Stored {
+            seq,
+            time_ms,
+            duplicate: false,
+        })
+    }
+
+    fn checkpoint(&self, tip: &mut Tip, batch: &mut Batch<'_, '_>) -> Result<(), StoreError> {
+        use crate::conversation::ConversationRows as _;
+        let keys = &self.place.keys;
+        let (head, counts) = tip.checkpoint();
+        batch
+            .rows
+            .put(Table::Conversations, keys.head().to_vec(), &head);
+        for (user, sent) in counts {
+            let mut member = batch.rows.member(keys, &user)?.unwrap_or_default();
+            member.sent = sent;
+            batch.rows.put(Table::Members, keys.member(&user), &member);
+        }
+        Ok(())
     }
 }

@@ -1,19 +1,16 @@
 //! Committed effects on their way to gateways.
 //!
-//! The conversation's shard: `feed.rs` takes effects from apply, `relay.rs` sends each to the home shards of the
-//! members and moves the watermark. The user's home shard: `home.rs` takes them, `topics.rs` knows which links want
-//! them. A relay is done when every gateway with sessions of the user has acknowledged it, so the loss of either
-//! leader loses nothing: whoever leads next relays again from the watermark.
+//! The conversation's shard: `outbox_reader.rs` takes effects from the feed or the outbox, `relay_sender.rs` carries each to
+//! the home shards of the audience, `under_way.rs` moves the watermark. The user's home shard: `relay_receiver.rs` takes
+//! them and pushes them to the links that want them. A relay is done when every gateway with sessions of the user has
+//! acknowledged it, so the loss of either leader loses nothing: whoever leads next relays again from the watermark.
 
-mod feed;
-mod home;
-mod relay;
-mod relayer;
-mod topics;
-mod watermark;
+mod budget;
+mod outbox_reader;
+mod relay_receiver;
+mod relay_sender;
+mod under_way;
 
-pub use feed::OutboxFeed;
-pub use home::Home;
-pub use relay::relay_while_leading;
-pub use relayer::Relayer;
-pub use topics::Topics;
+pub use outbox_reader::deliver_while_leading;
+pub use relay_receiver::RelayReceiver;
+pub use relay_sender::RelaySender;

@@ -3,36 +3,39 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use parlance_proto::limits::LINK_PROTOCOL_VERSION;
+use futures::StreamExt;
+use parlance_proto::ids::NodeId;
 use parlance_proto::link::v1::{
-    ClusterState, GatewayFrame, Hello, NodeFrame, WatchClusterRequest, Welcome, link_server::Link,
+    ClusterUpdate, GatewayFrame, Hello, NodeFrame, WatchClusterRequest, Welcome, link_server::Link,
 };
 use parlance_proto::tls::{Role, role_of};
-use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use parlance_proto::version::{LINK_PROTOCOLS, common, mismatch};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::registry::{Attached, Links};
-use super::request::dispatch;
-use super::session::stream_channel;
-use super::watch::watch_cluster;
-use crate::meta::{Leaders, MetaWatch};
-use crate::raft::NodeId;
-use crate::shard::Shards;
+use super::session::{Arrived, LinkSession, stream_channel};
 
-/// What the service needs of its node.
+/// The cluster's state and its changes.
+pub type WatchStream = Pin<Box<dyn Stream<Item = ClusterUpdate> + Send>>;
+
+/// Takes a link's request.
+type Dispatch = dyn Fn(&Arc<LinkSession>, parlance_proto::link::v1::Request) + Send + Sync;
+
+/// The service, and what it needs of its node.
 #[derive(Clone)]
 pub struct LinkService {
     /// This node.
     pub node_id: NodeId,
-    /// Its shards.
-    pub shards: Shards,
     /// Its link sessions.
     pub links: Links,
-    /// The cluster map and the apps.
-    pub meta: MetaWatch,
-    /// Who leads what.
-    pub leaders: Leaders,
+    /// The cluster that the node is in; empty if it is in none yet.
+    pub cluster_id: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Takes a request; its answer goes to the link.
+    pub dispatch: Arc<Dispatch>,
+    /// The cluster's state, with the apps' secrets or without the apps.
+    pub watch: Arc<dyn Fn(bool) -> WatchStream + Send + Sync>,
     /// The node stops.
     pub stop: CancellationToken,
 }
@@ -49,7 +52,7 @@ pub fn role_of_peer<T>(request: &Request<T>) -> Result<Role, Status> {
 }
 
 type FrameStream = Pin<Box<dyn Stream<Item = Result<NodeFrame, Status>> + Send>>;
-type StateStream = Pin<Box<dyn Stream<Item = Result<ClusterState, Status>> + Send>>;
+type StateStream = Pin<Box<dyn Stream<Item = Result<ClusterUpdate, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Link for LinkService {
@@ -69,7 +72,7 @@ impl Link for LinkService {
         let hello = frames.message().await?.and_then(|frame| frame.hello);
         let hello = hello
             .ok_or_else(|| Status::invalid_argument("the first frame of a link must be a hello"))?;
-        check_hello(&hello)?;
+        let protocol = check_hello(&hello)?;
         let attached = self.links.attach(&hello);
         let Attached {
             session,
@@ -79,7 +82,7 @@ impl Link for LinkService {
         } = attached;
         tracing::info!(gateway = hello.gateway_id, resumed, "link opened");
         let (to, from) = stream_channel();
-        let welcome = self.welcome(resumed, received);
+        let welcome = self.welcome(protocol, resumed, received);
         let service = self.clone();
         tokio::spawn(async move {
             let _ = to
@@ -105,52 +108,51 @@ impl Link for LinkService {
     ) -> Result<Response<StateStream>, Status> {
         // Any member of the cluster may know where the others are; secrets are for those that check tokens.
         let with_secrets = role_of_peer(&request)? == Role::Gateway;
-        let states = watch_cluster(self.meta.clone(), self.leaders.clone(), self.stop.clone());
-        let states = states.map(move |mut state| {
-            if !with_secrets {
-                state.apps.clear();
-            }
-            Ok(state)
-        });
+        let states = (self.watch)(with_secrets).map(Ok);
         Ok(Response::new(Box::pin(states)))
     }
 }
 
-fn check_hello(hello: &Hello) -> Result<(), Status> {
-    if hello.protocol_version != LINK_PROTOCOL_VERSION {
-        return Err(Status::failed_precondition(format!(
-            "the gateway speaks link protocol {}, this node speaks {LINK_PROTOCOL_VERSION}",
-            hello.protocol_version
-        )));
-    }
+/// The protocol that both speak.
+fn check_hello(hello: &Hello) -> Result<u32, Status> {
+    let protocol = common(LINK_PROTOCOLS, hello.protocol).ok_or_else(|| {
+        Status::failed_precondition(mismatch("link", LINK_PROTOCOLS, hello.protocol))
+    })?;
     if hello.gateway_id.is_empty() || hello.link_id.is_empty() {
         return Err(Status::invalid_argument(
             "a hello needs a gateway_id and a link_id",
         ));
     }
-    Ok(())
+    Ok(protocol)
 }
 
 impl LinkService {
-    fn welcome(&self, resumed: bool, received: u64) -> Welcome {
-        let map = self.meta.borrow().map.clone();
+    fn welcome(&self, protocol: u32, resumed: bool, received: u64) -> Welcome {
         Welcome {
-            protocol_version: LINK_PROTOCOL_VERSION,
-            node_id: self.node_id,
-            cluster_id: map.map(|map| map.cluster_id).unwrap_or_default(),
+            protocol,
+            node_id: self.node_id.0,
+            cluster_id: (self.cluster_id)(),
             resumed,
             received,
         }
     }
 
-    async fn read(&self, session: &Arc<super::LinkSession>, mut frames: Streaming<GatewayFrame>) {
+    async fn read(&self, session: &Arc<LinkSession>, mut frames: Streaming<GatewayFrame>) {
         while let Ok(Some(frame)) = frames.message().await {
             session.acknowledge(frame.ack);
-            if frame.number > 0 && !session.receive(frame.number) {
-                continue;
+            if frame.number > 0 {
+                match session.receive(frame.number) {
+                    Arrived::Next => {}
+                    Arrived::Again => continue,
+                    Arrived::Early => {
+                        let (gateway, number) = (session.gateway_id(), frame.number);
+                        tracing::warn!(gateway, number, "a link lost frames: its stream ends");
+                        return;
+                    }
+                }
             }
             for request in frame.requests {
-                dispatch(self, session, request);
+                (self.dispatch)(session, request);
             }
         }
     }

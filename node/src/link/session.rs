@@ -4,6 +4,7 @@
 //! without a stream for [`RESUME_GRACE`], or that holds too much, is closed; the gateway then starts a new one and
 //! lets its users resync. Nobody waits for a gateway without a stream: it either resumes or resyncs.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -62,6 +63,17 @@ struct Inner {
     stream: u64,
     connected: bool,
     closed: bool,
+}
+
+/// What a numbered frame is to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrived {
+    /// The one that was due.
+    Next,
+    /// It was here before: it is to be dropped.
+    Again,
+    /// One before it is missing: the stream cannot go on.
+    Early,
 }
 
 struct Sent {
@@ -216,14 +228,17 @@ impl LinkSession {
         drop(done); // outside the lock: receipts wake their waiters
     }
 
-    /// A numbered frame came. Answers whether it is the next one; a repeated one is to be dropped.
-    pub(super) fn receive(&self, number: u64) -> bool {
+    /// A numbered frame came.
+    pub(super) fn receive(&self, number: u64) -> Arrived {
         let mut inner = self.inner.lock();
-        let next = number == inner.received + 1;
-        if next {
-            inner.received = number;
+        match number.cmp(&(inner.received + 1)) {
+            Ordering::Less => Arrived::Again,
+            Ordering::Greater => Arrived::Early,
+            Ordering::Equal => {
+                inner.received = number;
+                Arrived::Next
+            }
         }
-        next
     }
 
     /// Writes frames to a stream until it, or a newer one, ends it: first those that were not acknowledged.
@@ -280,12 +295,18 @@ impl Inner {
             number: self.next_number,
             ack,
             welcome: None,
-            responses: std::mem::take(&mut self.responses),
-            publishes: take_first(&mut self.publishes, FRAME_BYTES_MAX),
+            responses: take_first(&mut self.responses, FRAME_BYTES_MAX, Message::encoded_len),
+            publishes: take_first(&mut self.publishes, FRAME_BYTES_MAX, Bytes::len),
         };
         let receipts = self.receipts.drain(..frame.publishes.len()).collect();
         let bytes = frame.encoded_len();
-        self.waiting_bytes = self.publishes.iter().map(Bytes::len).sum();
+        let responses = self
+            .responses
+            .iter()
+            .map(Message::encoded_len)
+            .sum::<usize>();
+        let publishes = self.publishes.iter().map(Bytes::len).sum::<usize>();
+        self.waiting_bytes = responses + publishes;
         self.next_number += 1;
         self.unacknowledged_bytes += bytes;
         self.unacknowledged.push_back(Sent {
@@ -299,11 +320,11 @@ impl Inner {
 }
 
 /// Takes messages from the front until they have `max` bytes.
-fn take_first(messages: &mut Vec<Bytes>, max: usize) -> Vec<Bytes> {
+fn take_first<M>(messages: &mut Vec<M>, max: usize, size: impl Fn(&M) -> usize) -> Vec<M> {
     let mut bytes = 0;
     let fits = messages.iter().take_while(|message| {
         let room = bytes < max;
-        bytes += message.len();
+        bytes += size(message);
         room
     });
     let count = fits.count();
@@ -324,6 +345,8 @@ pub(super) fn stream_channel() -> (mpsc::Sender<FrameResult>, mpsc::Receiver<Fra
 
 #[cfg(test)]
 mod tests {
+    use parlance_proto::link::v1::{HistoryResult, response::Body};
+
     use super::*;
 
     fn session() -> Arc<LinkSession> {
@@ -403,10 +426,36 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn large_answers_go_in_several_frames() {
+        let session = session();
+        let (stream, _) = session.attach(0).unwrap();
+        let (to, mut from) = stream_channel();
+        let large = |id| Response {
+            id,
+            body: Some(Body::History(HistoryResult {
+                events: vec![vec![0; FRAME_BYTES_MAX].into()],
+                ..HistoryResult::default()
+            })),
+        };
+        (0..20).for_each(|id| session.respond(large(id)));
+        tokio::spawn({
+            let session = session.clone();
+            async move { session.write(stream, to).await }
+        });
+        for id in 0..20 {
+            let frame = from.recv().await.unwrap().unwrap();
+            assert_eq!(frame.responses, [large(id)]);
+            session.acknowledge(frame.number);
+        }
+        assert_eq!(session.inner.lock().waiting_bytes, 0);
+    }
+
     #[test]
     fn repeated_frames_of_the_gateway_are_told_apart() {
         let session = session();
-        assert!(session.receive(1) && session.receive(2));
-        assert!(!session.receive(2) && !session.receive(1) && !session.receive(4));
+        let arrived = [1, 2, 2, 1, 4, 3].map(|number| session.receive(number));
+        use Arrived::{Again, Early, Next};
+        assert_eq!(arrived, [Next, Next, Again, Again, Early, Next]);
     }
 }

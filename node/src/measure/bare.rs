@@ -1,25 +1,25 @@
 //! The Raft library with our log store: no rows, no gathering.
 
 use bytes::Bytes;
-use parlance_proto::shard::Group;
+use parlance_proto::ids::ShardId;
 
 use super::{Bench, COMMAND_BYTES, Figures, Machines, Transport, leading, measure, ms, runtime};
 
 impl Bench {
-    /// Proposes entries of so many bytes; the clients take turns with the groups.
+    /// Proposes entries of so many bytes; the clients take turns with the shards.
     pub(super) async fn propose(
         &self,
-        groups: Group,
+        shards: u32,
         in_flight: usize,
         entry_bytes: usize,
     ) -> Figures {
         let payload = Bytes::from(vec![7; entry_bytes]);
         measure(in_flight, |client| {
-            let group = leading(&self.hosts, 1 + client as Group % groups).unwrap();
+            let shard = leading(&self.hosts, ShardId(1 + client as u32 % shards)).unwrap();
             let payload = payload.clone();
             move || {
-                let (group, payload) = (group.clone(), payload.clone());
-                async move { group.propose(payload).await.is_ok() }
+                let (shard, payload) = (shard.clone(), payload.clone());
+                async move { shard.propose(payload).await.is_ok() }
             }
         })
         .await
@@ -30,17 +30,17 @@ impl Bench {
 #[ignore = "a measurement of about two minutes"]
 fn bare_library() {
     println!(
-        "| transport | groups | in flight | commands an entry | entries/s | commands/s | p50 ms | p99 ms |"
+        "| transport | shards | in flight | commands an entry | entries/s | commands/s | p50 ms | p99 ms |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for (name, transport) in [("direct", Transport::Direct), ("quic", Transport::Quic)] {
-        for groups in [1, 64] {
+        for shards in [1, 64] {
             runtime().block_on(async {
-                let bench = Bench::start(transport, Machines::None, groups).await;
+                let bench = Bench::start(transport, Machines::None, shards).await;
                 for (in_flight, commands) in [(1, 1), (64, 1), (1024, 1), (64, 64), (256, 64)] {
-                    let run = bench.propose(groups, in_flight, commands * COMMAND_BYTES).await;
+                    let run = bench.propose(shards, in_flight, commands * COMMAND_BYTES).await;
                     println!(
-                        "| {name} | {groups} | {in_flight} | {commands} | {:.0} | {:.0} | {:.2} | {:.2} |",
+                        "| {name} | {shards} | {in_flight} | {commands} | {:.0} | {:.0} | {:.2} | {:.2} |",
                         run.per_second,
                         run.per_second * commands as f64,
                         ms(run.p50),

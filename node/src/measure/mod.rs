@@ -7,20 +7,22 @@ mod bare;
 mod commit;
 mod none;
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parlance_proto::shard::Group;
+use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::tls::Role;
+use tokio::time::Instant;
 
-use crate::apply::ShardMachine;
 use crate::apply::dedup::Dedup;
-use crate::deliver::OutboxFeed;
+use crate::apply::{Levels, ShardMachine};
+use crate::machine::StateMachine;
 use crate::raft::tests::fixture::*;
 use crate::raft::*;
+use crate::shard::ShardParts;
 use crate::store::StateStore;
 use crate::store::manifest::Existing;
 use crate::store::rocks::RocksStore;
@@ -53,16 +55,19 @@ enum Machines {
 struct Bench {
     _dir: tempfile::TempDir,
     hosts: Vec<RaftHost>,
+    stores: Vec<Arc<dyn StateStore>>,
+    parts: HashMap<(NodeId, ShardId), ShardParts>,
     links: Vec<QuicLink>,
 }
 
 impl Bench {
-    async fn start(transport: Transport, machines: Machines, groups: Group) -> Self {
+    async fn start(transport: Transport, machines: Machines, shards: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::new(dir.path());
         let (nodes, direct) = (Arc::new(Nodes::default()), DirectLink::default());
-        let (mut hosts, mut links) = (Vec::new(), Vec::new());
-        for node_id in 1..=3 {
+        let (mut hosts, mut stores, mut links) = (Vec::new(), Vec::new(), Vec::new());
+        let mut parts = HashMap::new();
+        for node_id in (1..=3).map(NodeId) {
             let data_dir = dir.path().join(node_id.to_string());
             let (peers, link): (Arc<dyn PeerLink>, _) = match transport {
                 Transport::Direct => (Arc::new(direct.of(node_id)), None),
@@ -80,9 +85,11 @@ impl Bench {
                 existing: Existing::No,
             };
             let host = RaftHost::open(config, store.clone(), peers).await.unwrap();
-            for group in 1..=groups {
-                let machine = machine(machines, group, &store);
-                host.start_group(group, machine).await.unwrap();
+            for shard in (1..=shards).map(ShardId) {
+                let own = ShardParts::new(Arc::default());
+                let machine = machine(machines, shard, &store, &own);
+                host.start_replica(shard, machine).await.unwrap();
+                parts.insert((node_id, shard), own);
             }
             direct.nodes.write().push((node_id, host.inbound()));
             if let Some(link) = link {
@@ -94,17 +101,20 @@ impl Bench {
                 links.push(link);
             }
             hosts.push(host);
+            stores.push(store);
         }
-        for group in 1..=groups {
-            let founder = hosts[group as usize % 3].get(group).unwrap();
-            founder.initialize(BTreeSet::from([1, 2, 3])).await.unwrap();
+        for shard in (1..=shards).map(ShardId) {
+            let founder = hosts[shard.0 as usize % 3].get(shard).unwrap();
+            founder.initialize(node_ids(1..=3)).await.unwrap();
         }
-        for group in 1..=groups {
-            eventually("a leader", || leading(&hosts, group)).await;
+        for shard in (1..=shards).map(ShardId) {
+            eventually("a leader", || leading(&hosts, shard)).await;
         }
         Self {
             _dir: dir,
             hosts,
+            stores,
+            parts,
             links,
         }
     }
@@ -125,8 +135,8 @@ fn quic_link(node_id: NodeId, authority: &Authority, nodes: &Arc<Nodes>) -> Quic
         listen: ([127, 0, 0, 1], 0).into(),
         raft: raft_config(),
     };
-    let tls = authority.identity(Role::Node(node_id));
-    let link = QuicLink::start(&config, &tls, nodes.clone(), Arc::new(Desk)).unwrap();
+    let tls = authority.identity(Role::Node(node_id.0));
+    let link = QuicLink::start(&config, &tls, nodes.clone(), Arc::new(InviteHandler)).unwrap();
     let address = link.local_addr().unwrap();
     nodes.0.lock().insert(node_id, (address, String::new()));
     link
@@ -150,21 +160,26 @@ fn store(machines: Machines, data_dir: &Path) -> Arc<dyn StateStore> {
     }
 }
 
-fn machine(machines: Machines, group: Group, store: &Arc<dyn StateStore>) -> Box<dyn StateMachine> {
+fn machine(
+    machines: Machines,
+    shard: ShardId,
+    store: &Arc<dyn StateStore>,
+    parts: &ShardParts,
+) -> Box<dyn StateMachine> {
     match machines {
         Machines::None => Box::new(NoMachine),
         Machines::Shards => {
-            let feed = Arc::new(OutboxFeed::default());
-            Box::new(ShardMachine::open(group, store.clone(), feed.sink(), Dedup::On).unwrap())
+            let (sink, levels) = (parts.sink(), Levels::new(1..=1));
+            Box::new(ShardMachine::open(shard, store.clone(), sink, Dedup::On, levels).unwrap())
         }
     }
 }
 
-fn leading(hosts: &[RaftHost], group: Group) -> Option<RaftGroup> {
+fn leading(hosts: &[RaftHost], shard: ShardId) -> Option<Replica> {
     hosts
         .iter()
-        .filter_map(|host| host.get(group))
-        .find(|group| group.leadership().borrow().leading)
+        .filter_map(|host| host.get(shard))
+        .find(|shard| shard.leadership().borrow().leading)
 }
 
 /// What a run came to.
@@ -186,7 +201,7 @@ where
     let begin = Instant::now() + WARM_UP;
     let end = begin + MEASURE;
     let cpu_begin = tokio::spawn(async move {
-        tokio::time::sleep_until(begin.into()).await;
+        tokio::time::sleep_until(begin).await;
         cpu_time()
     });
     let runs = (0..clients).map(|n| {

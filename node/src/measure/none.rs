@@ -8,12 +8,15 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use parking_lot::RwLock;
-use parlance_proto::raft::v1::{CallError, SnapshotHeader, SnapshotResponse, peer_message::Body};
-use parlance_proto::shard::Group;
+use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::raft::v1::{
+    CallError, SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
+};
+use tokio::sync::mpsc;
 
-use crate::apply::Outcome;
+use crate::machine::{CommittedEntry, Outcome, StateMachine};
 use crate::raft::*;
-use crate::store::{ExportedFile, Order, StateStore, StoreError, Table, WriteSet};
+use crate::store::{Order, ReadView, RowFile, RowRange, StateStore, StoreError, Table, WriteBatch};
 
 /// Forgets every row.
 pub(super) struct NoRows;
@@ -36,21 +39,16 @@ impl StateStore for NoRows {
     ) -> Result<(), StoreError> {
         Ok(())
     }
-    fn write(&self, _: WriteSet) -> Result<(), StoreError> {
+    fn write(&self, _: &WriteBatch) -> Result<(), StoreError> {
         Ok(())
     }
     fn flush(&self) -> Result<(), StoreError> {
         Ok(())
     }
-    fn export(
-        &self,
-        _: Group,
-        _: &Path,
-        _: &mut dyn FnMut(&crate::store::ReadRow<'_>) -> Result<(), StoreError>,
-    ) -> Result<Vec<ExportedFile>, StoreError> {
-        Ok(Vec::new())
+    fn view(&self, _: &mut ReadView<'_>) -> Result<(), StoreError> {
+        Ok(())
     }
-    fn import(&self, _: Group, _: &Path, _: &[ExportedFile]) -> Result<(), StoreError> {
+    fn import(&self, _: &[RowRange], _: &Path, _: &[RowFile]) -> Result<(), StoreError> {
         Ok(())
     }
 }
@@ -61,11 +59,14 @@ impl StateMachine for NoMachine {
     fn apply(
         &mut self,
         entries: &[CommittedEntry],
-        _: &mut WriteSet,
+        _: &mut WriteBatch,
     ) -> Result<Vec<Outcome>, StoreError> {
         Ok(entries.iter().map(|_| Outcome::default()).collect())
     }
     fn written(&mut self) {}
+    fn ranges(&self) -> Arc<[RowRange]> {
+        Arc::default()
+    }
     fn restored(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -95,7 +96,7 @@ impl PeerLink for DirectLink {
         &self,
         to: NodeId,
         _: Lane,
-        group: Group,
+        shard: ShardId,
         body: Body,
         _: Duration,
     ) -> BoxFuture<'static, Result<Body, PeerError>> {
@@ -109,7 +110,7 @@ impl PeerLink for DirectLink {
             let reason = "not there".to_owned();
             return ready(Err(PeerError::Unreachable { node: to, reason })).boxed();
         };
-        let mut answer = inbound.handle(self.node_id, group, body);
+        let mut answer = inbound.handle(self.node_id, shard, body);
         let checked = move |body| match body {
             Body::Error(CallError { message, .. }) => Err(PeerError::Refused {
                 node: to,
@@ -123,13 +124,13 @@ impl PeerLink for DirectLink {
         }
     }
 
-    fn post(&self, _: NodeId, _: Lane, _: Group, _: Body) {}
+    fn post(&self, _: NodeId, _: Lane, _: ShardId, _: Body) {}
 
     fn send_snapshot(
         &self,
         node: NodeId,
         _: SnapshotHeader,
-        _: SnapshotFiles,
+        _: mpsc::Receiver<SnapshotChunk>,
     ) -> BoxFuture<'static, Result<SnapshotResponse, PeerError>> {
         ready(Err(PeerError::Unreachable {
             node,

@@ -2,7 +2,10 @@
 
 use openraft::{Config, SnapshotPolicy, StepDownPolicy};
 
-/// The settings of all Raft groups of a node. All nodes of a cluster should have the same timing.
+/// A replica that is this near to the end of the log has caught up.
+pub(super) const CAUGHT_UP_ENTRIES: u64 = 64;
+
+/// The settings of all replicas of a node. All nodes of a cluster should have the same timing.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RaftConfig {
@@ -13,17 +16,22 @@ pub struct RaftConfig {
     pub election_min_ms: u64,
     /// Longest such time, and the length of a leader's lease, in ms. Default: 600. Allowed: above `election_min_ms`.
     pub election_max_ms: u64,
-    /// Unanswered appends per group and follower. Default: 2. Allowed: 1 to 64.
+    /// Unanswered appends per shard and follower. Default: 2. Allowed: 1 to 64.
     pub append_window: usize,
-    /// Entries after which a group's log is compacted by a snapshot. Default: 50,000. Allowed: from 100.
+    /// Entries after which a shard's log is compacted. Default: 50,000. Allowed: from 100.
     pub snapshot_entries: u64,
-    /// Bytes of entries after which a group's log is compacted. Default: 64 MiB. Allowed: from 1 MiB.
+    /// Bytes of entries after which a shard's log is compacted. Default: 64 MiB. Allowed: from 1 MiB.
     pub snapshot_bytes: u64,
     /// Entries kept behind a snapshot for followers that are a little behind. Default: 5,000.
     pub keep_entries: u64,
-    /// Bytes of a group's newest entries kept in memory. Default: 2 MiB.
+    /// Bytes of entries that a shard's log keeps for a follower that is slower than the writes; one that is further behind
+    /// gets a snapshot. Default: 256 MiB. Allowed: from `snapshot_bytes`.
+    pub log_bytes_max: u64,
+    /// The same in entries. Default: 500,000. Allowed: from `snapshot_entries`.
+    pub log_entries_max: u64,
+    /// Bytes of the newest entries kept in memory, for all shards together. Default: 32 MiB.
     pub log_tail_bytes: usize,
-    /// Snapshots that are sent, and that are received, at a time. Default: 2. Allowed: 1 to 64.
+    /// Snapshots that the node sends, and that it receives, at a time. Default: 2. Allowed: 1 to 64.
     pub snapshots_at_once: usize,
     /// Buffers asked of the kernel for the UDP socket, in bytes each way. Default: 4 MiB.
     pub udp_buffer_bytes: usize,
@@ -41,7 +49,9 @@ impl Default for RaftConfig {
             snapshot_entries: 50_000,
             snapshot_bytes: 64 << 20,
             keep_entries: 5_000,
-            log_tail_bytes: 2 << 20,
+            log_bytes_max: 256 << 20,
+            log_entries_max: 500_000,
+            log_tail_bytes: 32 << 20,
             snapshots_at_once: 2,
             udp_buffer_bytes: 4 << 20,
             udp_segmentation_offload: true,
@@ -82,6 +92,14 @@ impl RaftConfig {
                 "snapshot_bytes: must be at least 1048576",
             ),
             (
+                self.log_bytes_max >= self.snapshot_bytes,
+                "log_bytes_max: must be at least snapshot_bytes",
+            ),
+            (
+                self.log_entries_max >= self.snapshot_entries,
+                "log_entries_max: must be at least snapshot_entries",
+            ),
+            (
                 self.keep_entries <= 10_000_000,
                 "keep_entries: must be at most 10000000",
             ),
@@ -102,22 +120,24 @@ impl RaftConfig {
         std::time::Duration::from_millis(self.election_max_ms)
     }
 
+    /// Entries that are purged at a time, at least: purges are range deletes, few and large.
+    pub(super) fn purge_batch(&self) -> u64 {
+        (self.snapshot_entries / 10).max(1)
+    }
+
     pub(super) fn openraft(&self) -> Config {
         Config {
             cluster_name: "parlance".to_owned(),
             heartbeat_interval: self.heartbeat_ms,
             election_timeout_min: self.election_min_ms,
             election_timeout_max: self.election_max_ms,
-            // Covers the whole transfer of a snapshot.
-            install_snapshot_timeout: 30 * 60 * 1000,
             max_payload_entries: 4096,
             max_append_entries: Some(4096),
-            // A follower further behind gets a snapshot at once; must be above the snapshot interval.
-            replication_lag_threshold: 2 * (self.snapshot_entries + self.keep_entries),
+            // Only what adding a learner waits for.
+            replication_lag_threshold: CAUGHT_UP_ENTRIES,
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
             max_in_snapshot_log_to_keep: self.keep_entries,
-            // Purges are range deletes: few and large.
-            purge_batch_size: (self.snapshot_entries / 10).max(1),
+            purge_batch_size: self.purge_batch(),
             api_channel_size: Some(4096),
             notification_channel_size: Some(4096),
             state_machine_channel_size: Some(256),

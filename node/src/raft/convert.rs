@@ -10,6 +10,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 use openraft::vote::RaftLeaderId;
+use parlance_proto::ids::NodeId;
 use parlance_proto::raft::v1 as wire;
 use parlance_proto::store::v1 as store;
 use prost::Message;
@@ -31,14 +32,14 @@ pub struct Malformed(pub &'static str);
 pub(super) fn log_id(id: &LogId) -> store::LogId {
     store::LogId {
         term: id.leader_id.term,
-        leader_id: id.leader_id.node_id,
+        leader_id: id.leader_id.node_id.0,
         index: id.index,
     }
 }
 
 pub(super) fn to_log_id(id: &store::LogId) -> LogId {
     LogId {
-        leader_id: LeaderId::new(id.term, id.leader_id),
+        leader_id: LeaderId::new(id.term, NodeId(id.leader_id)),
         index: id.index,
     }
 }
@@ -46,14 +47,14 @@ pub(super) fn to_log_id(id: &store::LogId) -> LogId {
 pub(super) fn vote(vote: &Vote) -> store::Vote {
     store::Vote {
         term: vote.leader_id.term,
-        node_id: vote.leader_id.node_id,
+        node_id: vote.leader_id.node_id.0,
         committed: vote.committed,
     }
 }
 
 pub(super) fn to_vote(vote: &store::Vote) -> Vote {
     Vote {
-        leader_id: LeaderId::new(vote.term, vote.node_id),
+        leader_id: LeaderId::new(vote.term, NodeId(vote.node_id)),
         committed: vote.committed,
     }
 }
@@ -68,20 +69,24 @@ pub(super) fn membership(m: &Membership) -> store::Membership {
             .get_joint_config()
             .iter()
             .map(|set| store::NodeSet {
-                node_ids: set.iter().copied().collect(),
+                node_ids: set.iter().map(|id| id.0).collect(),
             })
             .collect(),
-        nodes: m.nodes().map(|(id, _)| *id).collect(),
+        nodes: m.nodes().map(|(id, _)| id.0).collect(),
     }
 }
 
 pub(super) fn to_membership(m: &store::Membership) -> Result<Membership, Malformed> {
-    let configs: Vec<BTreeSet<u64>> = m
+    let configs: Vec<BTreeSet<NodeId>> = m
         .configs
         .iter()
-        .map(|set| set.node_ids.iter().copied().collect())
+        .map(|set| set.node_ids.iter().copied().map(NodeId).collect())
         .collect();
-    let nodes: BTreeMap<u64, EmptyNode> = m.nodes.iter().map(|id| (*id, EmptyNode {})).collect();
+    let nodes: BTreeMap<NodeId, EmptyNode> = m
+        .nodes
+        .iter()
+        .map(|id| (NodeId(*id), EmptyNode {}))
+        .collect();
     Membership::new(configs, nodes).map_err(|_| Malformed("membership with unknown or no voters"))
 }
 
@@ -262,7 +267,7 @@ pub(super) fn transfer_request(
 ) -> wire::TransferLeaderRequest {
     wire::TransferLeaderRequest {
         from: Some(vote(r.from_leader())),
-        to: *r.to_node_id(),
+        to: r.to_node_id().0,
         last_log_id: r.last_log_id().map(log_id),
     }
 }
@@ -272,7 +277,7 @@ pub(super) fn to_transfer_request(
 ) -> Result<TransferLeaderRequest<TypeConfig>, Malformed> {
     Ok(TransferLeaderRequest::new(
         required_vote(r.from.as_ref())?,
-        r.to,
+        NodeId(r.to),
         r.last_log_id.as_ref().map(to_log_id),
     ))
 }
@@ -288,8 +293,10 @@ mod tests {
             leader_id: 2,
             index: 9,
         });
-        let nodes: BTreeMap<u64, EmptyNode> = [1, 2, 3].map(|id| (id, EmptyNode {})).into();
-        let members = Membership::new(vec![[1, 2].into(), [2, 3].into()], nodes).unwrap();
+        let nodes: BTreeMap<NodeId, EmptyNode> =
+            [1, 2, 3].map(|id| (NodeId(id), EmptyNode {})).into();
+        let [one, two, three] = [1, 2, 3].map(NodeId);
+        let members = Membership::new(vec![[one, two].into(), [two, three].into()], nodes).unwrap();
         for payload in [
             EntryPayload::Blank,
             EntryPayload::Normal(Payload(Bytes::from_static(b"hello"))),

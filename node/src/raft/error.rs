@@ -1,13 +1,11 @@
 //! Why Raft on this node could not do something.
 
+use crate::store::StoreError;
 use std::path::PathBuf;
 
-use parlance_proto::shard::Group;
+use parlance_proto::ids::{NodeId, ShardId};
 
-use super::NodeId;
-use crate::store::StoreError;
-
-/// Why the log or a group could not be opened or started.
+/// Why the log or a shard could not be opened or started.
 #[derive(Debug, thiserror::Error)]
 pub enum RaftError {
     /// The Raft log cannot be opened.
@@ -24,26 +22,26 @@ pub enum RaftError {
         /// What the database said.
         reason: String,
     },
-    /// A group's rows end before its log begins, or a half-installed snapshot cannot be finished.
+    /// A shard's rows end before its log begins, or a half-installed snapshot cannot be finished.
     #[error(
-        "group {group} cannot be started: {reason}. Keep the data directory for inspection and bring in a new member \
+        "shard {shard} cannot be started: {reason}. Keep the data directory for inspection and bring in a new member \
          in this node's place: parlance node replace"
     )]
-    GroupDamaged {
-        /// Which group.
-        group: Group,
-        /// What is wrong.
+    ReplicaDamaged {
+        /// Of the damaged replica.
+        shard: ShardId,
+        /// What contradicts what, or why a row cannot be read.
         reason: String,
     },
-    /// The group's rows.
+    /// The shard's rows cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The library refused to start the group or to initialise it.
-    #[error("group {group}: {reason}")]
+    /// The library refused to start the shard or to initialise it.
+    #[error("shard {shard}: {reason}")]
     Start {
-        /// Which group.
-        group: Group,
-        /// What it said.
+        /// The one that was to start.
+        shard: ShardId,
+        /// In the library's words.
         reason: String,
     },
 }
@@ -54,7 +52,7 @@ pub enum ProposeError {
     /// Nothing was appended: ask the leader.
     #[error("not the leader")]
     NotLeader {
-        /// Who may be.
+        /// The leader, as far as this replica knows; none during an election.
         leader: Option<NodeId>,
     },
     /// Appended here, but whether it is or will be committed is unknown.
@@ -71,27 +69,27 @@ pub enum ReadError {
     /// Not the leader, or not able to prove it.
     #[error("not the leader")]
     NotLeader {
-        /// Who may be.
+        /// The leader, as far as this replica knows; none during an election.
         leader: Option<NodeId>,
     },
-    /// The replica has stopped.
+    /// The replica was shut down or failed; it answers nothing more.
     #[error("the replica has stopped")]
     Stopped,
 }
 
-/// Why the members of a group were not changed.
+/// Why the members of a shard were not changed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum MembershipError {
     /// Ask the leader.
     #[error("not the leader")]
     NotLeader {
-        /// Who may be.
+        /// The leader, as far as this replica knows; none during an election.
         leader: Option<NodeId>,
     },
     /// Another change is under way, or the new members are not known yet.
     #[error("members not changed: {0}")]
     Refused(String),
-    /// The replica has stopped.
+    /// The replica was shut down or failed; whether the change is made is unknown.
     #[error("the replica has stopped")]
     Stopped,
 }

@@ -1,4 +1,4 @@
-//! One writer for the logs of all groups: what they ask for at the same time is one batch and one fsync.
+//! One writer for the logs of all shards: what they ask for at the same time is one batch and one fsync.
 //!
 //! [`LogEngine`] is the seam: [`GroupCommit`] over RocksDB in production; a later simulation puts a memory with a
 //! model of unsynced writes in its place. Everything is written in the order of [`LogEngine::submit`]. A failed write
@@ -8,14 +8,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use parlance_proto::shard::Group;
+use parlance_proto::ids::ShardId;
 use rocksdb::{DB, WriteBatch, WriteOptions};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::error::RaftError;
 use super::log_db::{self, LOG, LoadedRows, META, TornLog};
@@ -30,7 +30,7 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Up to this many entries are deleted one by one: a range tombstone would slow every read down.
 const POINT_DELETES_MAX: u64 = 1_000;
 
-/// One change of one group's log.
+/// One change of one shard's log.
 #[derive(Debug)]
 pub enum LogWrite {
     /// Entries, by index, and now and then an encoded `LogMark`: what is committed, a hint for the next start.
@@ -46,14 +46,14 @@ pub enum LogWrite {
 /// Called once the write is on disk, from the writer's thread: must be quick.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// Where the logs of all groups are kept.
+/// Where the logs of all shards are kept.
 pub trait LogEngine: Send + Sync + 'static {
     /// Queues a write; waits only while the queue is full.
-    fn submit(&self, group: Group, write: LogWrite, done: Done) -> BoxFuture<'_, io::Result<()>>;
-    /// What a group has on disk.
-    fn load(&self, group: Group) -> io::Result<LoadedRows>;
+    fn submit(&self, shard: ShardId, write: LogWrite, done: Done) -> BoxFuture<'_, io::Result<()>>;
+    /// What a shard has on disk.
+    fn load(&self, shard: ShardId) -> io::Result<LoadedRows>;
     /// Rows of entries `from..to`, at least one if there is one, and not many more than `bytes_max` bytes.
-    fn read(&self, group: Group, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Bytes>>;
+    fn read(&self, shard: ShardId, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Bytes>>;
     /// Says why the process must end, once it must.
     fn failed(&self) -> watch::Receiver<Option<String>>;
     /// Writes what is queued and closes; later calls fail.
@@ -61,7 +61,7 @@ pub trait LogEngine: Send + Sync + 'static {
 }
 
 struct Job {
-    group: Group,
+    shard: ShardId,
     write: LogWrite,
     done: Done,
 }
@@ -121,23 +121,23 @@ fn fail(failed: &watch::Sender<Option<String>>, reason: &str) {
 }
 
 impl LogEngine for GroupCommit {
-    fn submit(&self, group: Group, write: LogWrite, done: Done) -> BoxFuture<'_, io::Result<()>> {
+    fn submit(&self, shard: ShardId, write: LogWrite, done: Done) -> BoxFuture<'_, io::Result<()>> {
         let jobs = self.jobs.lock().clone();
         Box::pin(async move {
             let closed = || io::Error::other("the raft log is closed");
             jobs.ok_or_else(closed)?
-                .send(Job { group, write, done })
+                .send(Job { shard, write, done })
                 .await
                 .map_err(|_| closed())
         })
     }
 
-    fn load(&self, group: Group) -> io::Result<LoadedRows> {
-        self.fail(log_db::load(&self.db, group))
+    fn load(&self, shard: ShardId) -> io::Result<LoadedRows> {
+        self.fail(log_db::load(&self.db, shard))
     }
 
-    fn read(&self, group: Group, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Bytes>> {
-        self.fail(log_db::read(&self.db, group, from, to, bytes_max))
+    fn read(&self, shard: ShardId, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Bytes>> {
+        self.fail(log_db::read(&self.db, shard, from, to, bytes_max))
     }
 
     fn failed(&self) -> watch::Receiver<Option<String>> {
@@ -240,7 +240,7 @@ impl Writer {
     }
 
     fn add(&self, batch: &mut Batch, job: Job) -> io::Result<()> {
-        let Job { group, write, done } = job;
+        let Job { shard, write, done } = job;
         batch.done.push(done);
         let (log, meta) = (
             log_db::family(&self.db, LOG)?,
@@ -251,31 +251,31 @@ impl Writer {
             LogWrite::Append(entries, committed) => {
                 batch.entries += entries.len();
                 for (index, row) in entries {
-                    rows.put_cf(log, log_db::entry_key(group, index), row);
+                    rows.put_cf(log, log_db::entry_key(shard, index), row);
                 }
                 if let Some(mark) = committed {
-                    rows.put_cf(meta, log_db::committed_key(group), mark);
+                    rows.put_cf(meta, log_db::committed_key(shard), mark);
                 }
             }
-            LogWrite::Vote(row) => rows.put_cf(meta, log_db::vote_key(group), row),
-            LogWrite::Truncate(from, to) => self.delete(rows, group, from, to)?,
+            LogWrite::Vote(row) => rows.put_cf(meta, log_db::vote_key(shard), row),
+            LogWrite::Truncate(from, to) => self.delete(rows, shard, from, to)?,
             LogWrite::Purge(from, to, mark) => {
-                rows.put_cf(meta, log_db::purged_key(group), mark);
-                self.delete(rows, group, from, to)?;
+                rows.put_cf(meta, log_db::purged_key(shard), mark);
+                self.delete(rows, shard, from, to)?;
             }
         }
         Ok(())
     }
 
-    fn delete(&self, rows: &mut WriteBatch, group: Group, from: u64, to: u64) -> io::Result<()> {
+    fn delete(&self, rows: &mut WriteBatch, shard: ShardId, from: u64, to: u64) -> io::Result<()> {
         let log = log_db::family(&self.db, LOG)?;
         if to.saturating_sub(from) <= POINT_DELETES_MAX {
-            (from..to).for_each(|index| rows.delete_cf(log, log_db::entry_key(group, index)));
+            (from..to).for_each(|index| rows.delete_cf(log, log_db::entry_key(shard, index)));
         } else {
             rows.delete_range_cf(
                 log,
-                log_db::entry_key(group, from),
-                log_db::entry_key(group, to),
+                log_db::entry_key(shard, from),
+                log_db::entry_key(shard, to),
             );
         }
         Ok(())

@@ -1,8 +1,9 @@
-//! All Raft groups of a node: one log for all of them, one link to other nodes.
+//! All replicas of a node: one log for all of them, one link to other nodes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -10,30 +11,38 @@ use openraft::Raft;
 use openraft::raft::SnapshotResponse as LibrarySnapshotResponse;
 use openraft::storage::Snapshot;
 use parking_lot::RwLock;
+use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{
     SnapshotChunk, SnapshotHeader, SnapshotResponse, TransferLeaderResponse, call_error::Reason,
     peer_message::Body,
 };
-use parlance_proto::shard::Group;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::convert::{self, Malformed};
 use super::error::RaftError;
-use super::group::RaftGroup;
+use super::feed::Feed;
 use super::group_commit::{GroupCommit, LogEngine};
 use super::log_db::TornLog;
-use super::log_store::LogStore;
+use super::log_store::{LogStore, TailBudget};
 use super::network::NetworkFactory;
 use super::peer::{PeerLink, RaftInbound, call_error};
 use super::purge_gate::FlushState;
-use super::snapshot::SnapshotFolder;
+use super::replica::{Replica, ReplicaParts};
+use super::shard_rows::ShardRows;
+use super::snapshot::SnapshotData;
+use super::snapshot_folder::SnapshotFolder;
 use super::snapshot_receive;
-use super::state_machine::{GroupState, SnapshotByBytes};
+use super::state_machine::{ReplicaState, SnapshotByBytes};
 use super::types::{TypeConfig, Vote};
-use super::{NodeId, RaftConfig, StateMachine};
+use super::{RaftConfig, metrics};
+use crate::machine::StateMachine;
 use crate::store::StateStore;
 use crate::store::manifest::{self, Existing, ManifestGuard};
+
+/// A log without a new entry for this long is idle.
+const IDLE_AFTER: Duration = Duration::from_secs(10);
 
 /// Where the Raft log is inside a data directory.
 pub fn log_dir(data_dir: &Path) -> PathBuf {
@@ -60,19 +69,25 @@ struct Parts {
     log: Arc<dyn LogEngine>,
     store: Arc<dyn StateStore>,
     peers: Arc<dyn PeerLink>,
+    tails: Arc<TailBudget>,
+    /// Snapshots that may be sent, and received, at a time.
+    sending: Arc<Semaphore>,
+    receiving: Arc<Semaphore>,
+    /// Replicas that have stopped by themselves, and why.
+    stopped: watch::Sender<BTreeMap<ShardId, String>>,
     /// Only held: it follows the log's manifest until the host is gone.
     _manifest: ManifestGuard,
 }
 
-/// All Raft groups of a node. Clones are the same host.
+/// All replicas of a node. Clones are the same host.
 #[derive(Clone)]
 pub struct RaftHost {
     parts: Arc<Parts>,
-    groups: Arc<RwLock<HashMap<Group, RaftGroup>>>,
+    replicas: Arc<RwLock<HashMap<ShardId, Replica>>>,
 }
 
 impl RaftHost {
-    /// Opens the Raft log of a data directory, or makes it. No group runs yet.
+    /// Opens the Raft log of a data directory, or makes it. No replica runs yet.
     pub async fn open(
         config: RaftHostConfig,
         store: Arc<dyn StateStore>,
@@ -93,16 +108,26 @@ impl RaftHost {
             dir,
             reason: e.to_string(),
         })??;
-        Ok(Self {
+        let at_once = config.raft.snapshots_at_once;
+        let host = Self {
             parts: Arc::new(Parts {
+                tails: TailBudget::new(config.raft.log_tail_bytes),
                 config,
                 log: Arc::new(log),
                 store,
                 peers,
+                sending: Arc::new(Semaphore::new(at_once)),
+                receiving: Arc::new(Semaphore::new(at_once)),
+                stopped: watch::Sender::default(),
                 _manifest: manifest,
             }),
-            groups: Arc::default(),
-        })
+            replicas: Arc::default(),
+        };
+        tokio::spawn(forget_idle_tails(
+            Arc::downgrade(&host.parts),
+            Arc::downgrade(&host.replicas),
+        ));
+        Ok(host)
     }
 
     /// Takes Raft's messages of other nodes.
@@ -115,73 +140,86 @@ impl RaftHost {
         self.parts.log.failed()
     }
 
-    /// Starts this node's replica of a group: with the log and the rows that it has, or as a new one that waits for
-    /// [`RaftGroup::initialize`] or for a leader.
-    pub async fn start_group(
+    /// The replicas that have stopped by themselves, with the reason: a disk, or damage. They are stopped until they are
+    /// started again.
+    pub fn stopped(&self) -> watch::Receiver<BTreeMap<ShardId, String>> {
+        self.parts.stopped.subscribe()
+    }
+
+    /// Starts this node's replica of a shard: with the log and the rows that it has, or as a new one that waits for
+    /// [`Replica::initialize`] or for a leader. Rows without a log, as a split leaves them
+    /// ([`state_without_log`](crate::machine::state_without_log)), must have been flushed; the replica may vote and
+    /// [`Replica::elect`] at once.
+    pub async fn start_replica(
         &self,
-        group: Group,
+        shard: ShardId,
         machine: Box<dyn StateMachine>,
-    ) -> Result<RaftGroup, RaftError> {
-        let parts = self.parts.clone();
-        let by_bytes = Arc::new(SnapshotByBytes::new(parts.config.raft.snapshot_bytes));
-        let bytes = by_bytes.clone();
-        let open = move || open_group(&parts, group, machine, bytes);
-        let opened = tokio::task::spawn_blocking(open).await;
-        let Opened { log, state, folder } = opened.map_err(|e| RaftError::Start {
-            group,
-            reason: e.to_string(),
-        })??;
-        let parts = &self.parts;
-        let start = |e: String| RaftError::Start { group, reason: e };
-        let quiet = (!log.is_new()).then(|| parts.config.raft.lease());
-        let config = parts
-            .config
-            .raft
-            .openraft()
-            .validate()
-            .map_err(|e| start(e.to_string()))?;
-        let network = NetworkFactory {
-            node_id: parts.config.node_id,
-            group,
-            peers: parts.peers.clone(),
-            config: parts.config.raft.clone(),
+    ) -> Result<Replica, RaftError> {
+        let (parts, stop) = (self.parts.clone(), CancellationToken::new());
+        let opened = {
+            let (parts, stop) = (parts.clone(), stop.clone());
+            tokio::task::spawn_blocking(move || open_replica(&parts, shard, machine, stop)).await
         };
-        let raft = Raft::build(parts.config.node_id, Arc::new(config), network, log, state)
+        let start = |e: String| RaftError::Start { shard, reason: e };
+        let opened = opened.map_err(|e| start(e.to_string()))??;
+        let node_id = parts.config.node_id;
+        let settings = &parts.config.raft;
+        let quiet = (!opened.log.is_new()).then(|| settings.lease());
+        let config = settings.openraft().validate();
+        let config = Arc::new(config.map_err(|e| start(e.to_string()))?);
+        let network = NetworkFactory {
+            node_id,
+            shard,
+            peers: parts.peers.clone(),
+            config: settings.clone(),
+            feed: opened.feed.clone(),
+            log: opened.log.clone(),
+            sending: parts.sending.clone(),
+        };
+        let raft = Raft::build(node_id, config, network, opened.log.clone(), opened.state)
             .await
-            .map_err(|e| RaftError::GroupDamaged {
-                group,
+            .map_err(|e| RaftError::ReplicaDamaged {
+                shard,
                 reason: e.to_string(),
             })?;
         if quiet.is_some() {
             raft.runtime_config().elect(false);
         }
         raft.run();
-        let handle = RaftGroup::start(
-            (group, parts.config.node_id),
+        parts.stopped.send_if_modified(|stopped| {
+            let again = stopped.remove(&shard).is_some();
+            metrics::replicas_stopped(stopped.len());
+            again
+        });
+        let replica = ReplicaParts {
             raft,
-            folder,
-            &parts.config.raft,
+            feed: opened.feed,
+            folder: opened.folder,
+            log: opened.log,
+            by_bytes: opened.by_bytes,
             quiet,
-            by_bytes,
-        );
-        self.groups.write().insert(group, handle.clone());
+            stop,
+            stopped: parts.stopped.clone(),
+        };
+        let handle = Replica::start(node_id, settings, replica);
+        self.replicas.write().insert(shard, handle.clone());
         Ok(handle)
     }
 
-    /// A group that was started here.
-    pub fn get(&self, group: Group) -> Option<RaftGroup> {
-        self.groups.read().get(&group).cloned()
+    /// The replica of a shard that was started here.
+    pub fn get(&self, shard: ShardId) -> Option<Replica> {
+        self.replicas.read().get(&shard).cloned()
     }
 
-    /// Stops every group, then closes the log.
+    /// Stops every replica, then closes the log.
     pub async fn shutdown(&self) {
-        let groups: Vec<RaftGroup> = self
-            .groups
+        let replicas: Vec<Replica> = self
+            .replicas
             .write()
             .drain()
-            .map(|(_, group)| group)
+            .map(|(_, replica)| replica)
             .collect();
-        futures::future::join_all(groups.iter().map(RaftGroup::shutdown)).await;
+        futures::future::join_all(replicas.iter().map(Replica::shutdown)).await;
         let log = self.parts.log.clone();
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
     }
@@ -203,59 +241,86 @@ fn open_log(
     Ok((log, guard))
 }
 
-struct Opened {
-    log: LogStore,
-    state: GroupState,
-    folder: SnapshotFolder,
+/// Lets the newest entries of idle shards out of memory while busy ones need it.
+async fn forget_idle_tails(parts: Weak<Parts>, replicas: Weak<RwLock<HashMap<ShardId, Replica>>>) {
+    loop {
+        tokio::time::sleep(IDLE_AFTER).await;
+        let (Some(parts), Some(replicas)) = (parts.upgrade(), replicas.upgrade()) else {
+            return;
+        };
+        if parts.tails.is_tight() {
+            let replicas: Vec<Replica> = replicas.read().values().cloned().collect();
+            replicas
+                .iter()
+                .for_each(|replica| replica.inner().log.forget_if_idle());
+        }
+    }
 }
 
-fn open_group(
-    parts: &Parts,
-    group: Group,
-    mut machine: Box<dyn StateMachine>,
+struct Opened {
+    log: LogStore,
+    state: ReplicaState,
+    feed: Arc<Feed>,
+    folder: SnapshotFolder,
     by_bytes: Arc<SnapshotByBytes>,
+}
+
+fn open_replica(
+    parts: &Parts,
+    shard: ShardId,
+    mut machine: Box<dyn StateMachine>,
+    stop: CancellationToken,
 ) -> Result<Opened, RaftError> {
-    let damaged = |reason: String| RaftError::GroupDamaged { group, reason };
+    let damaged = |reason: String| RaftError::ReplicaDamaged { shard, reason };
+    let settings = &parts.config.raft;
     let store = parts.store.clone();
     let folder =
-        SnapshotFolder::open(&parts.config.data_dir, group).map_err(|e| damaged(e.to_string()))?;
+        SnapshotFolder::open(&parts.config.data_dir, shard).map_err(|e| damaged(e.to_string()))?;
     if folder
         .finish_install(&*store)
         .map_err(|e| damaged(e.to_string()))?
     {
         machine.restored()?;
     }
-    folder
-        .remove_unfinished()
+    let gate = Box::new(FlushState::new(shard, store.clone()));
+    let log = LogStore::open(shard, parts.log.clone(), gate, parts.tails.clone())
         .map_err(|e| damaged(e.to_string()))?;
-    let gate = Box::new(FlushState::new(group, store.clone()));
-    let log = LogStore::open(
-        group,
-        parts.log.clone(),
-        gate,
-        parts.config.raft.log_tail_bytes,
+    let feed = Feed::new(ShardRows::new(shard, store, machine.ranges()));
+    let by_bytes = Arc::new(SnapshotByBytes::new(settings.snapshot_bytes));
+    let state = ReplicaState::open(
+        feed.clone(),
+        machine,
+        folder.clone(),
+        by_bytes.clone(),
+        stop,
     )
     .map_err(|e| damaged(e.to_string()))?;
-    let state = GroupState::open(group, store, machine, folder.clone(), by_bytes)
-        .map_err(|e| damaged(e.to_string()))?;
+    let purged = log.purged().map_or(0, |id| id.index);
     if log.purged() > state.applied() {
-        let (rows, log) = (
-            state.applied().map_or(0, |id| id.index),
-            log.purged().map_or(0, |id| id.index),
-        );
+        let rows = state.applied().map_or(0, |id| id.index);
         return Err(damaged(format!(
-            "its rows end at entry {rows}, but its log begins behind entry {log}"
+            "its rows end at entry {rows}, but its log begins behind entry {purged}"
         )));
     }
-    Ok(Opened { log, state, folder })
+    // The count of bytes begins anew with each start, and the library counts entries from what is applied.
+    if log.after(purged).0 > settings.snapshot_entries {
+        by_bytes.is_long_already();
+    }
+    Ok(Opened {
+        log,
+        state,
+        feed,
+        folder,
+        by_bytes,
+    })
 }
 
 impl RaftInbound for RaftHost {
-    fn handle(&self, from: NodeId, group: Group, body: Body) -> BoxFuture<'static, Body> {
-        let Some(replica) = self.get(group) else {
+    fn handle(&self, from: NodeId, shard: ShardId, body: Body) -> BoxFuture<'static, Body> {
+        let Some(replica) = self.get(shard) else {
             return futures::future::ready(call_error(
-                Reason::UnknownGroup,
-                format!("no replica of group {group} here"),
+                Reason::UnknownShard,
+                format!("no replica of shard {shard} here"),
             ))
             .boxed();
         };
@@ -275,11 +340,12 @@ impl RaftInbound for RaftHost {
         header: SnapshotHeader,
         chunks: mpsc::Receiver<SnapshotChunk>,
     ) -> BoxFuture<'static, SnapshotResponse> {
-        let replica = self.get(header.group);
+        let replica = self.get(ShardId(header.shard));
+        let receiving = self.parts.receiving.clone();
         async move {
             let installed = match replica {
-                Some(replica) => install(&replica, from, header, chunks).await,
-                None => Err("no replica of that group here".to_owned()),
+                Some(replica) => install(&replica, receiving, from, header, chunks).await,
+                None => Err("no replica of that shard here".to_owned()),
             };
             match installed {
                 Ok(response) => SnapshotResponse {
@@ -318,7 +384,7 @@ fn check_sender(vote: &Vote, from: NodeId) -> Result<(), Malformed> {
     }
 }
 
-async fn answer(replica: &RaftGroup, from: NodeId, body: Body) -> Result<Body, Failure> {
+async fn answer(replica: &Replica, from: NodeId, body: Body) -> Result<Body, Failure> {
     let raft = &replica.inner().raft;
     match body {
         Body::Append(request) => {
@@ -364,7 +430,7 @@ async fn answer(replica: &RaftGroup, from: NodeId, body: Body) -> Result<Body, F
 
 /// Whether a vote would break the promise to a leader that a restarted replica has forgotten. A leader that asks for
 /// the election itself has given its lease up.
-fn is_quiet(replica: &RaftGroup, leadership_transfer: bool) -> bool {
+fn is_quiet(replica: &Replica, leadership_transfer: bool) -> bool {
     !leadership_transfer
         && replica
             .inner()
@@ -373,7 +439,8 @@ fn is_quiet(replica: &RaftGroup, leadership_transfer: bool) -> bool {
 }
 
 async fn install(
-    replica: &RaftGroup,
+    replica: &Replica,
+    receiving: Arc<Semaphore>,
     from: NodeId,
     header: SnapshotHeader,
     chunks: mpsc::Receiver<SnapshotChunk>,
@@ -384,21 +451,21 @@ async fn install(
         .map(convert::to_vote)
         .ok_or("no vote")?;
     check_sender(&vote, from).map_err(|e| e.to_string())?;
-    let manifest = header.manifest.ok_or("no manifest")?;
-    if manifest.group != header.group {
-        return Err("the manifest is another group's".to_owned());
-    }
+    // Both are kept until the rows are installed. The sender asks again; it must not wait with a view of its store open.
+    let busy = "busy with another snapshot";
+    let _shard = replica.inner().receiving.try_lock().map_err(|_| busy)?;
+    let _node = receiving.try_acquire().map_err(|_| busy)?;
     let folder = replica.inner().folder.clone();
     let received =
-        tokio::task::spawn_blocking(move || snapshot_receive::receive(&folder, manifest, chunks))
-            .await;
-    let files = received
+        tokio::task::spawn_blocking(move || snapshot_receive::receive(&folder, &header, chunks));
+    let received = received
+        .await
         .map_err(|e| e.to_string())?
         .map_err(|e| e.to_string())?;
-    let meta = files.meta().map_err(|e| e.to_string())?;
+    metrics::snapshot("received");
     let snapshot = Snapshot {
-        meta,
-        snapshot: files,
+        meta: received.meta.clone(),
+        snapshot: SnapshotData::Received(received),
     };
     replica
         .inner()

@@ -1,4 +1,4 @@
-//! One group's log as the Raft library sees it: a shared [`LogEngine`] with the newest entries in memory.
+//! One shard's log as the Raft library sees it: a shared [`LogEngine`] with the newest entries in memory.
 //!
 //! Entries are readable when `append` returns and on disk when its callback is called. Replication and apply read the
 //! newest entries from memory; older ones, of a follower that was away, come from disk in bounded pieces.
@@ -8,13 +8,14 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::{Stream, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
-use parlance_proto::shard::Group;
+use parlance_proto::ids::ShardId;
 use parlance_proto::store::v1 as store;
 use prost::Message;
 use tokio::sync::oneshot;
@@ -31,18 +32,64 @@ const COMMITTED_STEP: u64 = 64;
 /// What an entry takes in memory beside its payload.
 const ENTRY_OVERHEAD_BYTES: usize = 96;
 
-/// A group's log; clones are the same log.
+/// Bytes of entries between two places whose size is remembered.
+const MILESTONE_BYTES: u64 = 1 << 20;
+/// Bytes of one log's newest entries in memory.
+const TAIL_BYTES_MAX: usize = 2 << 20;
+/// What is left of a tail when all of them together are too large: this part of what all may have.
+const CUT_TAIL_PART: usize = 1024;
+
+/// What the newest entries of all logs may take in memory.
+pub(super) struct TailBudget {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+}
+
+impl TailBudget {
+    pub(super) fn new(bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+        })
+    }
+
+    fn changed(&self, before: usize, now: usize) {
+        self.bytes.fetch_add(now, Ordering::Relaxed);
+        self.bytes.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// Whether idle logs should give way to busy ones.
+    pub(super) fn is_tight(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > self.bytes_max / 2
+    }
+
+    fn of_one_log(&self) -> usize {
+        if self.bytes.load(Ordering::Relaxed) > self.bytes_max {
+            self.bytes_max / CUT_TAIL_PART
+        } else {
+            TAIL_BYTES_MAX.min(self.bytes_max)
+        }
+    }
+}
+
+/// A shard's log; clones are the same log.
 #[derive(Clone)]
 pub struct LogStore {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    group: Group,
+    shard: ShardId,
     engine: Arc<dyn LogEngine>,
     gate: Box<dyn PurgeGate>,
-    tail_bytes_max: usize,
+    tails: Arc<TailBudget>,
     state: Mutex<State>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.tails.changed(self.state.get_mut().counted, 0);
+    }
 }
 
 #[derive(Default)]
@@ -60,12 +107,26 @@ struct State {
     /// The newest entries, without gaps, up to `last`.
     tail: VecDeque<Entry>,
     tail_bytes: usize,
+    /// What of it is counted in the node's budget.
+    counted: usize,
+    /// Bytes appended since the start, and how many there were at some of the entries.
+    appended: u64,
+    milestones: VecDeque<(u64, u64)>,
+    /// Nothing was appended since the last look.
+    idle: bool,
 }
 
-fn damaged(group: Group, what: &str) -> io::Error {
+impl Shared {
+    fn count(&self, state: &mut State) {
+        self.tails.changed(state.counted, state.tail_bytes);
+        state.counted = state.tail_bytes;
+    }
+}
+
+fn damaged(shard: ShardId, what: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("the raft log of group {group} is damaged: {what}"),
+        format!("the raft log of shard {shard} is damaged: {what}"),
     )
 }
 
@@ -83,6 +144,13 @@ impl State {
             self.first_index = entry.log_id.index; // the log was empty
         }
         self.last = Some(entry.log_id);
+        self.idle = false;
+        let newest = self.milestones.back().map(|(_, bytes)| *bytes);
+        if newest.is_none_or(|bytes| self.appended - bytes >= MILESTONE_BYTES) {
+            self.milestones
+                .push_back((entry.log_id.index, self.appended));
+        }
+        self.appended += entry_bytes(&entry) as u64;
         self.tail_bytes += entry_bytes(&entry);
         self.tail.push_back(entry);
     }
@@ -118,6 +186,14 @@ impl State {
         Some(mark.encode_to_vec().into())
     }
 
+    /// Bytes of the entries behind an index, about; of those that were appended since the start.
+    fn bytes_after(&self, index: u64) -> u64 {
+        let first = self.milestones.partition_point(|(at, _)| *at <= index);
+        self.milestones
+            .get(first)
+            .map_or(0, |(_, bytes)| self.appended - bytes)
+    }
+
     fn end_index(&self) -> u64 {
         self.last.map_or(0, |id| id.index + 1)
     }
@@ -143,36 +219,36 @@ impl State {
 }
 
 impl LogStore {
-    /// Loads a group's log.
+    /// Loads a shard's log.
     pub fn open(
-        group: Group,
+        shard: ShardId,
         engine: Arc<dyn LogEngine>,
         gate: Box<dyn PurgeGate>,
-        tail_bytes_max: usize,
+        tails: Arc<TailBudget>,
     ) -> io::Result<Self> {
-        let rows = engine.load(group)?;
+        let rows = engine.load(shard)?;
         let mark = |row: Option<Bytes>, what| -> io::Result<Option<LogId>> {
             let Some(row) = row else { return Ok(None) };
-            let mark = store::LogMark::decode(row).map_err(|_| damaged(group, what))?;
+            let mark = store::LogMark::decode(row).map_err(|_| damaged(shard, what))?;
             Ok(mark.id.as_ref().map(convert::to_log_id))
         };
         let vote = rows
             .vote
             .map(store::Vote::decode)
             .transpose()
-            .map_err(|_| damaged(group, "its vote"))?;
+            .map_err(|_| damaged(shard, "its vote"))?;
         let purged = mark(rows.purged, "its purge mark")?;
         let last = match rows.last {
             Some(row) => Some(
                 convert::to_entry_row(row)
-                    .map_err(|e| damaged(group, e.0))?
+                    .map_err(|e| damaged(shard, e.0))?
                     .log_id,
             ),
             None => purged,
         };
         let oldest = purged.map_or(0, |id| id.index + 1);
         if rows.first_index.is_some_and(|first| first != oldest) {
-            return Err(damaged(group, "its oldest entries are missing"));
+            return Err(damaged(shard, "its oldest entries are missing"));
         }
         let committed = mark(rows.committed, "its commit mark")?;
         let state = State {
@@ -188,10 +264,10 @@ impl LogStore {
         let state = Mutex::new(state);
         Ok(Self {
             shared: Arc::new(Shared {
-                group,
+                shard,
                 engine,
                 gate,
-                tail_bytes_max,
+                tails,
                 state,
             }),
         })
@@ -201,6 +277,23 @@ impl LogStore {
     pub fn is_new(&self) -> bool {
         let state = self.shared.state.lock();
         state.vote.is_none() && state.last.is_none()
+    }
+
+    /// How many entries are behind an index, and about how many bytes.
+    pub(super) fn after(&self, index: u64) -> (u64, u64) {
+        let state = self.shared.state.lock();
+        let last = state.last.map_or(0, |id| id.index);
+        (last.saturating_sub(index), state.bytes_after(index))
+    }
+
+    /// Forgets the entries in memory if nothing was appended since the last call.
+    pub(super) fn forget_if_idle(&self) {
+        let mut state = self.shared.state.lock();
+        if state.idle {
+            state.trim(0);
+            self.shared.count(&mut state);
+        }
+        state.idle = true;
     }
 
     /// The newest entry that is no longer in the log.
@@ -215,14 +308,14 @@ impl LogStore {
         });
         self.shared
             .engine
-            .submit(self.shared.group, write, done)
+            .submit(self.shared.shard, write, done)
             .await?;
         receiver
             .await
             .unwrap_or_else(|_| Err(io::Error::other("the raft log's writer is gone")))
     }
 
-    fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+    async fn read(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let shared = &self.shared;
         // A truncation or purge between the look into memory and the one onto the disk shows as a gap: look again.
         for _ in 0..3 {
@@ -249,12 +342,12 @@ impl LogStore {
             }
             let mut entries = Vec::new();
             let mut bytes = 0;
-            for row in shared
-                .engine
-                .read(shared.group, from, memory_from, bytes_max)?
-            {
+            let (engine, shard) = (shared.engine.clone(), shared.shard);
+            let read = move || engine.read(shard, from, memory_from, bytes_max);
+            let rows = tokio::task::spawn_blocking(read).await;
+            for row in rows.map_err(io::Error::other)?? {
                 bytes += row.len();
-                entries.push(convert::to_entry_row(row).map_err(|e| damaged(shared.group, e.0))?);
+                entries.push(convert::to_entry_row(row).map_err(|e| damaged(shared.shard, e.0))?);
             }
             let whole = entries
                 .last()
@@ -276,7 +369,7 @@ impl LogStore {
             }
         }
         Err(damaged(
-            shared.group,
+            shared.shard,
             &format!("entries {from} to {to} have gaps"),
         ))
     }
@@ -302,7 +395,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (from, to) = bounds(&range);
-        self.read(from, to, usize::MAX)
+        self.read(from, to, usize::MAX).await
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -310,7 +403,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, READ_BYTES_MAX)
+        self.read(start, end, READ_BYTES_MAX).await
     }
 
     async fn entries_stream<R>(
@@ -326,7 +419,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
             let log = log.clone();
             async move {
                 let from = next.filter(|from| *from < to)?;
-                match log.read(from, to, READ_BYTES_MAX) {
+                match log.read(from, to, READ_BYTES_MAX).await {
                     Ok(entries) => {
                         let next = entries.last().map(|entry| entry.log_id.index + 1);
                         let items: Vec<io::Result<Entry>> = entries.into_iter().map(Ok).collect();
@@ -384,6 +477,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 rows.push((entry.log_id.index, convert::entry_row(&entry)));
                 state.push(entry);
             }
+            self.shared.count(&mut state);
             (
                 state.end_index().saturating_sub(1),
                 state.take_commit_mark(),
@@ -394,13 +488,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             if result.is_ok() {
                 let mut state = shared.state.lock();
                 state.flushed = state.flushed.max(last);
-                state.trim(shared.tail_bytes_max);
+                state.trim(shared.tails.of_one_log());
+                shared.count(&mut state);
             }
             callback.io_completed(result);
         });
         self.shared
             .engine
-            .submit(self.shared.group, LogWrite::Append(rows, committed), done)
+            .submit(self.shared.shard, LogWrite::Append(rows, committed), done)
             .await
     }
 
@@ -418,6 +513,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             {
                 state.forget_newest();
             }
+            while state.milestones.back().is_some_and(|(at, _)| *at >= from) {
+                state.milestones.pop_back();
+            }
+            self.shared.count(&mut state);
             state.last = last_log_id;
             (from, to)
         };
@@ -440,6 +539,14 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             {
                 state.forget_oldest();
             }
+            while state
+                .milestones
+                .front()
+                .is_some_and(|(at, _)| *at <= log_id.index)
+            {
+                state.milestones.pop_front();
+            }
+            self.shared.count(&mut state);
             state.purged = state.purged.max(Some(log_id));
             state.first_index = state.first_index.max(log_id.index + 1);
             if state.last.is_none_or(|last| last.index <= log_id.index) {

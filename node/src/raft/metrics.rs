@@ -16,6 +16,9 @@ const PEER_RECONNECTS: &str = "parlance_node_peer_connects_total";
 const PEER_FRAME_MESSAGES: &str = "parlance_node_peer_frame_messages";
 const SNAPSHOTS: &str = "parlance_node_snapshots_total";
 const SNAPSHOT_BYTES: &str = "parlance_node_snapshot_bytes_total";
+const SNAPSHOTS_SENDING: &str = "parlance_node_snapshots_sending";
+const REPLICAS_STOPPED: &str = "parlance_node_replicas_stopped";
+const DISK_FAILURES: &str = "parlance_node_disk_failures_total";
 
 /// Tells the recorder what the metrics mean. Called once, at start.
 pub fn describe() {
@@ -27,7 +30,7 @@ pub fn describe() {
     describe_histogram!(
         BATCH_ENTRIES,
         Unit::Count,
-        "entries, of all groups, in one synced batch"
+        "entries, of all shards, in one synced batch"
     );
     describe_histogram!(BATCH_BYTES, Unit::Bytes, "bytes in one synced batch");
     describe_histogram!(
@@ -51,12 +54,21 @@ pub fn describe() {
     );
     describe_counter!(
         SNAPSHOTS,
-        "snapshots (label step: built, sent, installed, damaged)"
+        "snapshots (label step: made, sent, received, installed, failed)"
     );
     describe_counter!(
         SNAPSHOT_BYTES,
         Unit::Bytes,
-        "bytes of snapshots (label step: built, sent, installed)"
+        "bytes of rows sent and received in snapshots (label step: sent, received)"
+    );
+    describe_gauge!(
+        REPLICAS_STOPPED,
+        "replicas that have stopped by themselves, by damage or a disk that stayed full"
+    );
+    describe_gauge!(SNAPSHOTS_SENDING, "snapshots on their way to other nodes");
+    describe_counter!(
+        DISK_FAILURES,
+        "flushes, writes and installations that the disk refused and that are tried again"
     );
 }
 
@@ -83,7 +95,22 @@ pub(super) fn peer_connected() {
     counter!(PEER_RECONNECTS).increment(1);
 }
 
-pub(super) fn snapshot(step: &'static str, bytes: u64) {
+pub(super) fn snapshot(step: &'static str) {
     counter!(SNAPSHOTS, "step" => step).increment(1);
-    counter!(SNAPSHOT_BYTES, "step" => step).increment(bytes);
+}
+
+pub(super) fn snapshot_bytes(step: &'static str, bytes: usize) {
+    counter!(SNAPSHOT_BYTES, "step" => step).increment(bytes as u64);
+}
+
+pub(super) fn fed(change: f64) {
+    gauge!(SNAPSHOTS_SENDING).increment(change);
+}
+
+pub(super) fn replicas_stopped(count: usize) {
+    gauge!(REPLICAS_STOPPED).set(count as f64);
+}
+
+pub(super) fn disk_failure() {
+    counter!(DISK_FAILURES).increment(1);
 }

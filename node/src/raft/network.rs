@@ -1,9 +1,9 @@
-//! What a group says to one other replica, over the node's [`PeerLink`].
+//! What a shard says to one other replica, over the node's [`PeerLink`].
 
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, FuturesOrdered};
@@ -18,26 +18,37 @@ use openraft::raft::{
 };
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
-use parlance_proto::raft::v1::{SnapshotHeader, peer_message::Body};
-use parlance_proto::shard::Group;
+use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::raft::v1::{
+    SnapshotHeader, SnapshotResponse as SnapshotAnswer, peer_message::Body,
+};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::convert::{self, Malformed};
+use super::feed::Feed;
+use super::log_store::LogStore;
 use super::peer::{Lane, PeerError, PeerLink};
-use super::snapshot::SnapshotFiles;
+use super::snapshot::SnapshotData;
+use super::snapshot_send;
 use super::types::{LogId, TypeConfig, Vote};
-use super::{NodeId, RaftConfig, metrics};
+use super::{RaftConfig, metrics};
 
 /// How long a follower may take to put entries on disk before they are sent again.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 
-/// Makes the ways of one group to its other replicas.
+/// Makes the ways of one shard to its other replicas.
 pub struct NetworkFactory {
     pub(super) node_id: NodeId,
-    pub(super) group: Group,
+    pub(super) shard: ShardId,
     pub(super) peers: Arc<dyn PeerLink>,
     pub(super) config: RaftConfig,
+    pub(super) feed: Arc<Feed>,
+    pub(super) log: LogStore,
+    /// Snapshots that this node may send at a time.
+    pub(super) sending: Arc<Semaphore>,
 }
 
 impl NetworkFactory {
@@ -45,10 +56,14 @@ impl NetworkFactory {
         Network {
             node_id: self.node_id,
             target,
-            group: self.group,
+            shard: self.shard,
             lane,
             peers: self.peers.clone(),
             window: self.config.append_window,
+            limits: LogLimits::new(&self.config),
+            feed: self.feed.clone(),
+            log: self.log.clone(),
+            sending: self.sending.clone(),
             control_timeout: Duration::from_millis(self.config.election_min_ms),
         }
     }
@@ -68,16 +83,39 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     }
 }
 
-/// The way of one group to one other replica.
+/// The way of one shard to one other replica.
 #[derive(Clone)]
 pub struct Network {
     node_id: NodeId,
     target: NodeId,
-    group: Group,
+    shard: ShardId,
     lane: Lane,
     peers: Arc<dyn PeerLink>,
     window: usize,
+    limits: LogLimits,
+    feed: Arc<Feed>,
+    log: LogStore,
+    sending: Arc<Semaphore>,
     control_timeout: Duration,
+}
+
+/// How much of the log is kept for a follower that is slower than the writes.
+#[derive(Clone, Copy)]
+struct LogLimits {
+    entries_max: u64,
+    bytes_max: u64,
+    /// Entries that a snapshot may leave in the log behind itself.
+    kept: u64,
+}
+
+impl LogLimits {
+    fn new(config: &RaftConfig) -> Self {
+        Self {
+            entries_max: config.log_entries_max,
+            bytes_max: config.log_bytes_max,
+            kept: config.keep_entries + config.purge_batch() + 2,
+        }
+    }
 }
 
 /// What is left to send, and what is not answered yet.
@@ -122,6 +160,10 @@ where
                 request = self.input.next(), if room => match request {
                     Some(request) => {
                         let previous = request.prev_log_id;
+                        if self.network.wants_snapshot(previous) {
+                            self.state = InputState::Broken;
+                            return Some(Err(too_far_behind()));
+                        }
                         let last = request.entries.last().map(|entry| entry.log_id).or(previous);
                         let call = self.network.append(&request);
                         let range = Range { previous, last };
@@ -160,6 +202,51 @@ where
 }
 
 impl Network {
+    /// Whether the follower, which has the log up to `previous`, is fed better by a snapshot: it is far behind, and once its
+    /// stream breaks, the log that it would need goes.
+    fn wants_snapshot(&self, previous: Option<LogId>) -> bool {
+        let previous = previous.map_or(0, |id| id.index);
+        let behind_snapshot = previous + self.limits.kept < self.feed.newest_made();
+        if !behind_snapshot || self.feed.is_fed(self.target) {
+            return false;
+        }
+        let (entries, bytes) = self.log.after(previous);
+        entries > self.limits.entries_max || bytes > self.limits.bytes_max
+    }
+
+    /// Sends the rows up to `index` or further, if it is the shard's turn and the node's; none if it is not, and has to ask
+    /// again with a newer snapshot.
+    async fn send_rows(&self, vote: &Vote, index: u64) -> Result<SnapshotAnswer, PeerError> {
+        let busy = || self.unreachable("other snapshots are being sent".to_owned());
+        let _shard = self.feed.sending.try_lock().map_err(|_| busy())?;
+        let _node = self.sending.try_acquire().map_err(|_| busy())?;
+        let feeding = self.feed.begin(self.target, index).ok_or_else(busy)?;
+        let (header, chunks) = snapshot_send::read(self.feed.rows.clone())
+            .await
+            .map_err(|e| self.unreachable(e.to_string()))?;
+        let header = SnapshotHeader {
+            vote: Some(convert::vote(vote)),
+            ..header
+        };
+        let sent = self.peers.send_snapshot(self.target, header, chunks);
+        let answer = sent.await?;
+        if !answer.error.is_empty() {
+            return Err(PeerError::Refused {
+                node: self.target,
+                reason: answer.error,
+            });
+        }
+        feeding.delivered();
+        Ok(answer)
+    }
+
+    fn unreachable(&self, reason: String) -> PeerError {
+        PeerError::Unreachable {
+            node: self.target,
+            reason,
+        }
+    }
+
     fn failed(&self, action: RPCTypes, error: PeerError) -> RPCError<TypeConfig> {
         match error {
             PeerError::Timeout { timeout, .. } => RPCError::Timeout(Timeout {
@@ -189,7 +276,7 @@ impl Network {
         let body = Body::Append(convert::append_request(request));
         let call = self
             .peers
-            .call(self.target, self.lane, self.group, body, timeout);
+            .call(self.target, self.lane, self.shard, body, timeout);
         let network = self.clone();
         async move {
             let answer = call
@@ -209,12 +296,17 @@ impl Network {
         let call = self.peers.call(
             self.target,
             Lane::Control,
-            self.group,
+            self.shard,
             body,
             self.control_timeout,
         );
         call.await.map_err(|e| self.failed(action, e))
     }
+}
+
+fn too_far_behind() -> RPCError<TypeConfig> {
+    let reason = io::Error::other("too far behind for the log: a snapshot follows");
+    RPCError::Unreachable(Unreachable::new(&reason))
 }
 
 fn malformed(error: Malformed) -> RPCError<TypeConfig> {
@@ -233,7 +325,7 @@ fn to_vote_response(body: &Body) -> Rpc<VoteResponse<TypeConfig>> {
 }
 
 impl RaftNetworkV2<TypeConfig> for Network {
-    type SnapshotData = SnapshotFiles;
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -285,31 +377,18 @@ impl RaftNetworkV2<TypeConfig> for Network {
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        snapshot: SnapshotOf<TypeConfig, SnapshotFiles>,
+        snapshot: SnapshotOf<TypeConfig, SnapshotData>,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let files = snapshot.snapshot;
-        verified(files.clone())
-            .await
-            .map_err(|e| StreamingError::Unreachable(Unreachable::new(&e)))?;
-        let header = SnapshotHeader {
-            group: self.group,
-            vote: Some(convert::vote(&vote)),
-            manifest: Some(files.manifest.clone()),
-        };
-        let sent = self.peers.send_snapshot(self.target, header, files);
+        let index = snapshot.meta.last_log_id.map_or(0, |id| id.index);
         let response = tokio::select! {
-            response = sent => response.map_err(|e| self.failed(RPCTypes::InstallSnapshot, e))?,
+            answer = self.send_rows(&vote, index) => answer.map_err(|e| {
+                metrics::snapshot("failed");
+                self.failed(RPCTypes::InstallSnapshot, e)
+            })?,
             closed = cancel => return Err(StreamingError::Closed(closed)),
         };
-        if !response.error.is_empty() {
-            let error = NetworkError::from_string(format!(
-                "node {} refused: {}",
-                self.target, response.error
-            ));
-            return Err(StreamingError::Network(error));
-        }
         let vote = response
             .vote
             .as_ref()
@@ -329,20 +408,4 @@ impl RaftNetworkV2<TypeConfig> for Network {
             _ => Err(unexpected()),
         }
     }
-}
-
-/// A snapshot that rotted on this node's disk is removed, so that the next try makes a new one.
-async fn verified(files: SnapshotFiles) -> io::Result<()> {
-    let check = move || match files.verify() {
-        Ok(()) => Ok(()),
-        Err(e) => {
-            tracing::warn!(dir = %files.dir.display(), error = %e, "a damaged snapshot is removed: it will be made again");
-            metrics::snapshot("damaged", 0);
-            let _ = std::fs::remove_dir_all(&files.dir);
-            Err(e)
-        }
-    };
-    tokio::task::spawn_blocking(check)
-        .await
-        .map_err(io::Error::other)?
 }

@@ -1,4 +1,4 @@
-//! Committed entries to a group's [`StateMachine`] and its rows.
+//! Committed entries to a shard's [`StateMachine`] and its rows.
 //!
 //! Whatever is ready is one batch: one set of rows, with the applied log id in it, and then the answers. A restart
 //! finds the applied log id among the rows and goes on behind it.
@@ -6,28 +6,35 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::type_config::alias::SnapshotOf;
 use parking_lot::Mutex;
-use parlance_proto::shard::Group;
 use parlance_proto::store::v1::AppliedState;
 use prost::Message;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
-use super::convert;
-use super::purge_gate::applied_state;
-use super::snapshot::{SnapshotBuilder, SnapshotFiles, SnapshotFolder};
+use super::feed::Feed;
+use super::retry::until_it_works;
+use super::snapshot::{SnapshotBuilder, SnapshotData};
+use super::snapshot_folder::SnapshotFolder;
 use super::types::{EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
-use super::{CommittedEntry, StateMachine};
-use crate::store::{StateStore, StoreError, Table, WriteSet, key};
+use super::{convert, metrics, snapshot_receive, snapshot_send};
+use crate::machine::{CommittedEntry, Replicas, StateMachine};
+use crate::store::{StoreError, Table, WriteBatch, key};
 
 /// Entries applied as one batch.
 const BATCH_ENTRIES_MAX: usize = 512;
 /// Bytes of entries after which a batch takes no more.
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// A store that refuses a write is asked again for this long before the replica stops: a full disk may be emptied.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+const WRITE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Says when enough bytes were applied for a snapshot.
 #[derive(Debug)]
@@ -46,45 +53,54 @@ impl SnapshotByBytes {
         }
     }
 
+    /// The log is long already: the next entry makes a snapshot due.
+    pub(super) fn is_long_already(&self) {
+        self.bytes.store(self.bytes_max, Ordering::Relaxed);
+    }
+
     fn applied(&self, bytes: u64) {
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= self.bytes_max {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) >= self.bytes_max {
             self.bytes.store(0, Ordering::Relaxed);
             self.due.notify_one();
         }
     }
 }
 
-/// A group's rows as the Raft library sees them.
-pub struct GroupState {
-    group: Group,
-    store: Arc<dyn StateStore>,
+/// A shard's rows as the Raft library sees them.
+pub struct ReplicaState {
+    feed: Arc<Feed>,
     // A mutex only because the library wants `Sync`; nobody contends for it.
     machine: Mutex<Box<dyn StateMachine>>,
     applied: Option<LogId>,
     membership: StoredMembership,
-    /// What the two above are on disk.
+    /// The members above, as the machine is told.
+    replicas: Arc<Replicas>,
+    /// What the applied id and the members are on disk.
     row: AppliedState,
     folder: SnapshotFolder,
     by_bytes: Arc<SnapshotByBytes>,
+    stop: CancellationToken,
 }
 
-impl GroupState {
+impl ReplicaState {
     pub(super) fn open(
-        group: Group,
-        store: Arc<dyn StateStore>,
+        feed: Arc<Feed>,
         machine: Box<dyn StateMachine>,
         folder: SnapshotFolder,
         by_bytes: Arc<SnapshotByBytes>,
+        stop: CancellationToken,
     ) -> io::Result<Self> {
         let mut state = Self {
-            group,
-            store,
+            feed,
             machine: Mutex::new(machine),
             applied: None,
             membership: StoredMembership::default(),
+            replicas: Arc::default(),
             row: AppliedState::default(),
             folder,
             by_bytes,
+            stop,
         };
         state.read_applied()?;
         Ok(state)
@@ -95,27 +111,30 @@ impl GroupState {
     }
 
     fn read_applied(&mut self) -> io::Result<()> {
-        let row = applied_state(&*self.store, self.group).map_err(io::Error::other)?;
+        let row = self.feed.rows.applied().map_err(io::Error::other)?;
         self.membership = convert::to_stored_membership(&row).map_err(io::Error::other)?;
+        self.replicas = replicas(&self.membership);
         self.applied = row.applied.as_ref().map(convert::to_log_id);
         self.row = row;
         Ok(())
     }
 
-    fn apply_batch(&mut self, batch: Vec<EntryResponder<TypeConfig>>) -> Result<(), StoreError> {
+    async fn apply_batch(
+        &mut self,
+        batch: Vec<EntryResponder<TypeConfig>>,
+    ) -> Result<(), StoreError> {
         let mut bytes = 0;
         let (mut entries, mut responders) = (
             Vec::with_capacity(batch.len()),
             Vec::with_capacity(batch.len()),
         );
-        let (mut applied, mut membership) = (self.applied, None);
         for (entry, responder) in batch {
-            applied = Some(entry.log_id);
+            self.applied = Some(entry.log_id);
             let payload = match entry.payload {
                 EntryPayload::Blank => None,
                 EntryPayload::Normal(payload) => Some(payload.0),
                 EntryPayload::Membership(members) => {
-                    membership = Some(StoredMembership::new(Some(entry.log_id), members));
+                    self.change_members(StoredMembership::new(Some(entry.log_id), members));
                     None
                 }
             };
@@ -124,46 +143,92 @@ impl GroupState {
                 index: entry.log_id.index,
                 term: entry.log_id.leader_id.term,
                 payload,
+                replicas: self.replicas.clone(),
             });
             responders.push(responder);
         }
-        let machine = self.machine.get_mut();
-        let mut write = WriteSet::default();
-        let outcomes = machine.apply(&entries, &mut write)?;
+        let mut write = WriteBatch::default();
+        let outcomes = self.machine.get_mut().apply(&entries, &mut write)?;
         if outcomes.len() != entries.len() {
             let reason = format!("{} outcomes for {} entries", outcomes.len(), entries.len());
             return Err(StoreError::Damaged {
-                what: format!("apply of group {}", self.group),
+                what: format!("apply of shard {}", self.feed.rows.shard),
                 reason,
             });
         }
-        self.row.applied = applied.as_ref().map(convert::log_id);
-        if let Some(membership) = &membership {
-            let (log_id, members) = convert::stored_membership(membership);
-            self.row.membership_log_id = log_id;
-            self.row.membership = Some(members);
-        }
+        self.row.applied = self.applied.as_ref().map(convert::log_id);
         write.put(
             Table::Meta,
-            key::applied_key(self.group),
+            key::applied(self.feed.rows.shard),
             self.row.encode_to_vec(),
         );
-        self.store.write(write)?;
-        self.applied = applied;
-        self.membership = membership.unwrap_or(std::mem::take(&mut self.membership));
+        self.write(&write).await?;
+        // Before the answers: whoever has one may rely on all that it changed.
+        self.machine.get_mut().written();
         for (responder, outcome) in responders.into_iter().zip(outcomes) {
             if let Some(responder) = responder {
                 responder.send(outcome);
             }
         }
-        machine.written();
         self.by_bytes.applied(bytes);
         Ok(())
     }
+
+    fn change_members(&mut self, membership: StoredMembership) {
+        let (log_id, members) = convert::stored_membership(&membership);
+        self.row.membership_log_id = log_id;
+        self.row.membership = Some(members);
+        self.replicas = replicas(&membership);
+        self.membership = membership;
+    }
+
+    async fn write(&mut self, batch: &WriteBatch) -> Result<(), StoreError> {
+        let ranges = self.machine.get_mut().ranges();
+        let started = Instant::now();
+        while let Err(error) = self.feed.rows.write(batch, ranges.clone()) {
+            if started.elapsed() > WRITE_PATIENCE || self.stop.is_cancelled() {
+                return Err(error);
+            }
+            tracing::error!(shard = %self.feed.rows.shard, %error, "rows are not written, and are tried again");
+            metrics::disk_failure();
+            sleep(WRITE_PAUSE).await;
+        }
+        if batch.is_on_disk_first() {
+            let (shard, store) = (self.feed.rows.shard, self.feed.rows.store.clone());
+            let flush = move || store.flush();
+            let flushed = until_it_works("flush of new rows", shard, &self.stop, flush).await;
+            return flushed.ok_or(StoreError::Stopped);
+        }
+        Ok(())
+    }
+
+    fn builder(&self) -> SnapshotBuilder {
+        SnapshotBuilder {
+            meta: self.meta(),
+            feed: self.feed.clone(),
+            stop: self.stop.clone(),
+        }
+    }
+
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+        }
+    }
 }
 
-impl RaftStateMachine<TypeConfig> for GroupState {
-    type SnapshotData = SnapshotFiles;
+fn replicas(membership: &StoredMembership) -> Arc<Replicas> {
+    let membership = membership.membership();
+    Arc::new(Replicas {
+        voters: membership.voter_ids().collect(),
+        learners: membership.learner_ids().collect(),
+        joint: membership.get_joint_config().len() > 1,
+    })
+}
+
+impl RaftStateMachine<TypeConfig> for ReplicaState {
+    type SnapshotData = SnapshotData;
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -188,54 +253,58 @@ impl RaftStateMachine<TypeConfig> for GroupState {
                 }
                 batch.push(entry);
             }
-            if let Err(error) = self.apply_batch(batch) {
-                tracing::error!(group = self.group, %error, "committed entries cannot be applied: the replica stops");
+            if let Err(error) = self.apply_batch(batch).await {
+                tracing::error!(shard = %self.feed.rows.shard, %error, "committed entries cannot be applied: the replica stops");
                 return Err(io::Error::other(error));
             }
         }
         Ok(())
     }
 
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
+        let index = self.applied.map_or(0, |id| id.index);
+        (force || self.feed.may_make(index)).then(|| self.builder())
+    }
+
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        SnapshotBuilder {
-            group: self.group,
-            store: self.store.clone(),
-            folder: self.folder.clone(),
-        }
+        self.builder()
     }
 
     async fn install_snapshot(
         &mut self,
         _meta: &SnapshotMeta,
-        snapshot: SnapshotFiles,
+        snapshot: SnapshotData,
     ) -> io::Result<()> {
-        let (folder, store) = (self.folder.clone(), self.store.clone());
-        let install = move || {
-            let files = folder.adopt(snapshot)?;
-            folder.install(&*store, &files)?;
-            folder.keep_only(&files.dir)
+        let received = match snapshot {
+            SnapshotData::Received(received) => received,
+            // Another replica's rows in this process: only the library's own tests do that.
+            SnapshotData::Rows(rows) => {
+                let (header, chunks) = snapshot_send::read(rows).await?;
+                let folder = self.folder.clone();
+                let receive = move || snapshot_receive::receive(&folder, &header, chunks);
+                tokio::task::spawn_blocking(receive)
+                    .await
+                    .map_err(io::Error::other)??
+            }
         };
-        tokio::task::spawn_blocking(install)
-            .await
-            .map_err(io::Error::other)??;
+        let store = self.feed.rows.store.clone();
+        let old = self.machine.get_mut().ranges();
+        self.folder
+            .install(store, received, &old, &self.stop)
+            .await?;
         self.read_applied()?;
-        self.machine.get_mut().restored().map_err(io::Error::other)
+        let machine = self.machine.get_mut();
+        machine.restored().map_err(io::Error::other)?;
+        self.feed.rows.moved(machine.ranges());
+        Ok(())
     }
 
     async fn get_current_snapshot(
         &mut self,
-    ) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotFiles>>> {
-        let folder = self.folder.clone();
-        let newest = tokio::task::spawn_blocking(move || folder.newest())
-            .await
-            .map_err(io::Error::other)??;
-        newest
-            .map(|files| {
-                Ok(Snapshot {
-                    meta: files.meta()?,
-                    snapshot: files,
-                })
-            })
-            .transpose()
+    ) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotData>>> {
+        Ok(self.applied.map(|_| Snapshot {
+            meta: self.meta(),
+            snapshot: SnapshotData::Rows(self.feed.rows.clone()),
+        }))
     }
 }

@@ -6,15 +6,16 @@ use std::fmt;
 use bytes::Bytes;
 use openraft::EmptyNode;
 use openraft::type_config::alias::{EntryOf, LogIdOf, SnapshotMetaOf, StoredMembershipOf, VoteOf};
+use parlance_proto::ids::NodeId;
 
-use crate::apply::Outcome;
+use crate::machine::Outcome;
 
 openraft::declare_raft_types!(
     /// How Raft is instantiated here.
     pub TypeConfig:
         D = Payload,
         R = Outcome,
-        NodeId = u64,
+        NodeId = NodeId,
         Node = EmptyNode,
 );
 
@@ -41,9 +42,9 @@ pub type Vote = VoteOf<TypeConfig>;
 /// One log entry.
 pub type Entry = EntryOf<TypeConfig>;
 /// What an entry holds.
-pub type EntryPayload = openraft::EntryPayload<Payload, u64, EmptyNode>;
+pub type EntryPayload = openraft::EntryPayload<Payload, NodeId, EmptyNode>;
 /// Voters and learners.
-pub type Membership = openraft::Membership<u64, EmptyNode>;
+pub type Membership = openraft::Membership<NodeId, EmptyNode>;
 /// Voters and learners, and the entry that made them so.
 pub type StoredMembership = StoredMembershipOf<TypeConfig>;
 /// What a snapshot is of.

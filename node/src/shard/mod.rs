@@ -1,128 +1,143 @@
 //! One shard on this node: the door for commands and reads, and what lives only while this node leads.
 //!
-//! `proposer.rs` gathers commands into entries, `read.rs` answers what history and lists ask, `registry.rs` has the
-//! shards of this node. What a committed entry wants done outside goes through `deliver/`.
+//! `command.rs` ties each command to its answer, `proposer.rs` gathers commands into entries, `read.rs` answers what
+//! history and lists ask. What a committed entry wants done outside waits in `feed.rs` for `deliver/`, which says in
+//! `marks.rs` how far it is; `subscriptions.rs` knows the links that want a user's events.
 
+mod command;
+mod error;
+mod feed;
+mod marks;
 mod proposer;
 mod read;
 mod registry;
+mod subscriptions;
 
 use std::sync::Arc;
 
-use parlance_proto::common::v1::{Error, ErrorCode};
-use parlance_proto::shard::Group;
-use parlance_proto::store::v1::Command;
+use parlance_proto::ids::ShardId;
+use parlance_proto::slot::SlotRange;
+use parlance_proto::store::v1::{FoundCommand, SplitCommand};
+use tokio::sync::{Notify, oneshot, watch};
 
-pub use proposer::{Proposer, ProposerLimits, Reply};
+pub use command::ShardCommand;
+pub use error::ShardError;
+pub use feed::{Fed, Feed};
+pub use marks::Marks;
+pub use proposer::{Proposer, ProposerLimits};
+pub use read::HistoryPage;
 pub use registry::Shards;
+pub use subscriptions::{Subscriptions, UserTopic};
 
-use crate::apply::CommandOutcome;
-use crate::deliver::{OutboxFeed, Topics};
-use crate::raft::{NodeId, RaftGroup, ReadError};
-use crate::store::{StateStore, StoreError};
-
-/// Why a shard did not do what it was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ShardError {
-    /// Another node leads, or nobody that is known.
-    #[error("this node does not lead the shard")]
-    NotLeader(Option<NodeId>),
-    /// The queue is full; nothing was proposed.
-    #[error("the shard has {queued} commands waiting, which is its limit")]
-    Overloaded {
-        /// How many wait.
-        queued: usize,
-    },
-    /// Leadership changed before the outcome was known.
-    #[error("the shard's leader changed before the outcome was known")]
-    OutcomeUnknown,
-    /// The replica stopped.
-    #[error("the shard's replica on this node has stopped")]
-    Stopped,
-    /// The request breaks a rule.
-    #[error("{0}")]
-    Refused(Error),
-    /// The disk failed or a row is damaged.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl From<ShardError> for Error {
-    fn from(error: ShardError) -> Self {
-        let code = match &error {
-            ShardError::Refused(refused) => return refused.clone(),
-            ShardError::NotLeader(_) => ErrorCode::Unavailable,
-            ShardError::Overloaded { .. } => ErrorCode::Overloaded,
-            ShardError::OutcomeUnknown => ErrorCode::OutcomeUnknown,
-            ShardError::Stopped => ErrorCode::ShuttingDown,
-            ShardError::Store(_) => ErrorCode::Internal,
-        };
-        Error::new(code, error.to_string())
-    }
-}
-
-impl From<ReadError> for ShardError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::NotLeader { leader } => ShardError::NotLeader(leader),
-            ReadError::Stopped => ShardError::Stopped,
-        }
-    }
-}
+use crate::apply::{Effects, OwnedRange};
+use crate::raft::Replica;
+use crate::store::StateStore;
 
 /// One shard's replica on this node.
 pub struct Shard {
-    shard: u32,
-    raft: RaftGroup,
+    id: ShardId,
+    raft: Replica,
     proposer: Proposer,
-    topics: Arc<Topics>,
-    feed: Arc<OutboxFeed>,
+    parts: ShardParts,
     store: Arc<dyn StateStore>,
+}
+
+/// What a shard has beside its replica; apply writes to it from the replica's start on.
+#[derive(Clone)]
+pub struct ShardParts {
+    range: watch::Sender<Arc<OwnedRange>>,
+    feed: Arc<Feed>,
+    subscriptions: Arc<Subscriptions>,
+    marks: Arc<Marks>,
+    range_changed: Arc<Notify>,
+}
+
+impl ShardParts {
+    /// Of a shard that has applied nothing yet; `range_changed` is told when what it owns changes.
+    pub fn new(range_changed: Arc<Notify>) -> Self {
+        Self {
+            range: watch::Sender::new(Arc::default()),
+            feed: Arc::default(),
+            subscriptions: Arc::default(),
+            marks: Arc::default(),
+            range_changed,
+        }
+    }
+
+    /// The end that apply writes to.
+    pub fn sink(&self) -> Box<dyn Effects> {
+        Box::new(Sink(self.clone()))
+    }
+
+    /// How far the consumers of the outbox are.
+    pub fn marks(&self) -> &Arc<Marks> {
+        &self.marks
+    }
+}
+
+struct Sink(ShardParts);
+
+impl Effects for Sink {
+    fn wanted(&self) -> bool {
+        self.0.feed.is_open()
+    }
+
+    fn publish(&mut self, effects: Vec<crate::apply::Effect>) {
+        self.0.feed.push(effects);
+    }
+
+    fn owns(&mut self, range: &OwnedRange) {
+        self.0.subscriptions.keep(range);
+        self.0.range.send_replace(Arc::new(range.clone()));
+        self.0.range_changed.notify_one();
+    }
 }
 
 impl Shard {
     /// Puts the parts together; the proposer runs until its shard is dropped.
     pub fn new(
-        shard: u32,
-        raft: RaftGroup,
+        raft: Replica,
         proposer: Proposer,
-        topics: Arc<Topics>,
-        feed: Arc<OutboxFeed>,
+        parts: ShardParts,
         store: Arc<dyn StateStore>,
     ) -> Self {
         Self {
-            shard,
+            id: raft.id(),
             raft,
             proposer,
-            topics,
-            feed,
+            parts,
             store,
         }
     }
 
-    /// Its number.
-    pub fn number(&self) -> u32 {
-        self.shard
+    /// Its id.
+    pub fn id(&self) -> ShardId {
+        self.id
     }
 
-    /// Its Raft group's number.
-    pub fn group(&self) -> Group {
-        self.raft.id()
-    }
-
-    /// Its Raft group.
-    pub fn raft(&self) -> &RaftGroup {
+    /// Its Raft replica here.
+    pub fn raft(&self) -> &Replica {
         &self.raft
     }
 
-    /// The topics that gateways have subscribed to here.
-    pub fn topics(&self) -> &Arc<Topics> {
-        &self.topics
+    /// What the shard owns by what is applied here.
+    pub fn range(&self) -> Arc<OwnedRange> {
+        self.parts.range.borrow().clone()
     }
 
-    /// What committed entries want relayed.
-    pub fn feed(&self) -> &Arc<OutboxFeed> {
-        &self.feed
+    /// The topics that gateways have subscribed to here.
+    pub fn subscriptions(&self) -> &Subscriptions {
+        &self.parts.subscriptions
+    }
+
+    /// What committed entries want delivered.
+    pub fn feed(&self) -> &Feed {
+        &self.parts.feed
+    }
+
+    /// How far the consumers of the outbox are.
+    pub fn marks(&self) -> &Arc<Marks> {
+        &self.parts.marks
     }
 
     /// Its rows.
@@ -130,19 +145,54 @@ impl Shard {
         &self.store
     }
 
-    /// Puts commands into the next entry, in this order; `reply` gets one outcome each, or why there is none.
-    pub fn submit(&self, commands: Vec<Command>, reply: Reply) {
-        self.proposer.submit(commands, reply);
+    /// Puts a command into the next entry; `reply` gets its outcome, or why there is none, exactly once.
+    pub fn submit<C: ShardCommand>(
+        &self,
+        command: C,
+        reply: impl FnOnce(Result<C::Outcome, ShardError>) + Send + 'static,
+    ) {
+        let range = self.parts.range.clone();
+        let typed = move |result| {
+            reply(match result {
+                Ok(outcome) => command::outcome::<C>(outcome, &range.borrow()),
+                Err(error) => Err(error),
+            });
+        };
+        let level = command.level();
+        self.proposer
+            .submit(command.into_body(), level, Box::new(typed));
     }
 
     /// [`Shard::submit`], for those who can wait.
-    pub async fn submit_and_wait(
-        &self,
-        commands: Vec<Command>,
-    ) -> Result<Vec<CommandOutcome>, ShardError> {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        self.submit(commands, Box::new(move |result| drop(sender.send(result))));
+    pub async fn run<C: ShardCommand>(&self, command: C) -> Result<C::Outcome, ShardError>
+    where
+        C::Outcome: Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(command, move |result| drop(sender.send(result)));
         receiver.await.unwrap_or(Err(ShardError::Stopped))
+    }
+
+    /// From the command on, the child owns the upper slots of this shard's range. A split that is in the log already is
+    /// done.
+    pub async fn split(&self, split: SplitCommand) -> Result<(), ShardError> {
+        // Until its outcome is known, a child's leader may know more than what is applied here.
+        let pending = self.parts.subscriptions.split_begins();
+        let (sender, receiver) = oneshot::channel();
+        self.submit(split, move |result| {
+            drop(pending);
+            drop(sender.send(result));
+        });
+        receiver.await.unwrap_or(Err(ShardError::Stopped))
+    }
+
+    /// A shard that was made with the cluster owns these slots. Does nothing if it owns any.
+    pub async fn found(&self, range: SlotRange) -> Result<(), ShardError> {
+        self.run(FoundCommand {
+            first_slot: range.first().number().into(),
+            last_slot: range.last().number().into(),
+        })
+        .await
     }
 
     /// Whether this node leads the shard, as far as it knows.
@@ -150,3 +200,6 @@ impl Shard {
         self.raft.leadership().borrow().leading
     }
 }
+
+#[cfg(test)]
+mod tests;

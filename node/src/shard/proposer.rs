@@ -4,33 +4,36 @@
 //! fit is refused at once, so that whoever sent it can slow down.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use parlance_proto::shard::group_shard;
-use parlance_proto::store::v1::{Command, ShardBatch};
+use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::store::v1::{Command, ShardBatch, command::Body};
 use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant, timeout};
 
-use super::ShardError;
-use crate::apply::{CommandOutcome, Outcome};
+use super::{Marks, ShardError};
 use crate::clock::Environment;
+use crate::machine::{CommandOutcome, Outcome};
 use crate::metrics::{self, ProposerMetrics};
-use crate::raft::{Leadership, ProposeError, RaftGroup};
+use crate::raft::{Leadership, ProposeError, Replica};
 
-/// Gets one outcome for each command, or why there is none.
-pub type Reply = Box<dyn FnOnce(Result<Vec<CommandOutcome>, ShardError>) + Send>;
+/// Gets the outcome of a command, or why there is none.
+type Reply = Box<dyn FnOnce(Result<CommandOutcome, ShardError>) + Send>;
 
-/// Bounds of one shard's proposer.
+/// The feature level that the cluster has.
+pub type FeatureLevel = Arc<dyn Fn() -> u32 + Send + Sync>;
+
+/// Bounds of one shard's proposer. A message, or a command without any, counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProposerLimits {
-    /// Commands of one entry. Default: 512. At least 1.
+    /// Messages of one entry, soft: the command that passes it is the last. Default: 512. At least 1.
     pub entry_commands_max: usize,
-    /// Bytes of one entry, soft: the command that passes it is the last. Default: 262144 (256 KiB). At least 1024.
+    /// Bytes of one entry, soft as well. Default: 262144 (256 KiB). At least 1024.
     pub entry_bytes_max: usize,
-    /// Commands that wait. Default: 16384. At least 1.
+    /// Messages that wait. Default: 16384. At least 1.
     pub queue_commands_max: usize,
     /// Bytes that wait. Default: 16777216 (16 MiB). At least 65536.
     pub queue_bytes_max: usize,
@@ -51,7 +54,8 @@ impl Default for ProposerLimits {
 const QUIET_WATERMARK_DELAY: Duration = Duration::from_secs(5);
 
 struct Proposal {
-    commands: Vec<Command>,
+    command: Command,
+    count: usize,
     bytes: usize,
     reply: Reply,
 }
@@ -68,18 +72,16 @@ pub struct Proposer {
     sender: mpsc::UnboundedSender<Proposal>, // bounded by `queued`, in commands and bytes
     queued: Arc<Queued>,
     limits: ProposerLimits,
+    level: FeatureLevel,
 }
 
 impl Proposer {
-    /// Starts the proposer of a group. `relayed` is the outbox watermark that rides on each entry.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the queue is bounded by count and bytes, which no channel is"
-    )]
+    /// Starts the proposer of a shard. `marks` ride on its entries.
     pub fn start(
-        raft: RaftGroup,
+        raft: Replica,
         limits: ProposerLimits,
-        relayed: Arc<AtomicU64>,
+        marks: Arc<Marks>,
+        level: FeatureLevel,
         environment: Arc<dyn Environment>,
     ) -> Self {
         #[allow(
@@ -90,11 +92,12 @@ impl Proposer {
         let queued = Arc::new(Queued::default());
         let task = Task {
             leadership: raft.leadership(),
-            metrics: ProposerMetrics::new(group_shard(raft.id()).unwrap_or_default()),
+            metrics: ProposerMetrics::new(raft.id()),
             raft,
             limits,
-            relayed,
-            relayed_written: 0,
+            written: marks.now(),
+            marks,
+            level: level.clone(),
             environment,
             queued: queued.clone(),
         };
@@ -103,13 +106,18 @@ impl Proposer {
             sender,
             queued,
             limits,
+            level,
         }
     }
 
-    /// Queues commands; the reply is called exactly once, at once if there is no room.
-    pub fn submit(&self, commands: Vec<Command>, reply: Reply) {
-        let bytes = commands.iter().map(Message::encoded_len).sum();
-        let count = commands.len();
+    /// Queues a command that needs this feature level; the reply is called exactly once, at once if it cannot be queued.
+    pub(super) fn submit(&self, body: Body, level: u32, reply: Reply) {
+        if level > (self.level)() {
+            return reply(Err(ShardError::Refused(above_level(level, (self.level)()))));
+        }
+        let count = messages(&body);
+        let command = Command { body: Some(body) };
+        let bytes = command.encoded_len();
         let queued = self.queued.commands.fetch_add(count, Ordering::Relaxed) + count;
         let queued_bytes = self.queued.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if queued > self.limits.queue_commands_max || queued_bytes > self.limits.queue_bytes_max {
@@ -119,14 +127,30 @@ impl Proposer {
                 queued: queued - count,
             }));
         }
-        if let Err(unsent) = self.sender.send(Proposal {
-            commands,
+        let proposal = Proposal {
+            command,
+            count,
             bytes,
             reply,
-        }) {
+        };
+        if let Err(unsent) = self.sender.send(proposal) {
             self.queued.release(count, bytes);
             (unsent.0.reply)(Err(ShardError::Stopped));
         }
+    }
+}
+
+fn above_level(needed: u32, level: u32) -> Error {
+    let text = format!(
+        "this needs feature level {needed}, and the cluster has {level}: run the newer version on all nodes, then parlance cluster upgrade"
+    );
+    Error::new(ErrorCode::Unsupported, text)
+}
+
+fn messages(body: &Body) -> usize {
+    match body {
+        Body::Send(send) => send.messages.len().max(1),
+        _ => 1,
     }
 }
 
@@ -138,12 +162,14 @@ impl Queued {
 }
 
 struct Task {
-    raft: RaftGroup,
+    raft: Replica,
     leadership: watch::Receiver<Leadership>,
     metrics: ProposerMetrics,
     limits: ProposerLimits,
-    relayed: Arc<AtomicU64>,
-    relayed_written: u64,
+    marks: Arc<Marks>,
+    /// The marks as the log has them.
+    written: [u64; crate::apply::CONSUMERS.len()],
+    level: FeatureLevel,
     environment: Arc<dyn Environment>,
     queued: Arc<Queued>,
 }
@@ -154,7 +180,7 @@ impl Task {
             let first = match timeout(QUIET_WATERMARK_DELAY, receiver.recv()).await {
                 Ok(Some(first)) => Some(first),
                 Ok(None) => return,
-                Err(_) if self.has_watermark() => None,
+                Err(_) if self.has_moved() => None,
                 Err(_) => continue,
             };
             let batch = self.gather(first, &mut receiver);
@@ -162,9 +188,8 @@ impl Task {
         }
     }
 
-    fn has_watermark(&self) -> bool {
-        self.leadership.borrow().leading
-            && self.relayed.load(Ordering::Relaxed) > self.relayed_written
+    fn has_moved(&self) -> bool {
+        self.leadership.borrow().leading && !self.marks.moved(&self.written).is_empty()
     }
 
     fn gather(
@@ -172,60 +197,79 @@ impl Task {
         first: Option<Proposal>,
         receiver: &mut mpsc::UnboundedReceiver<Proposal>,
     ) -> Vec<Proposal> {
-        let mut count = first.as_ref().map_or(0, |p| p.commands.len());
+        let mut count = first.as_ref().map_or(0, |p| p.count);
         let mut bytes = first.as_ref().map_or(0, |p| p.bytes);
         let mut batch: Vec<Proposal> = first.into_iter().collect();
         while count < self.limits.entry_commands_max && bytes < self.limits.entry_bytes_max {
             let Ok(next) = receiver.try_recv() else { break };
-            count += next.commands.len();
+            count += next.count;
             bytes += next.bytes;
             batch.push(next);
         }
         self.queued.release(count, bytes);
+        self.metrics.proposed(count);
         batch
     }
 
-    async fn propose(&mut self, mut batch: Vec<Proposal>) {
+    async fn propose(&mut self, batch: Vec<Proposal>) {
         let leadership = *self.leadership.borrow();
         if !leadership.leading {
-            return answer_all(batch, &ShardError::NotLeader(leadership.leader));
+            return answer_all(
+                batch.into_iter().map(|p| p.reply),
+                &ShardError::NotLeader(leadership.leader),
+            );
         }
-        let relayed = self.relayed.load(Ordering::Relaxed);
-        let counts: Vec<usize> = batch.iter().map(|p| p.commands.len()).collect();
-        let commands: Vec<Command> = batch
-            .iter_mut()
-            .flat_map(|p| std::mem::take(&mut p.commands))
-            .collect();
-        self.metrics.proposed(commands.len());
-        let entry = ShardBatch {
+        let (commands, replies): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|proposal| (proposal.command, proposal.reply))
+            .unzip();
+        let now = self.marks.now();
+        let mut entry = ShardBatch {
             time_ms: self.environment.now_ms(),
             commands,
-            relayed,
+            watermarks: self.marks.moved(&self.written),
+            // What a command does may depend on it: the same on every replica, whatever its program could do.
+            level: (self.level)(),
         };
+        self.add_test_command(&mut entry);
         let started = Instant::now();
         let applied = self.raft.propose(Bytes::from(entry.encode_to_vec())).await;
         self.metrics.committed(started.elapsed());
-        match applied.map(|applied| applied.outcome) {
-            Ok(Outcome::Shard(outcomes)) => {
-                self.relayed_written = relayed;
-                let mut outcomes = outcomes.into_iter();
-                for (proposal, count) in batch.into_iter().zip(counts) {
-                    (proposal.reply)(Ok(outcomes.by_ref().take(count).collect()));
+        let error = match applied.map(|applied| applied.outcome) {
+            Ok(Outcome::Shard(outcomes)) if outcomes.len() >= replies.len() => {
+                self.written = now;
+                for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                    reply(Ok(outcome));
                 }
+                return;
             }
             // A batch answered by anything else would be a bug of apply; nobody is told that it succeeded.
-            Ok(_) => answer_all(batch, &ShardError::OutcomeUnknown),
-            Err(ProposeError::NotLeader { leader }) => {
-                answer_all(batch, &ShardError::NotLeader(leader))
-            }
-            Err(ProposeError::OutcomeUnknown) => answer_all(batch, &ShardError::OutcomeUnknown),
-            Err(ProposeError::Stopped) => answer_all(batch, &ShardError::Stopped),
+            Ok(_) | Err(ProposeError::OutcomeUnknown) => ShardError::OutcomeUnknown,
+            Err(ProposeError::NotLeader { leader }) => ShardError::NotLeader(leader),
+            Err(ProposeError::Stopped) => ShardError::Stopped,
+        };
+        answer_all(replies, &error);
+    }
+
+    /// A program of a later level uses what that level brings as soon as the cluster has it.
+    #[cfg(feature = "unsafe-test-switches")]
+    fn add_test_command(&self, entry: &mut ShardBatch) {
+        use parlance_proto::store::v1::TestCommand;
+        const LEVEL: u32 = 2;
+        if entry.level >= LEVEL {
+            entry.commands.push(Command {
+                body: Some(Body::Test(TestCommand {})),
+            });
         }
     }
+
+    #[cfg(not(feature = "unsafe-test-switches"))]
+    #[allow(clippy::unused_self, reason = "there is nothing to add")]
+    fn add_test_command(&self, _: &mut ShardBatch) {}
 }
 
-fn answer_all(batch: Vec<Proposal>, error: &ShardError) {
-    for proposal in batch {
-        (proposal.reply)(Err(error.clone()));
+fn answer_all(replies: impl IntoIterator<Item = Reply>, error: &ShardError) {
+    for reply in replies {
+        reply(Err(error.clone()));
     }
 }

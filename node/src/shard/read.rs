@@ -1,198 +1,321 @@
-//! What history and lists ask of a shard. Every read waits for the leader's barrier first: it is never older than
-//! what was acknowledged before it was asked.
+//! What history and lists ask of a shard. Every read waits for the leader's barrier first, so it is never older than what
+//! was acknowledged before it was asked, and then looks whether the shard still owns what is asked for.
 
-use parlance_proto::client::v1::{
-    Conversation, ConversationKind, Direction, Event, HistoryResponse,
+use std::sync::Arc;
+
+use parlance_proto::client::v1::{Conversation, Direction, Event};
+use parlance_proto::event::encode_event;
+use parlance_proto::ids::{AppId, ConversationId, UserId};
+use parlance_proto::limits::{
+    CONVERSATIONS_PAGE_MAX, HISTORY_BYTES_MAX, HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX,
 };
-use parlance_proto::common::v1::{Error, ErrorCode};
-use parlance_proto::ids::DirectConversation;
-use parlance_proto::limits::{HISTORY_BYTES_MAX, HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX};
-use parlance_proto::link::v1::{
-    Heads, HeadsResult, History, ListConversations, ListConversationsResult,
-};
-use parlance_proto::store::v1::{ConversationHead, ReadPosition, StoredEvent};
+use parlance_proto::link::v1::{HeadsResult, HistoryResult, ListConversationsResult};
+use parlance_proto::slot::Slot;
+use parlance_proto::store::v1::{ConversationHead, Member, StoredEvent};
 use prost::Message;
 
 use super::{Shard, ShardError};
-use crate::apply::{client_event, decode, unread};
-use crate::store::{Order, StoreError, Table, key};
+use crate::apply::event_header;
+use crate::conversation::{Action, ConversationRows, Tip, face, may, unread};
+use crate::store::key::{self, ConversationKeys, ListKeys};
+use crate::store::{Order, StateStore, StoreError, Table, decode};
 
-fn members_with(conversation_id: &str, user: &str) -> Result<DirectConversation, ShardError> {
-    let members = DirectConversation::parse(conversation_id)
-        .map_err(|e| ShardError::Refused(Error::invalid("conversation_id", e.to_string())))?;
-    if members.peer_of(user).is_none() {
-        let message = "only the members of a conversation may read it";
-        return Err(ShardError::Refused(Error::new(
-            ErrorCode::PermissionDenied,
-            message,
-        )));
-    }
-    Ok(members)
+/// Which events of a conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct HistoryPage {
+    /// The first wanted, inclusive; 0 is the newest (backward) or the oldest (forward).
+    pub start_seq: u64,
+    /// Events wanted; 0 means [`HISTORY_EVENTS_DEFAULT`].
+    pub limit: u32,
+    /// From `start_seq` on.
+    pub direction: Direction,
 }
 
+/// Reads of one shard; every one of them blocks on the disk, so they run beside the tasks.
 impl Shard {
-    async fn barrier(&self) -> Result<(), ShardError> {
-        Ok(self.raft().read_barrier().await?)
-    }
-
-    /// A range of a conversation's events, in rising seq whatever the direction.
-    pub async fn history(&self, ask: &History) -> Result<HistoryResponse, ShardError> {
-        members_with(&ask.conversation_id, &ask.user_id)?;
-        self.barrier().await?;
-        let head = self
-            .head(&ask.app_id, &ask.conversation_id)?
-            .unwrap_or_default();
-        let limit = match ask.limit {
-            0 => HISTORY_EVENTS_DEFAULT,
-            wanted => wanted.min(HISTORY_EVENTS_MAX),
-        } as usize;
-        let event_key = |seq| key::event(self.group(), &ask.app_id, &ask.conversation_id, seq);
-        // Up to the head and no further: rows that are written while this runs are the next read's.
-        let end = head.head_seq.saturating_add(1);
-        let (from, to, order) = match ask.direction() {
-            Direction::Forward => (event_key(ask.start_seq), event_key(end), Order::Rising),
-            Direction::Backward | Direction::Unspecified => {
-                let start = if ask.start_seq == 0 {
-                    head.head_seq
-                } else {
-                    ask.start_seq
-                };
-                (
-                    event_key(0),
-                    event_key(start.saturating_add(1).min(end)),
-                    Order::Falling,
-                )
-            }
-        };
-        let (mut events, more) = self.events(&ask.conversation_id, &from, &to, order, limit)?;
-        if order == Order::Falling {
-            events.reverse();
-        }
-        Ok(HistoryResponse {
-            conversation_id: ask.conversation_id.clone(),
-            events,
-            head_seq: head.head_seq,
-            more,
+    /// A page of a conversation's events, in ascending seq whatever the direction.
+    pub async fn history(
+        self: Arc<Self>,
+        app: AppId,
+        conversation: ConversationId,
+        user: UserId,
+        page: HistoryPage,
+    ) -> Result<HistoryResult, ShardError> {
+        self.read(move |shard| {
+            let rows = StoreRows(&*shard.store);
+            let keys = shard.conversation_keys(&app, &conversation)?;
+            may(&rows, &keys, &conversation, &user, Action::Read)?;
+            Ok(history(&rows, &conversation, &keys, page)?)
         })
-    }
-
-    fn events(
-        &self,
-        conversation_id: &str,
-        from: &[u8],
-        to: &[u8],
-        order: Order,
-        limit: usize,
-    ) -> Result<(Vec<Event>, bool), StoreError> {
-        let (mut events, mut more, mut bytes) = (Vec::new(), false, 0);
-        let mut failed = None;
-        if from >= to {
-            return Ok((events, false));
-        }
-        self.store()
-            .scan(Table::Events, from, to, order, &mut |key, row| {
-                if events.len() == limit || bytes >= HISTORY_BYTES_MAX {
-                    more = true;
-                    return false;
-                }
-                bytes += row.len();
-                let event = key::event_seq(key)
-                    .ok_or_else(|| StoreError::Damaged {
-                        what: "event key".into(),
-                        reason: "too short".into(),
-                    })
-                    .and_then(|seq| client_event(conversation_id, seq, &decode("event", row)?));
-                match event {
-                    Ok(event) => events.push(event),
-                    Err(e) => failed = Some(e),
-                }
-                failed.is_none()
-            })?;
-        failed.map_or(Ok((events, more)), Err)
-    }
-
-    fn head(&self, app: &str, conversation: &str) -> Result<Option<ConversationHead>, StoreError> {
-        self.row(
-            Table::Conversations,
-            &key::conversation(self.group(), app, conversation),
-        )
-    }
-
-    fn row<M: Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<M>, StoreError> {
-        self.store()
-            .get(table, key)?
-            .map(|row| decode(table.name(), &row))
-            .transpose()
+        .await
     }
 
     /// The heads of several conversations as one user sees them, in the order asked for.
-    pub async fn heads(&self, ask: &Heads) -> Result<HeadsResult, ShardError> {
-        self.barrier().await?;
-        let conversations = ask
-            .conversation_ids
-            .iter()
-            .map(|id| self.conversation(&ask.app_id, &ask.user_id, id))
-            .collect::<Result<_, _>>()?;
-        Ok(HeadsResult { conversations })
-    }
-
-    fn conversation(&self, app: &str, user: &str, id: &str) -> Result<Conversation, ShardError> {
-        let members = members_with(id, user)?;
-        let peer = members.peer_of(user).unwrap_or_default();
-        let mut conversation = Conversation {
-            conversation_id: id.to_owned(),
-            kind: ConversationKind::Direct.into(),
-            peer: peer.to_owned(),
-            ..Default::default()
-        };
-        let Some(head) = self.head(app, id)? else {
-            return Ok(conversation);
-        };
-        let position = |user| {
-            self.row::<ReadPosition>(Table::Members, &key::member(self.group(), app, id, user))
-        };
-        let own = position(user)?.unwrap_or_default();
-        let last: Option<StoredEvent> = self.row(
-            Table::Events,
-            &key::event(self.group(), app, id, head.head_seq),
-        )?;
-        conversation.head_seq = head.head_seq;
-        conversation.read_seq = own.read_seq;
-        conversation.peer_read_seq = position(peer)?.unwrap_or_default().read_seq;
-        conversation.unread_count = unread(&head, &members, user, &own);
-        conversation.last_event = last
-            .map(|event| client_event(id, head.head_seq, &event))
-            .transpose()?;
-        Ok(conversation)
+    pub async fn heads(
+        self: Arc<Self>,
+        app: AppId,
+        user: UserId,
+        conversations: Vec<ConversationId>,
+    ) -> Result<HeadsResult, ShardError> {
+        self.read(move |shard| {
+            let rows = StoreRows(&*shard.store);
+            let head = |conversation: &ConversationId| {
+                let keys = shard.conversation_keys(&app, conversation)?;
+                may(&rows, &keys, conversation, &user, Action::Read)?;
+                Ok(head(&rows, conversation, &keys, &user)?)
+            };
+            let conversations = conversations.iter().map(head).collect::<Result<_, _>>();
+            conversations.map(|conversations| HeadsResult { conversations })
+        })
+        .await
     }
 
     /// A page of a user's conversation ids, in order; this is the user's home shard.
     pub async fn list_conversations(
-        &self,
-        ask: &ListConversations,
+        self: Arc<Self>,
+        app: AppId,
+        user: UserId,
+        after: String,
+        limit: u32,
     ) -> Result<ListConversationsResult, ShardError> {
-        self.barrier().await?;
-        let start = key::user_conversation(self.group(), &ask.app_id, &ask.user_id, "");
-        let mut from = key::user_conversation(self.group(), &ask.app_id, &ask.user_id, &ask.after);
-        if !ask.after.is_empty() {
-            from.push(0); // the first key behind `after`
+        self.read(move |shard| {
+            let slot = shard.owned(Slot::of_user(&app, &user))?;
+            let keys = ListKeys::new(slot, &app, &user);
+            Ok(page_of_list(&*shard.store, &keys, &after, limit)?)
+        })
+        .await
+    }
+
+    async fn read<T: Send + 'static>(
+        self: Arc<Self>,
+        rows: impl FnOnce(&Self) -> Result<T, ShardError> + Send + 'static,
+    ) -> Result<T, ShardError> {
+        self.raft.read_barrier().await?;
+        let read = tokio::task::spawn_blocking(move || rows(&self));
+        read.await.unwrap_or(Err(ShardError::Stopped))
+    }
+
+    fn conversation_keys(
+        &self,
+        app: &AppId,
+        conversation: &ConversationId,
+    ) -> Result<ConversationKeys, ShardError> {
+        let slot = self.owned(Slot::of_conversation(app, conversation))?;
+        Ok(ConversationKeys::new(slot, app, conversation))
+    }
+
+    /// A slot, if the shard owns it by what is applied here.
+    pub fn owned(&self, slot: Slot) -> Result<Slot, ShardError> {
+        let range = self.range();
+        if range.contains(slot) {
+            Ok(slot)
+        } else if range.slots.is_none() {
+            // Its first leader has not said yet what it owns.
+            Err(ShardError::NotLeader(None))
+        } else {
+            Err(ShardError::Moved(range))
         }
-        let end = key::user_conversations_end(self.group(), &ask.app_id, &ask.user_id);
-        let limit = ask
-            .limit
-            .clamp(1, parlance_proto::limits::CONVERSATIONS_PAGE_MAX) as usize;
-        let mut result = ListConversationsResult::default();
-        self.store()
-            .scan(Table::Users, &from, &end, Order::Rising, &mut |key, _| {
-                if result.conversation_ids.len() == limit {
-                    result.more = true;
-                    return false;
-                }
-                result
-                    .conversation_ids
-                    .extend(key::listed_conversation(key, &start).map(str::to_owned));
-                true
-            })?;
-        Ok(result)
     }
 }
+
+/// The rows of the store.
+struct StoreRows<'a>(&'a dyn StateStore);
+
+impl StoreRows<'_> {
+    fn row<M: Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<M>, StoreError> {
+        let row = self.0.get(table, key)?;
+        row.map(|row| decode(table.name(), &row)).transpose()
+    }
+
+    /// Calls `visit` with the events of a range until it answers false.
+    fn visit_events(
+        &self,
+        (from, to): (&[u8], &[u8]),
+        order: Order,
+        visit: &mut dyn FnMut(u64, StoredEvent, usize) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut damage = None;
+        self.0
+            .scan(Table::Events, from, to, order, &mut |key, row| {
+                let event = key::event_seq(key)
+                    .ok_or_else(|| StoreError::Damaged {
+                        what: "event key".to_owned(),
+                        reason: "too short".to_owned(),
+                    })
+                    .and_then(|seq| Ok((seq, decode("event", row)?)));
+                match event {
+                    Ok((seq, event)) => visit(seq, event, row.len()),
+                    Err(error) => {
+                        damage = Some(error);
+                        false
+                    }
+                }
+            })?;
+        damage.map_or(Ok(()), Err)
+    }
+}
+
+impl ConversationRows for StoreRows<'_> {
+    fn head(&self, keys: &ConversationKeys) -> Result<Option<ConversationHead>, StoreError> {
+        self.row(Table::Conversations, keys.head())
+    }
+
+    fn member(&self, keys: &ConversationKeys, user: &UserId) -> Result<Option<Member>, StoreError> {
+        self.row(Table::Members, &keys.member(user))
+    }
+
+    fn event(&self, keys: &ConversationKeys, seq: u64) -> Result<Option<StoredEvent>, StoreError> {
+        self.row(Table::Events, &keys.event(seq))
+    }
+
+    fn events(
+        &self,
+        keys: &ConversationKeys,
+        from: u64,
+    ) -> Result<Vec<(u64, StoredEvent)>, StoreError> {
+        let mut events = Vec::new();
+        let range = (keys.event(from), keys.event(u64::MAX));
+        self.visit_events(
+            (&range.0, &range.1),
+            Order::Ascending,
+            &mut |seq, event, _| {
+                events.push((seq, event));
+                true
+            },
+        )?;
+        Ok(events)
+    }
+}
+
+fn history(
+    rows: &StoreRows<'_>,
+    conversation: &ConversationId,
+    keys: &ConversationKeys,
+    page: HistoryPage,
+) -> Result<HistoryResult, StoreError> {
+    let head_seq = Tip::read(rows, keys)?.head_seq;
+    let limit = match page.limit {
+        0 => HISTORY_EVENTS_DEFAULT,
+        wanted => wanted.min(HISTORY_EVENTS_MAX),
+    } as usize;
+    // Up to the head and no further: rows that are written while this runs are the next read's.
+    let end = head_seq.saturating_add(1);
+    let (first, behind, order) = match page.direction {
+        Direction::Forward => (page.start_seq, end, Order::Ascending),
+        Direction::Backward | Direction::Unspecified => {
+            let start = match page.start_seq {
+                0 => head_seq,
+                seq => seq,
+            };
+            (0, start.saturating_add(1).min(end), Order::Descending)
+        }
+    };
+    let (mut events, mut more, mut bytes) = (Vec::new(), false, 0);
+    if first < behind {
+        let range = (keys.event(first), keys.event(behind));
+        rows.visit_events((&range.0, &range.1), order, &mut |seq, event, size| {
+            if events.len() == limit || bytes >= HISTORY_BYTES_MAX {
+                more = true;
+                return false;
+            }
+            bytes += size;
+            let header = event_header(conversation, seq, &event);
+            events.push(encode_event(&header, &event.body));
+            true
+        })?;
+    }
+    if order == Order::Descending {
+        events.reverse();
+    }
+    Ok(HistoryResult {
+        events,
+        head_seq,
+        more,
+    })
+}
+
+fn head(
+    rows: &StoreRows<'_>,
+    conversation: &ConversationId,
+    keys: &ConversationKeys,
+    user: &UserId,
+) -> Result<Conversation, StoreError> {
+    loop {
+        let before = rows.head(keys)?;
+        let shown = look_at_head(rows, conversation, keys, user)?;
+        // Had the counts been written meanwhile, those of the tip and of the rows would not belong together.
+        if rows.head(keys)? == before {
+            return Ok(shown);
+        }
+    }
+}
+
+fn look_at_head(
+    rows: &StoreRows<'_>,
+    conversation: &ConversationId,
+    keys: &ConversationKeys,
+    user: &UserId,
+) -> Result<Conversation, StoreError> {
+    let face = face(conversation, user);
+    let peer = face.peer.as_ref();
+    let mut shown = Conversation {
+        conversation_id: conversation.as_str().to_owned(),
+        kind: face.kind.into(),
+        peer: peer.map(String::from).unwrap_or_default(),
+        ..Conversation::default()
+    };
+    // Positions first: they are never behind the newest event.
+    let own = rows.member(keys, user)?.unwrap_or_default();
+    shown.read_seq = own.read_seq;
+    if let Some(peer) = peer {
+        shown.peer_read_seq = rows.member(keys, peer)?.unwrap_or_default().read_seq;
+    }
+    let (tip, last) = Tip::read_with_last(rows, keys)?;
+    if tip.head_seq == 0 {
+        return Ok(shown);
+    }
+    let last = match last {
+        Some(event) => Some(event),
+        None => rows.row(Table::Events, &keys.event(tip.head_seq))?,
+    };
+    let sent = tip.sent(rows, keys, user)?;
+    shown.head_seq = tip.head_seq;
+    shown.unread_count = unread(tip.messages, sent, own.read_ordinal);
+    shown.last_event = last
+        .map(|event| whole_event(conversation, tip.head_seq, &event))
+        .transpose()?;
+    Ok(shown)
+}
+
+fn whole_event(
+    conversation: &ConversationId,
+    seq: u64,
+    stored: &StoredEvent,
+) -> Result<Event, StoreError> {
+    let bytes = encode_event(&event_header(conversation, seq, stored), &stored.body);
+    decode("event body", &bytes)
+}
+
+fn page_of_list(
+    store: &dyn StateStore,
+    keys: &ListKeys,
+    after: &str,
+    limit: u32,
+) -> Result<ListConversationsResult, StoreError> {
+    let (from, to) = keys.behind(after);
+    let limit = limit.clamp(1, CONVERSATIONS_PAGE_MAX) as usize;
+    let mut page = ListConversationsResult::default();
+    store.scan(Table::Users, &from, &to, Order::Ascending, &mut |key, _| {
+        if page.conversation_ids.len() == limit {
+            page.more = true;
+            return false;
+        }
+        page.conversation_ids
+            .extend(keys.conversation(key).map(str::to_owned));
+        true
+    })?;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests;

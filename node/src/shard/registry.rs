@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use parlance_proto::ids::ShardId;
 
 use super::Shard;
 
-/// The shards of this node by number. Cheap to clone.
+/// The shards of this node by id. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Shards {
-    shards: Arc<RwLock<BTreeMap<u32, Arc<Shard>>>>,
+    shards: Arc<RwLock<BTreeMap<ShardId, Arc<Shard>>>>,
 }
 
 impl Shards {
     /// One shard, if it has a replica here.
-    pub fn get(&self, shard: u32) -> Option<Arc<Shard>> {
+    pub fn get(&self, shard: ShardId) -> Option<Arc<Shard>> {
         self.shards.read().get(&shard).cloned()
     }
 
@@ -26,11 +27,11 @@ impl Shards {
 
     /// A replica started.
     pub fn insert(&self, shard: Arc<Shard>) {
-        self.shards.write().insert(shard.number(), shard);
+        self.shards.write().insert(shard.id(), shard);
     }
 
     /// A replica left.
-    pub fn remove(&self, shard: u32) -> Option<Arc<Shard>> {
+    pub fn remove(&self, shard: ShardId) -> Option<Arc<Shard>> {
         self.shards.write().remove(&shard)
     }
 

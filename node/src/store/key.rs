@@ -1,26 +1,31 @@
-//! Every key of the state store. Keys are on disk and in snapshots: a layout never changes once released.
+//! Every key of the state store. Keys are on disk and travel in snapshots: a layout never changes once released, and the
+//! golden file beside the tests has the bytes of each.
 //!
-//! | table | key (after the group, 4 bytes big-endian) | value (`parlance.store.v1`) | removed by |
+//! | table | key | value (`parlance.store.v1`) | removed by |
 //! | --- | --- | --- | --- |
-//! | events | app 0 conversation 0 seq (8 bytes BE) | `StoredEvent` | retention |
-//! | conversations | app 0 conversation 0 | `ConversationHead` | never |
-//! | members | app 0 conversation 0 user | `ReadPosition` | never |
-//! | users | app 0 user 0 conversation | `UserConversation` | never |
-//! | dedup | day (4 bytes BE) digest (16 bytes) | `DedupRecord` | the second day after |
-//! | outbox | number of the last item (8 bytes BE) | `OutboxBatch` | the watermark |
-//! | meta | `applied` | `AppliedState` | never |
-//! | meta | `shard` | `ShardState` | never |
-//! | meta | `map` (meta group) | `ClusterMap` | never |
-//! | meta | `app/` app (meta group) | `App` | never |
-//! | meta | `invitation` (no group: 4 bytes of 255) | `ClusterMap` | never |
+//! | events | slot app 0 conversation 0 seq (8 bytes) | `StoredEvent` | retention, once there is one |
+//! | conversations | slot app 0 conversation 0 | `ConversationHead` | never |
+//! | members | slot app 0 conversation 0 user | `Member` | never |
+//! | users | slot app 0 user 0 conversation | `UserConversation` | never |
+//! | dedup | day (4 bytes) slot digest (16 bytes) | `DedupRecord` | the second day after |
+//! | outbox | shard number of the last item (8 bytes) | `OutboxBatch` | the slowest consumer's watermark |
+//! | meta | shard `applied` | `AppliedState` | never |
+//! | meta | shard `shard` | `ShardState` | never |
+//! | meta | shard `map` (meta shard) | `ClusterMap` | never |
+//! | meta | shard `app/` app (meta shard) | `App` | never |
+//! | meta | `invitation` (no shard: 4 bytes of 255) | `ClusterMap` | never |
 //!
-//! Ids have no zero byte (`parlance_proto::ids`), so a zero byte ends them.
+//! A slot has 2 bytes and a shard 4; all numbers are big-endian, so that byte order is their order. Ids have no zero byte
+//! (`parlance_proto::ids`), so a zero byte ends them.
 
-use parlance_proto::shard::Group;
+use parlance_proto::ids::{AppId, ConversationId, ShardId, UserId};
+use parlance_proto::slot::{Slot, SlotRange};
 
-fn with_group(group: Group, capacity: usize) -> Vec<u8> {
-    let mut key = Vec::with_capacity(4 + capacity);
-    key.extend_from_slice(&group.to_be_bytes());
+use super::Table;
+
+fn with_slot(slot: Slot, capacity: usize) -> Vec<u8> {
+    let mut key = Vec::with_capacity(2 + capacity);
+    key.extend_from_slice(&slot.number().to_be_bytes());
     key
 }
 
@@ -29,26 +34,43 @@ fn push_id(key: &mut Vec<u8>, id: &str) {
     key.push(0);
 }
 
-fn ids(group: Group, first: &str, second: &str, extra: usize) -> Vec<u8> {
-    let mut key = with_group(group, first.len() + second.len() + 2 + extra);
-    push_id(&mut key, first);
-    push_id(&mut key, second);
-    key
+/// The keys of one conversation's rows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ConversationKeys {
+    head: Vec<u8>,
 }
 
-/// All rows of a group: from inclusive, to exclusive.
-pub fn group_range(group: Group) -> (Vec<u8>, Vec<u8>) {
-    (
-        group.to_be_bytes().to_vec(),
-        (group + 1).to_be_bytes().to_vec(),
-    )
-}
+impl ConversationKeys {
+    /// Of a conversation that lives in `slot`.
+    pub fn new(slot: Slot, app: &AppId, conversation: &ConversationId) -> Self {
+        let (app, conversation) = (app.as_str(), conversation.as_str());
+        let mut head = with_slot(slot, app.len() + conversation.len() + 2);
+        push_id(&mut head, app);
+        push_id(&mut head, conversation);
+        Self { head }
+    }
 
-/// One event.
-pub fn event(group: Group, app: &str, conversation: &str, seq: u64) -> Vec<u8> {
-    let mut key = ids(group, app, conversation, 8);
-    key.extend_from_slice(&seq.to_be_bytes());
-    key
+    /// The conversation's row.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// One event.
+    pub fn event(&self, seq: u64) -> Vec<u8> {
+        self.with(&seq.to_be_bytes())
+    }
+
+    /// One member.
+    pub fn member(&self, user: &UserId) -> Vec<u8> {
+        self.with(user.as_str().as_bytes())
+    }
+
+    fn with(&self, end: &[u8]) -> Vec<u8> {
+        let mut key = Vec::with_capacity(self.head.len() + end.len());
+        key.extend_from_slice(&self.head);
+        key.extend_from_slice(end);
+        key
+    }
 }
 
 /// The seq at the end of an event's key.
@@ -56,57 +78,87 @@ pub fn event_seq(key: &[u8]) -> Option<u64> {
     key.last_chunk::<8>().map(|seq| u64::from_be_bytes(*seq))
 }
 
-/// A conversation's head.
-pub fn conversation(group: Group, app: &str, conversation: &str) -> Vec<u8> {
-    ids(group, app, conversation, 0)
+/// The keys of one user's conversation list.
+#[derive(Debug, Clone)]
+pub struct ListKeys {
+    start: Vec<u8>,
 }
 
-/// A member's read position.
-pub fn member(group: Group, app: &str, conversation: &str, user: &str) -> Vec<u8> {
-    let mut key = ids(group, app, conversation, user.len());
-    key.extend_from_slice(user.as_bytes());
-    key
-}
-
-/// One conversation in a user's list; with an empty conversation, the start of the list.
-pub fn user_conversation(group: Group, app: &str, user: &str, conversation: &str) -> Vec<u8> {
-    let mut key = ids(group, app, user, conversation.len());
-    key.extend_from_slice(conversation.as_bytes());
-    key
-}
-
-/// The end, exclusive, of a user's list.
-pub fn user_conversations_end(group: Group, app: &str, user: &str) -> Vec<u8> {
-    let mut key = user_conversation(group, app, user, "");
-    if let Some(last) = key.last_mut() {
-        *last = 1; // after every key with the zero byte that ends the user id
+impl ListKeys {
+    /// Of a user whose home is `slot`.
+    pub fn new(slot: Slot, app: &AppId, user: &UserId) -> Self {
+        let (app, user) = (app.as_str(), user.as_str());
+        let mut start = with_slot(slot, app.len() + user.len() + 2);
+        push_id(&mut start, app);
+        push_id(&mut start, user);
+        Self { start }
     }
-    key
-}
 
-/// The conversation at the end of a list row's key, whose list starts with `start`.
-pub fn listed_conversation<'a>(key: &'a [u8], start: &[u8]) -> Option<&'a str> {
-    key.strip_prefix(start)
-        .and_then(|id| std::str::from_utf8(id).ok())
+    /// One conversation in the list.
+    pub fn entry(&self, conversation: &str) -> Vec<u8> {
+        let mut key = Vec::with_capacity(self.start.len() + conversation.len());
+        key.extend_from_slice(&self.start);
+        key.extend_from_slice(conversation.as_bytes());
+        key
+    }
+
+    /// The entries behind one, or all: from inclusive, to exclusive.
+    pub fn behind(&self, conversation: &str) -> (Vec<u8>, Vec<u8>) {
+        let mut from = self.entry(conversation);
+        if !conversation.is_empty() {
+            from.push(0); // the first key behind it
+        }
+        let mut to = self.start.clone();
+        if let Some(last) = to.last_mut() {
+            *last = 1; // behind every key with the zero byte that ends the user id
+        }
+        (from, to)
+    }
+
+    /// The conversation of an entry's key.
+    pub fn conversation<'a>(&self, key: &'a [u8]) -> Option<&'a str> {
+        key.strip_prefix(self.start.as_slice())
+            .and_then(|id| std::str::from_utf8(id).ok())
+    }
 }
 
 /// What was stored under a digest on a day; days since 1970.
-pub fn dedup(group: Group, day: u32, digest: &[u8; 16]) -> Vec<u8> {
-    let mut key = dedup_day(group, day);
+pub fn dedup(day: u32, slot: Slot, digest: &[u8; 16]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(4 + 2 + digest.len());
+    key.extend_from_slice(&day.to_be_bytes());
+    key.extend_from_slice(&slot.number().to_be_bytes());
     key.extend_from_slice(digest);
     key
 }
 
-/// The start of a day's dedup rows.
-pub fn dedup_day(group: Group, day: u32) -> Vec<u8> {
-    let mut key = with_group(group, 20);
-    key.extend_from_slice(&day.to_be_bytes());
-    key
+/// A day's dedup rows of some slots: from inclusive, to exclusive.
+pub fn dedup_day(day: u32, slots: SlotRange) -> (Vec<u8>, Vec<u8>) {
+    let (from, to) = slot_range(slots);
+    let with_day = |end: Vec<u8>| [day.to_be_bytes().as_slice(), &end].concat();
+    (with_day(from), with_day(to))
 }
 
+/// The rows of some slots in a table whose keys begin with the slot: from inclusive, to exclusive.
+pub fn slot_range(slots: SlotRange) -> (Vec<u8>, Vec<u8>) {
+    let (first, last) = (slots.first().number(), slots.last().number());
+    (
+        first.to_be_bytes().to_vec(),
+        (last + 1).to_be_bytes().to_vec(),
+    )
+}
+
+/// The tables whose keys begin with the slot.
+pub const BY_SLOT: [Table; 4] = [
+    Table::Events,
+    Table::Conversations,
+    Table::Members,
+    Table::Users,
+];
+
 /// What an entry put into the outbox, by the number of its last item.
-pub fn outbox(group: Group, number: u64) -> Vec<u8> {
-    let mut key = with_group(group, 8);
+pub fn outbox(shard: ShardId, number: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(12);
+    key.extend_from_slice(&shard.0.to_be_bytes());
     key.extend_from_slice(&number.to_be_bytes());
     key
 }
@@ -118,80 +170,51 @@ pub fn outbox_number(key: &[u8]) -> Option<u64> {
         .map(u64::from_be_bytes)
 }
 
-/// A group's applied log id and membership.
-pub fn applied_key(group: Group) -> Vec<u8> {
-    named(group, "applied")
+/// A shard's rows in a table whose keys begin with the shard: from inclusive, to exclusive.
+pub fn shard_range(shard: ShardId) -> (Vec<u8>, Vec<u8>) {
+    (
+        shard.0.to_be_bytes().to_vec(),
+        shard.0.saturating_add(1).to_be_bytes().to_vec(),
+    )
+}
+
+/// A shard's applied log id and voters.
+pub fn applied(shard: ShardId) -> Vec<u8> {
+    named(shard, "applied")
 }
 
 /// A shard's counters.
-pub fn shard_state(group: Group) -> Vec<u8> {
-    named(group, "shard")
+pub fn shard_state(shard: ShardId) -> Vec<u8> {
+    named(shard, "shard")
 }
 
 /// The cluster map.
-pub fn cluster_map(group: Group) -> Vec<u8> {
-    named(group, "map")
+pub fn cluster_map() -> Vec<u8> {
+    named(ShardId::META, "map")
 }
 
-/// One app; with an empty id, the start of all apps.
-pub fn app(group: Group, app_id: &str) -> Vec<u8> {
-    let mut key = named(group, "app/");
-    key.extend_from_slice(app_id.as_bytes());
-    key
+/// One app.
+pub fn app(app: &AppId) -> Vec<u8> {
+    named(ShardId::META, &format!("app/{app}"))
 }
 
-/// The end, exclusive, of all apps.
-pub fn apps_end(group: Group) -> Vec<u8> {
-    named(group, "app0") // '0' follows '/'
+/// All apps: from inclusive, to exclusive.
+pub fn apps() -> (Vec<u8>, Vec<u8>) {
+    // '0' follows '/'
+    (named(ShardId::META, "app/"), named(ShardId::META, "app0"))
 }
 
-/// The cluster map that came with this node's invitation. Local: it is no group's, and in no snapshot.
+/// The cluster map that came with this node's invitation. Local: it is no shard's, and in no snapshot.
 pub fn invitation() -> Vec<u8> {
-    named(Group::MAX, "invitation")
+    named(ShardId(u32::MAX), "invitation")
 }
 
-fn named(group: Group, name: &str) -> Vec<u8> {
-    let mut key = with_group(group, name.len());
+fn named(shard: ShardId, name: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(4 + name.len());
+    key.extend_from_slice(&shard.0.to_be_bytes());
     key.extend_from_slice(name.as_bytes());
     key
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn byte_order_is_seq_order_and_ranges_hold_what_they_should() {
-        assert!(event(7, "demo", "d:1:a:b", 255) < event(7, "demo", "d:1:a:b", 256));
-        assert!(event(7, "demo", "d:1:a:b", u64::MAX) < event(7, "demo", "d:1:a:bb", 0));
-        assert_eq!(event_seq(&event(7, "demo", "d:1:a:b", 300)), Some(300));
-        assert_eq!(outbox_number(&outbox(7, 9)), Some(9));
-        let (from, to) = group_range(7);
-        for key in [
-            event(7, "", "", 0),
-            conversation(7, "z", "z"),
-            outbox(7, u64::MAX),
-            applied_key(7),
-            dedup_day(7, u32::MAX),
-        ] {
-            assert!(from <= key && key < to);
-        }
-        assert!(applied_key(8) >= to && applied_key(6) < from);
-    }
-
-    #[test]
-    fn a_users_list_is_that_users_alone() {
-        let (start, end) = (
-            user_conversation(1, "demo", "al", ""),
-            user_conversations_end(1, "demo", "al"),
-        );
-        let own = user_conversation(1, "demo", "al", "d:2:al:bo");
-        assert!(start <= own && own < end);
-        assert_eq!(listed_conversation(&own, &start), Some("d:2:al:bo"));
-        for other in ["a", "ala", "am", "al\u{1}"] {
-            let key = user_conversation(1, "demo", other, "d:1:x:y");
-            assert!(key < start || key >= end, "{other:?}");
-        }
-        assert!(app(0, "zz") < apps_end(0) && app(0, "") < apps_end(0));
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The state of all groups of a node: tables of rows, each key starting with its group.
+//! The state of all shards of a node: tables of rows, whose keys begin with a slot, a day or a shard (`key.rs`).
 //!
 //! This folder is the only place that knows a byte of a key. [`StateStore`] is a seam: RocksDB in production
 //! ([`rocks`]), memory with a model of lost writes in a later simulation.
@@ -9,12 +9,15 @@
 pub mod key;
 pub mod manifest;
 pub mod rocks;
+mod row_files;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parlance_proto::shard::Group;
+use prost::Message;
+
+pub use row_files::{RowFile, RowFileOptions, RowFiles};
 
 /// A column family. The names are on disk and in snapshots: never rename one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,7 +34,7 @@ pub enum Table {
     Dedup,
     /// What must reach other shards, by number.
     Outbox,
-    /// One-row things: a group's applied log id and membership, shard state, the cluster map, apps.
+    /// One-row things: a shard's applied log id and membership, shard state, the cluster map, apps.
     Meta,
 }
 
@@ -66,7 +69,18 @@ impl Table {
     }
 }
 
-/// One change of a [`WriteSet`].
+/// Rows of one table from a key, inclusive, to another, exclusive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowRange {
+    /// Whose rows.
+    pub table: Table,
+    /// The first key.
+    pub from: Vec<u8>,
+    /// The key behind the last.
+    pub to: Vec<u8>,
+}
+
+/// One change of a [`WriteBatch`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Sets a row.
@@ -79,11 +93,12 @@ pub enum Change {
 
 /// Changes that become visible and durable together or not at all.
 #[derive(Debug, Default)]
-pub struct WriteSet {
+pub struct WriteBatch {
     changes: Vec<Change>,
+    on_disk_first: bool,
 }
 
-impl WriteSet {
+impl WriteBatch {
     /// Sets a row.
     pub fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
         self.changes.push(Change::Put(table, key, value));
@@ -99,13 +114,23 @@ impl WriteSet {
         self.changes.push(Change::DeleteRange(table, from, to));
     }
 
+    /// Whoever writes this flushes before anybody hears of it.
+    pub fn put_on_disk_first(&mut self) {
+        self.on_disk_first = true;
+    }
+
+    /// Whether it is to be flushed before anybody hears of it.
+    pub fn is_on_disk_first(&self) -> bool {
+        self.on_disk_first
+    }
+
     /// The changes in order.
     pub fn changes(&self) -> &[Change] {
         &self.changes
     }
 }
 
-/// Why the store failed. All of these stop the replica: they are disks, not requests.
+/// Why the store failed: disks, not requests.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// RocksDB refused or failed.
@@ -127,34 +152,53 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The replica stopped before it was done.
+    #[error("state store: the replica stops")]
+    Stopped,
+    /// A newer program made what is to be applied: going on without it would part this replica from the others.
+    #[error(
+        "feature level {level} is needed, which this program does not speak: start the version that the cluster runs"
+    )]
+    NeedsNewerVersion {
+        /// The level.
+        level: u32,
+    },
+}
+
+/// Reads a row; `what` names it in the error.
+pub fn decode<M: Message + Default>(what: &str, bytes: &[u8]) -> Result<M, StoreError> {
+    M::decode(bytes).map_err(|e| StoreError::Damaged {
+        what: what.to_owned(),
+        reason: e.to_string(),
+    })
 }
 
 /// Which way a scan goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// From the first key up.
-    Rising,
+    Ascending,
     /// From the last key down.
-    Falling,
+    Descending,
 }
 
-/// A file of an exported group: one table's rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExportedFile {
-    /// Whose rows.
-    pub table: Table,
-    /// File name inside the export's folder.
-    pub name: String,
-    /// Its size.
-    pub size_bytes: u64,
-    /// CRC-32C of the whole file.
-    pub crc32c: u32,
+/// The store as it was at one moment.
+pub trait StoreView {
+    /// One row.
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Calls `visit` with the rows of a range in order until it answers false. Reads past the block cache.
+    fn scan(
+        &self,
+        range: &RowRange,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError>;
 }
 
-/// Reads one row of a consistent picture of the store.
-pub type ReadRow<'a> = dyn Fn(Table, &[u8]) -> Result<Option<Bytes>, StoreError> + 'a;
+/// Reads a [`StoreView`].
+pub type ReadView<'a> = dyn FnMut(&dyn StoreView) -> Result<(), StoreError> + 'a;
 
-/// Rows of all groups of a node. Calls block on the disk for a short time.
+/// Rows of all shards of a node. Calls block on the disk for a short time.
 pub trait StateStore: Send + Sync + 'static {
     /// One row.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
@@ -173,21 +217,15 @@ pub trait StateStore: Send + Sync + 'static {
     ) -> Result<(), StoreError>;
 
     /// Writes all changes or none; readable at once, durable after the next [`StateStore::flush`].
-    fn write(&self, set: WriteSet) -> Result<(), StoreError>;
+    fn write(&self, batch: &WriteBatch) -> Result<(), StoreError>;
 
     /// Makes every write so far durable (fsync). Slow: rows go from memory to files.
     fn flush(&self) -> Result<(), StoreError>;
 
-    /// Writes a consistent picture of all rows of `group` into files of the new folder `dir`, fsynced.
-    /// `read` is called on the same picture first: rows (such as the applied log id) that describe it.
-    fn export(
-        &self,
-        group: Group,
-        dir: &Path,
-        read: &mut dyn FnMut(&ReadRow<'_>) -> Result<(), StoreError>,
-    ) -> Result<Vec<ExportedFile>, StoreError>;
+    /// Calls `read` with the store as it is now. Files that are no longer needed stay on disk until `read` returns.
+    fn view(&self, read: &mut ReadView<'_>) -> Result<(), StoreError>;
 
-    /// Replaces all rows of `group` by those of files that [`StateStore::export`] made; durable on return.
-    /// The files are moved or copied in. A crash in between is mended by calling it again with the same files.
-    fn import(&self, group: Group, dir: &Path, files: &[ExportedFile]) -> Result<(), StoreError>;
+    /// Replaces all rows of `ranges` by those of `files`, which are in `dir` and stay there; durable on return.
+    /// A failure or crash in between is mended by calling it again with the same files.
+    fn import(&self, ranges: &[RowRange], dir: &Path, files: &[RowFile]) -> Result<(), StoreError>;
 }

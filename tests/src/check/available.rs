@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use parlance_proto::shard::conversation_shard;
+use parlance_proto::ids::{AppId, ConversationId};
+use parlance_proto::slot::Slot;
 use serde::{Deserialize, Serialize};
 
 use super::index::Index;
-use crate::history::Run;
+use crate::history::{Closing, Run};
 
 /// The waits of one run, in ms.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,7 +37,7 @@ pub fn gaps(run: &Run) -> Gaps {
         let Some(ack) = sent.acks.first() else {
             continue;
         };
-        let shard = conversation_shard(&closing.app_id, &message.conversation, closing.shard_count);
+        let shard = owner(closing, &message.conversation).unwrap_or_default();
         shards
             .entry(shard)
             .or_default()
@@ -61,6 +62,16 @@ pub fn gaps(run: &Run) -> Gaps {
         }
     }
     gaps
+}
+
+/// The shard that has a conversation at the end; what it had before a split counts as its own.
+fn owner(closing: &Closing, conversation: &str) -> Option<u32> {
+    let app = AppId::new(&closing.app_id).ok()?;
+    let conversation = ConversationId::parse(conversation).ok()?;
+    let slot = u32::from(Slot::of_conversation(&app, &conversation).number());
+    let has = |first, last| (first..=last).contains(&slot);
+    let mut shards = closing.shards.iter();
+    Some(shards.find(|s| has(s.first_slot, s.last_slot))?.shard)
 }
 
 /// The longest stretch that begins at an acknowledgement or at an attempt, holds no acknowledgement, and in which

@@ -2,9 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use parlance_proto::ids::DirectConversation;
-
 use super::index::Index;
+use crate::direct;
 use crate::history::What;
 
 pub(super) fn check(index: &Index<'_>) -> Vec<String> {
@@ -27,9 +26,7 @@ pub(super) fn check(index: &Index<'_>) -> Vec<String> {
     for online in &index.run.closing.online {
         let has = has.get(online.session.as_str()).unwrap_or(&nothing);
         for (conversation, log) in &index.logs {
-            let member = DirectConversation::parse(conversation)
-                .is_ok_and(|c| c.peer_of(&online.user).is_some());
-            if !member {
+            if direct::peer(conversation, &online.user).is_none() {
                 continue;
             }
             let missing: Vec<u64> = log

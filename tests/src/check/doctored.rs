@@ -161,7 +161,7 @@ fn good() -> Run {
             session: "bob/1".into(),
             user: "bob".into(),
         }],
-        shard_count: 1,
+        shards: Vec::new(),
         app_id: "demo".into(),
     };
     Run { entries, closing }

@@ -9,7 +9,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use tokio::time::sleep;
 
-use super::{Stage, replace};
+use super::Stage;
 use crate::cluster::START_WITHIN;
 use crate::logs;
 use crate::wait::until;
@@ -43,25 +43,6 @@ pub(super) async fn state(stage: &mut Stage<'_>) -> Result<()> {
         .history
         .note(format!("node {node_id}: cut {} in half", shown(&file)));
     judge_and_mend(stage, node_id).await
-}
-
-/// All snapshots of one node are cut off, so that it finds out when a new member asks for one.
-pub(super) async fn snapshots(stage: &mut Stage<'_>) -> Result<()> {
-    let node_id = kill_one(stage).await?;
-    let found = files(&stage.cluster.data_dir(node_id).join("snapshots"));
-    let damaged: Vec<_> = found.into_iter().filter(|(_, size)| *size > 0).collect();
-    if damaged.is_empty() {
-        bail!("node {node_id} has no snapshot to damage: the log was not short enough to test it");
-    }
-    for (file, _) in &damaged {
-        truncate(file)?;
-    }
-    stage.history.note(format!(
-        "node {node_id}: cut all {} snapshot files in half",
-        damaged.len()
-    ));
-    judge_and_mend(stage, node_id).await?;
-    replace::wiped_node(stage).await
 }
 
 pub(super) async fn identity(stage: &mut Stage<'_>) -> Result<()> {

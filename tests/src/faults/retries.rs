@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use parlance_proto::ids::DirectConversation;
 use tokio::time::{Instant, sleep};
 
 use super::Stage;
 use crate::client::{CallError, Connection};
 use crate::cluster::START_WITHIN;
+use crate::direct;
 use crate::history::{History, MessageKey, What, text_digest};
 use crate::token::Signer;
 
@@ -75,7 +75,7 @@ impl Stream {
         let ways = [way(0)?, way(1)?];
         Ok(Self {
             ways,
-            conversation: DirectConversation::between(SENDER, RECEIVER)?.to_string(),
+            conversation: direct::between(SENDER, RECEIVER)?,
             history,
         })
     }

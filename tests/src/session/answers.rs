@@ -48,6 +48,7 @@ impl Online<'_> {
                 Pending::MarkRead {
                     conversation,
                     asked,
+                    ..
                 },
             ) => {
                 let user = self.keep.spec.user.clone();

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parlance_client::text_to;
 use parlance_proto::client::v1 as proto;
 use proto::client_frame::Body as Ask;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Command;
 use super::run::Keep;
-use crate::client::{CALL_TIMEOUT, CallError, Connection, history_forward, send_request};
+use crate::client::{CALL_TIMEOUT, CallError, Connection, history_forward};
 use crate::history::{What, text_digest};
 
 const TICK: Duration = Duration::from_millis(50);
@@ -43,6 +45,8 @@ pub(super) enum Pending {
     MarkRead {
         conversation: String,
         asked: u64,
+        /// Only held: whoever asked waits for its end.
+        _done: oneshot::Sender<()>,
     },
     Ping,
 }
@@ -102,7 +106,11 @@ impl<'a> Online<'a> {
 
     async fn command(&mut self, command: Option<Command>) -> Result<(), End> {
         match command {
-            Some(Command::MarkRead { conversation, seq }) => {
+            Some(Command::MarkRead {
+                conversation,
+                seq,
+                done,
+            }) => {
                 let target = proto::mark_read_request::Target::ConversationId(conversation.clone());
                 let ask = Ask::MarkRead(proto::MarkReadRequest {
                     target: Some(target),
@@ -113,6 +121,7 @@ impl<'a> Online<'a> {
                     Pending::MarkRead {
                         conversation,
                         asked: seq,
+                        _done: done,
                     },
                 )
                 .await
@@ -142,11 +151,7 @@ impl<'a> Online<'a> {
                 };
                 // Known before it is written: a write that fails half way may have arrived.
                 let digest = text_digest(&outgoing.text);
-                let ask = Ask::Send(send_request(
-                    &outgoing.to,
-                    &outgoing.message.id,
-                    &outgoing.text,
-                ));
+                let ask = Ask::Send(text_to(&outgoing.to, &outgoing.message.id, &outgoing.text));
                 let (message, session) = (outgoing.message.clone(), self.keep.spec.name.clone());
                 outgoing.request_id = Some(0);
                 self.keep.history.record(What::Attempt {

@@ -1,18 +1,21 @@
 //! Frames that are none, or too large, or of a later version.
 
 use anyhow::{Context, Result, bail, ensure};
+use parlance_client::Format::{self, Json, Protobuf};
+use parlance_client::text_to;
 use parlance_proto::client::v1 as proto;
-use parlance_tests::client::{BINARY, Connection, JSON, login_request, send_request};
+use parlance_proto::common::v1::VersionRange;
+use parlance_tests::client::{CallError, Connection, login_request};
 use parlance_tests::cluster::Cluster;
 use prost::Message as _;
 use proto::client_frame::Body as Ask;
 use proto::server_frame::Body as Answer;
-use tokio_tungstenite::tungstenite::Message;
 
 use crate::SOON;
 
 const MALFORMED: u16 = 4000;
 const TOO_LARGE: u16 = 1009;
+const UNSUPPORTED: u16 = 4004;
 
 /// What a gateway must do about a message.
 #[derive(Debug, Clone, Copy)]
@@ -34,104 +37,110 @@ pub(crate) async fn bad_frames(cluster: &Cluster) -> Result<()> {
         .encode_to_vec()
     };
     let ping = frame(Ask::Ping(proto::PingRequest {}));
-    let cut = frame(Ask::Send(send_request(
-        "bob",
-        "cut",
-        "a text that is cut off",
-    )));
-    let long = frame(Ask::Send(send_request("bob", "long", &"x".repeat(200_000))));
-    let content = frame(Ask::Send(send_request(
-        "bob",
-        "content",
-        &"x".repeat(40_000),
-    )));
+    let cut = frame(Ask::Send(text_to("bob", "cut", "a text that is cut off")));
+    let long = frame(Ask::Send(text_to("bob", "long", "x".repeat(200_000))));
+    let content = frame(Ask::Send(text_to("bob", "content", "x".repeat(40_000))));
     let bad_utf8 = [0x08, 7, 0x22, 4, 0x0a, 2, 0xff, 0xfe];
     let unknown_body = [0x08, 7, 0xba, 0x3e, 0];
-    let table: Vec<(&str, &'static str, Message, Expected)> = vec![
+    // What it is, which encoding was agreed on, which one is used, the bytes, what must come of it.
+    let table: Vec<(&str, Format, Format, Vec<u8>, Expected)> = vec![
         (
             "random bytes",
-            BINARY,
-            Message::binary(vec![0xde, 0xad, 0xbe, 0xef, 0xff, 0xff]),
+            Protobuf,
+            Protobuf,
+            vec![0xde, 0xad, 0xbe, 0xef, 0xff, 0xff],
             Expected::Close(MALFORMED),
         ),
         (
             "a frame cut off",
-            BINARY,
-            Message::binary(cut[..cut.len() - 5].to_vec()),
+            Protobuf,
+            Protobuf,
+            cut[..cut.len() - 5].to_vec(),
             Expected::Close(MALFORMED),
         ),
         (
             "a length beyond the end",
-            BINARY,
-            Message::binary(vec![0x22, 0xff, 0xff, 0xff, 0x7f]),
+            Protobuf,
+            Protobuf,
+            vec![0x22, 0xff, 0xff, 0xff, 0x7f],
             Expected::Close(MALFORMED),
         ),
         (
             "a varint without an end",
-            BINARY,
-            Message::binary(vec![0xff; 20]),
+            Protobuf,
+            Protobuf,
+            vec![0xff; 20],
             Expected::Close(MALFORMED),
         ),
         (
             "text that is no UTF-8",
-            BINARY,
-            Message::binary(bad_utf8.to_vec()),
+            Protobuf,
+            Protobuf,
+            bad_utf8.to_vec(),
             Expected::Close(MALFORMED),
         ),
         (
             "a group that never ends",
-            BINARY,
-            Message::binary(vec![0x0b; 4000]),
+            Protobuf,
+            Protobuf,
+            vec![0x0b; 4000],
             Expected::Close(MALFORMED),
         ),
         (
             "text on the binary subprotocol",
-            BINARY,
-            Message::text("{}"),
+            Protobuf,
+            Json,
+            b"{}".to_vec(),
             Expected::Close(MALFORMED),
         ),
         (
             "binary on the JSON subprotocol",
-            JSON,
-            Message::binary(ping.clone()),
+            Json,
+            Protobuf,
+            ping.clone(),
             Expected::Close(MALFORMED),
         ),
         (
             "half a JSON text",
-            JSON,
-            Message::text("{\"requestId\": \"7\", "),
+            Json,
+            Json,
+            b"{\"requestId\": \"7\", ".to_vec(),
             Expected::Close(MALFORMED),
         ),
         (
             "deep JSON",
-            JSON,
-            Message::text("[".repeat(30_000)),
+            Json,
+            Json,
+            "[".repeat(30_000).into_bytes(),
             Expected::Close(MALFORMED),
         ),
         (
             "a frame above the limit",
-            BINARY,
-            Message::binary(long),
+            Protobuf,
+            Protobuf,
+            long,
             Expected::Close(TOO_LARGE),
         ),
         (
             "a content above the limit",
-            BINARY,
-            Message::binary(content),
+            Protobuf,
+            Protobuf,
+            content,
             Expected::Error("payload_too_large"),
         ),
         (
             "an unknown request",
-            BINARY,
-            Message::binary(unknown_body.to_vec()),
+            Protobuf,
+            Protobuf,
+            unknown_body.to_vec(),
             Expected::Error("unsupported"),
         ),
     ];
-    for (name, subprotocol, message, expected) in table {
-        let mut connection = Connection::open_with(gateway, Some(subprotocol)).await?;
+    for (name, agreed, used, message, expected) in table {
+        let mut connection = Connection::open_with(gateway, agreed).await?;
         connection.login(&cluster.signer.token("mallory")).await?;
         // The close may overtake the end of a long write.
-        let _ = connection.write(message).await;
+        let _ = connection.write(used, &message).await;
         expect(&mut connection, expected)
             .await
             .with_context(|| name)?;
@@ -140,11 +149,38 @@ pub(crate) async fn bad_frames(cluster: &Cluster) -> Result<()> {
     let mut connection = Connection::open(gateway).await?;
     let mut later = frame(Ask::Login(login_request(&cluster.signer.token("mallory"))));
     later.extend([0xfa, 0x7f, 3, 1, 2, 3]);
-    connection.write(Message::binary(later)).await?;
+    connection.write(Protobuf, &later).await?;
     let answer = connection.next_within(SOON).await?;
     ensure!(
         matches!(answer.body, Some(Answer::Login(_))),
         "a login with an unknown field: {answer:?}"
+    );
+    Ok(())
+}
+
+pub(crate) async fn strange_versions(cluster: &Cluster) -> Result<()> {
+    let gateway = &cluster.gateway_addresses()[0];
+    for (min, max) in [(98, 99), (2, 1), (0, 0)] {
+        let mut connection = Connection::open(gateway).await?;
+        let mut login = login_request(&cluster.signer.token("mallory"));
+        login.protocol = Some(VersionRange { min, max });
+        let answer = connection.call(Ask::Login(login)).await;
+        let code = answer.as_ref().err().and_then(CallError::code);
+        ensure!(
+            code.as_deref() == Some("unsupported"),
+            "versions {min} to {max}: {answer:?}"
+        );
+        expect(&mut connection, Expected::Close(UNSUPPORTED)).await?;
+    }
+    // Whoever says nothing of versions speaks the first, and unknown capabilities are no fault.
+    let mut connection = Connection::open(gateway).await?;
+    let mut login = login_request(&cluster.signer.token("mallory"));
+    login.protocol = None;
+    login.capabilities = vec!["unheard-of".into()];
+    let answer = connection.request(login).await?;
+    ensure!(
+        answer.protocol == 1 && answer.capabilities.is_empty(),
+        "{answer:?}"
     );
     Ok(())
 }

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use parlance_proto::tls::Role;
+use parlance_testkit::certs::Authority;
 use parlance_tests::admin::channel;
 use parlance_tests::client::{CallError, Connection};
 use parlance_tests::cluster::Cluster;
-use parlance_tests::cluster::certs::Authority;
 use parlance_tests::token::{Signer, unsigned};
 use serde_json::json;
 

@@ -3,6 +3,7 @@
 
 mod frames;
 mod identity;
+mod raw;
 mod requests;
 mod slow;
 mod wire;
@@ -34,6 +35,7 @@ fn strict() -> ClusterSpec {
 async fn bad_frames_and_bad_requests_get_their_error_or_close_code() -> Result<()> {
     tell(strict(), Allowed::default(), async |cluster| {
         frames::bad_frames(cluster).await?;
+        frames::strange_versions(cluster).await?;
         requests::bad_requests(cluster).await?;
         requests::others_conversations(cluster).await?;
         wire::bad_upgrades(cluster).await

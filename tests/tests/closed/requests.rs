@@ -1,8 +1,9 @@
 //! Good frames with bad requests in them, and requests for what is not theirs.
 
 use anyhow::{Context, Result, ensure};
+use parlance_client::text_to;
 use parlance_proto::client::v1 as proto;
-use parlance_tests::client::{CallError, Connection, history_forward, login_request, send_request};
+use parlance_tests::client::{CallError, Connection, history_forward, login_request};
 use parlance_tests::cluster::Cluster;
 use proto::client_frame::Body as Ask;
 
@@ -10,7 +11,7 @@ use proto::client_frame::Body as Ask;
 pub(crate) async fn bad_requests(cluster: &Cluster) -> Result<()> {
     let gateway = &cluster.gateway_addresses()[0];
     let send = |change: &dyn Fn(&mut proto::SendRequest)| {
-        let mut request = send_request("bob", "an id", "a text");
+        let mut request = text_to("bob", "an id", "a text");
         change(&mut request);
         Ask::Send(request)
     };
@@ -44,17 +45,17 @@ pub(crate) async fn bad_requests(cluster: &Cluster) -> Result<()> {
         ),
         (
             "to themselves",
-            Ask::Send(send_request("mallory", "self", "me")),
+            Ask::Send(text_to("mallory", "self", "me")),
             "invalid_argument",
         ),
         (
             "to a user without a name",
-            Ask::Send(send_request("", "nobody", "you")),
+            Ask::Send(text_to("", "nobody", "you")),
             "invalid_argument",
         ),
         (
             "to a user with a long name",
-            Ask::Send(send_request(&"u".repeat(65), "long", "you")),
+            Ask::Send(text_to("u".repeat(65), "long", "you")),
             "invalid_argument",
         ),
         (
@@ -121,7 +122,7 @@ pub(crate) async fn others_conversations(cluster: &Cluster) -> Result<()> {
         .await?
         .conversation_id;
     let mut mallory = Connection::logged_in(gateway, &cluster.signer.token("mallory")).await?;
-    let mut intrusion = send_request("bob", "intrusion", "me too");
+    let mut intrusion = text_to("bob", "intrusion", "me too");
     intrusion.target = Some(proto::send_request::Target::ConversationId(private.clone()));
     let mark = proto::mark_read_request::Target::ConversationId(private.clone());
     for ask in [

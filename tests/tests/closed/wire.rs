@@ -1,23 +1,20 @@
 //! Bytes below the protocol: broken upgrades, broken WebSockets, noise.
 
-use anyhow::{Context, Result, bail, ensure};
-use parlance_tests::client::{BINARY, Connection};
+use anyhow::{Context, Result, ensure};
 use parlance_tests::cluster::Cluster;
 use parlance_tests::cluster::health::http_get;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::SOON;
+use crate::raw::{ends, upgrade, upgrade_offering};
 
 pub(crate) async fn bad_upgrades(cluster: &Cluster) -> Result<()> {
     let gateway = cluster.address.gateway(1);
     for subprotocol in [None, Some("chat"), Some("parlance.v999")] {
-        let refused = Connection::open_with(&gateway.to_string(), subprotocol)
-            .await
-            .err();
-        let text = refused
-            .map(|error| format!("{error:#}"))
-            .unwrap_or_default();
+        let stream = TcpStream::connect(gateway).await?;
+        let refused = upgrade_offering(stream, gateway, subprotocol).await.err();
+        let text = refused.map(|error| error.to_string()).unwrap_or_default();
         ensure!(
             text.contains("400"),
             "an upgrade with {subprotocol:?} must be refused with 400, got {text:?}"
@@ -73,34 +70,4 @@ pub(crate) async fn noise_on_every_port(cluster: &Cluster) -> Result<()> {
     }
     cluster.wait_nodes_ready(SOON).await?;
     cluster.wait_gateways_ready(SOON).await
-}
-
-/// A WebSocket without a library behind it.
-pub(crate) async fn upgrade(
-    mut stream: TcpStream,
-    gateway: std::net::SocketAddr,
-) -> Result<TcpStream> {
-    let request = format!(
-        "GET /ws HTTP/1.1\r\nHost: {gateway}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {BINARY}\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = vec![0; 1024];
-    let read = stream.read(&mut answer).await?;
-    ensure!(
-        answer[..read].starts_with(b"HTTP/1.1 101"),
-        "{}",
-        String::from_utf8_lossy(&answer[..read])
-    );
-    Ok(stream)
-}
-
-/// Reads on until the other end hangs up.
-pub(crate) async fn ends(stream: &mut TcpStream) -> Result<()> {
-    let mut rest = Vec::new();
-    match tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await {
-        Err(_) => bail!("not hung up within {SOON:?}"),
-        // A reset is an end, too.
-        Ok(_) => Ok(()),
-    }
 }

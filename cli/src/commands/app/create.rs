@@ -2,15 +2,17 @@
 
 use anyhow::Context;
 use parlance_proto::admin::v1::CreateAppRequest;
+use parlance_proto::ids::AppId;
 
 use super::AppView;
 use crate::admin::Admin;
 use crate::commands::Session;
 use crate::output::say;
 
-pub(super) async fn run(session: &Session, app_id: String, name: String) -> anyhow::Result<()> {
+pub(super) async fn run(session: &Session, app_id: AppId, name: String) -> anyhow::Result<()> {
     let mut admin = Admin::connect(&session.resolve()?.context).await?;
     let what = format!("create app {app_id:?}");
+    let app_id = String::from(&app_id);
     let request = CreateAppRequest { app_id, name };
     let answer = admin
         .api

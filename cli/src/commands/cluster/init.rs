@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use parlance_proto::admin::v1::{InitClusterRequest, NodeSpec};
 use serde::Serialize;
 
-use super::NodeSpecArg;
+use super::fetch;
 use crate::admin::Admin;
+use crate::args::NodeSpecArg;
 use crate::commands::Session;
 use crate::context::ClusterContext;
 use crate::exit::not_possible;
@@ -22,7 +23,7 @@ struct Made {
 pub(super) async fn run(
     session: &Session,
     nodes: Vec<NodeSpecArg>,
-    shards: u32,
+    shards: Option<u32>,
 ) -> anyhow::Result<()> {
     let ids: BTreeSet<u64> = nodes.iter().map(|n| n.node_id).collect();
     if ids.len() != nodes.len() {
@@ -36,15 +37,17 @@ pub(super) async fn run(
     }
     let mut admin = Admin::connect(&context).await?;
     let specs = nodes.iter().map(NodeSpecArg::to_spec).collect();
-    let cluster_id = init(&mut admin, specs, shards).await?;
+    let cluster_id = init(&mut admin, specs, shards.unwrap_or(0)).await?;
+    let shard_count = fetch(&mut admin).await?.shard_count;
     let made = Made {
         cluster_id,
-        shard_count: shards,
+        shard_count,
         nodes: ids.into_iter().collect(),
     };
     say(format!(
-        "made a cluster of {} nodes; see it with `parlance cluster status`",
-        made.nodes.len()
+        "made a cluster of {} nodes with {} shards; see it with `parlance cluster status`",
+        made.nodes.len(),
+        made.shard_count
     ));
     session
         .output
@@ -66,7 +69,7 @@ fn context_of(session: &Session) -> anyhow::Result<ClusterContext> {
     Ok(session.resolve()?.context)
 }
 
-/// Makes the cluster and returns its id.
+/// Makes the cluster and returns its id. 0 shards: as many as nodes and cores suggest.
 pub async fn init(
     admin: &mut Admin,
     nodes: Vec<NodeSpec>,

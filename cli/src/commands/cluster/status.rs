@@ -1,6 +1,6 @@
 //! `parlance cluster status`: what one node knows, and what is wrong. A partial answer is an answer.
 
-use parlance_proto::admin::v1::{GetClusterStatusRequest, GetClusterStatusResponse};
+use parlance_proto::admin::v1::{GetClusterStatusRequest, GetClusterStatusResponse, ShardStatus};
 use serde::Serialize;
 
 use crate::admin::Admin;
@@ -12,9 +12,11 @@ struct Status {
     cluster_id: String,
     map_version: u64,
     shard_count: u32,
-    meta_leader: u64,
+    meta: Shard,
     answering_node_id: u64,
     version: String,
+    feature_level: u32,
+    feature_level_possible: u32,
     nodes: Vec<Node>,
     shards: Vec<Shard>,
 }
@@ -28,9 +30,11 @@ struct Node {
     reachable: bool,
     leads: u32,
     replicas: u32,
+    version: String,
+    feature_level_max: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Default)]
 struct Shard {
     shard: u32,
     leader: u64,
@@ -40,6 +44,10 @@ struct Shard {
     learners: Vec<u64>,
     applied: u64,
     health: String,
+    first_slot: u32,
+    last_slot: u32,
+    epoch: u64,
+    stopped: String,
 }
 
 pub(super) async fn run(session: &Session, all_shards: bool) -> anyhow::Result<()> {
@@ -64,6 +72,19 @@ pub(super) async fn run(session: &Session, all_shards: bool) -> anyhow::Result<(
         say(format!(
             "warning: node {} at {} is not reachable",
             node.node_id, node.raft_address
+        ));
+    }
+    if status.feature_level_possible > status.feature_level {
+        say(format!(
+            "all reachable nodes speak feature level {}: `parlance cluster upgrade` raises it from {}",
+            status.feature_level_possible, status.feature_level
+        ));
+    }
+    let shards = [&status.meta].into_iter().chain(&status.shards);
+    for shard in shards.filter(|s| !s.stopped.is_empty()) {
+        say(format!(
+            "warning: the replica of shard {} on node {} has stopped: {}",
+            shard.shard, status.answering_node_id, shard.stopped
         ));
     }
     session
@@ -93,38 +114,51 @@ fn view(status: GetClusterStatusResponse) -> Status {
         reachable: n.reachable,
         leads: n.leads,
         replicas: n.replicas,
-    });
-    let shards = status.shards.into_iter().map(|s| Shard {
-        shard: s.shard,
-        leader: s.leader,
-        term: s.term,
-        wanted: s.wanted,
-        voters: s.voters,
-        learners: s.learners,
-        applied: s.applied,
-        health: s.health,
+        version: n.version,
+        feature_level_max: n.feature_level_max,
     });
     Status {
         cluster_id: status.cluster_id,
         map_version: status.map_version,
         shard_count: status.shard_count,
-        meta_leader: status.meta_leader,
+        meta: status.meta.map(shard_view).unwrap_or_default(),
         answering_node_id: status.answering_node_id,
         version: status.version,
+        feature_level: status.feature_level,
+        feature_level_possible: status.feature_level_possible,
         nodes: nodes.collect(),
-        shards: shards.collect(),
+        shards: status.shards.into_iter().map(shard_view).collect(),
+    }
+}
+
+fn shard_view(shard: ShardStatus) -> Shard {
+    Shard {
+        shard: shard.shard,
+        leader: shard.leader,
+        term: shard.term,
+        wanted: shard.wanted,
+        voters: shard.voters,
+        learners: shard.learners,
+        applied: shard.applied,
+        health: shard.health,
+        first_slot: shard.first_slot,
+        last_slot: shard.last_slot,
+        epoch: shard.epoch,
+        stopped: shard.stopped,
     }
 }
 
 fn table(output: &Output, status: &Status, all_shards: bool) -> String {
     let healthy = status.shards.iter().filter(|s| s.health == "ok").count();
     let mut text = format!(
-        "cluster {}, map version {}, {} of {} shards ok, meta leader {} (says node {}, version {})\n\n",
+        "cluster {}, map version {}, feature level {}, {} of {} shards ok, meta shard {}, led by {} (says node {}, version {})\n\n",
         status.cluster_id,
         status.map_version,
+        status.feature_level,
         healthy,
         status.shard_count,
-        node_text(status.meta_leader),
+        status.meta.health,
+        node_text(status.meta.leader),
         status.answering_node_id,
         status.version
     );
@@ -136,6 +170,7 @@ fn table(output: &Output, status: &Status, all_shards: bool) -> String {
         "REPLICAS",
         "RAFT",
         "LINK",
+        "VERSION",
     ]);
     for n in &status.nodes {
         let reachable = if n.reachable {
@@ -149,6 +184,7 @@ fn table(output: &Output, status: &Status, all_shards: bool) -> String {
             n.replicas.into(),
             n.raft_address.as_str().into(),
             n.link_address.as_str().into(),
+            program(n).into(),
         ]);
         nodes.add_row(row);
     }
@@ -160,7 +196,7 @@ fn table(output: &Output, status: &Status, all_shards: bool) -> String {
         .collect();
     if !shown.is_empty() {
         let mut shards = output.table(&[
-            "SHARD", "HEALTH", "LEADER", "TERM", "WANTED", "VOTERS", "LEARNERS", "APPLIED",
+            "SHARD", "SLOTS", "HEALTH", "LEADER", "TERM", "WANTED", "VOTERS", "LEARNERS", "APPLIED",
         ]);
         for s in shown {
             let tone = if s.health == "ok" {
@@ -170,6 +206,7 @@ fn table(output: &Output, status: &Status, all_shards: bool) -> String {
             };
             let mut row = vec![
                 s.shard.into(),
+                format!("{}-{}", s.first_slot, s.last_slot).into(),
                 output.cell(&s.health, tone),
                 node_text(s.leader).into(),
                 s.term.into(),
@@ -182,6 +219,14 @@ fn table(output: &Output, status: &Status, all_shards: bool) -> String {
         text.push_str(&shards.to_string());
     }
     text
+}
+
+fn program(node: &Node) -> String {
+    if node.version.is_empty() {
+        "unknown".to_owned()
+    } else {
+        format!("{} (level {})", node.version, node.feature_level_max)
+    }
 }
 
 fn node_text(node_id: u64) -> String {
@@ -200,7 +245,7 @@ fn list(ids: &[u64]) -> String {
 mod tests {
     use super::*;
     use crate::args::OutputFormat;
-    use parlance_proto::admin::v1::{NodeStatus, ShardStatus};
+    use parlance_proto::admin::v1::NodeStatus;
 
     #[test]
     fn only_shards_with_something_to_say_are_listed() {
@@ -219,7 +264,7 @@ mod tests {
                 reachable: true,
                 ..Default::default()
             }],
-            shards: vec![shard(0, "ok"), shard(1, "no_leader")],
+            shards: vec![shard(1, "ok"), shard(2, "no_leader")],
             ..Default::default()
         });
         let output = Output::new(OutputFormat::Table);
@@ -234,6 +279,6 @@ mod tests {
         );
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!(json["shards"][1]["health"], "no_leader");
-        assert_eq!(json["meta_leader"], 0);
+        assert_eq!(json["meta"]["leader"], 0);
     }
 }

@@ -27,12 +27,12 @@ pub async fn run(session: &Session, args: HistoryArgs) -> anyhow::Result<()> {
         Direction::Backward
     };
     let request = HistoryRequest {
-        target: Some(history_request::Target::WithUser(args.with)),
+        target: Some(history_request::Target::WithUser(String::from(&args.with))),
         start_seq: args.start_seq,
         limit: args.limit,
         direction: direction.into(),
     };
-    let answer = client.history(request).await.context("read the history")?;
+    let answer = client.request(request).await.context("read the history")?;
     let history = History {
         conversation_id: answer.conversation_id,
         head_seq: answer.head_seq,

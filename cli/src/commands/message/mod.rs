@@ -7,9 +7,11 @@ mod view;
 
 use std::time::Duration;
 
+use parlance_client::{Client, ClientError, LoginOptions, Options, PushStream, connect};
+use parlance_proto::ids::{AppId, UserId};
+
 use crate::admin::Admin;
 use crate::args::ActorArgs;
-use crate::client::{self, Client, ClientError, Options, PushStream};
 use crate::commands::Session;
 use crate::context::ClusterContext;
 use crate::exit::not_possible;
@@ -28,8 +30,8 @@ enum TokenSource {
     Given(String),
     /// Signed anew for each login.
     Signed {
-        app: String,
-        user: String,
+        app: AppId,
+        user: UserId,
         secret: Vec<u8>,
     },
 }
@@ -45,7 +47,7 @@ impl Actor {
         let token = match (&args.token, &args.user) {
             (Some(token), None) => TokenSource::Given(token.clone()),
             (_, Some(user)) => {
-                let app = context.app(args.app.as_deref())?;
+                let app = context.app(args.app.as_ref())?;
                 let secret = Admin::connect(&context).await?.app_secret(&app).await?;
                 TokenSource::Signed {
                     app,
@@ -89,8 +91,12 @@ impl Actor {
             gateway_ca: self.context.gateway_ca.clone(),
             ..Options::default()
         };
-        let (client, pushes) = client::connect(url, options).await?;
-        client.login(token).await?;
+        let (client, pushes) = connect(url, options).await?;
+        let myself = LoginOptions {
+            platform: "cli".to_owned(),
+            ..LoginOptions::default()
+        };
+        client.login(token, &myself).await?;
         Ok((client, pushes))
     }
 }

@@ -1,10 +1,11 @@
 //! `parlance send`.
 
+use parlance_client::{ClientError, text_to};
+use parlance_proto::ids::ClientMessageId;
 use serde::Serialize;
 
 use super::Actor;
 use crate::args::SendArgs;
-use crate::client::ClientError;
 use crate::commands::Session;
 
 #[derive(Serialize)]
@@ -19,9 +20,13 @@ struct Sent {
 pub async fn run(session: &Session, args: SendArgs) -> anyhow::Result<()> {
     let actor = Actor::find(session, &args.actor).await?;
     let (client, _) = actor.log_in().await?;
-    let id = args.id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let id = match args.id {
+        Some(id) => id,
+        #[allow(clippy::disallowed_methods, reason = "no two messages may have one id")]
+        None => ClientMessageId::new(uuid::Uuid::new_v4().to_string())?,
+    };
     let sent = client
-        .send_text(&args.to, &id, &args.text)
+        .request(text_to(&args.to, &id, args.text))
         .await
         .map_err(|e| explain(e, &id))?;
     let sent = Sent {
@@ -29,7 +34,7 @@ pub async fn run(session: &Session, args: SendArgs) -> anyhow::Result<()> {
         seq: sent.seq,
         time_ms: sent.time_ms,
         duplicate: sent.duplicate,
-        client_message_id: id,
+        client_message_id: String::from(&id),
     };
     session.output.print(&sent, |_, sent| {
         let again = if sent.duplicate {
@@ -42,7 +47,7 @@ pub async fn run(session: &Session, args: SendArgs) -> anyhow::Result<()> {
 }
 
 /// A send whose outcome is unknown can be repeated safely, with its id.
-fn explain(error: ClientError, id: &str) -> anyhow::Error {
+fn explain(error: ClientError, id: &ClientMessageId) -> anyhow::Error {
     let what = if error.outcome_unknown() {
         format!("send: it may be stored; repeat it with --id {id}, which stores it once")
     } else {

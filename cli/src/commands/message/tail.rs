@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context;
+use parlance_client::{Client, ClientError, Push, PushStream};
 use parlance_proto::client::v1::{
     ConversationsRequest, Direction, Event, HistoryRequest, ReadCursor, history_request,
 };
@@ -15,7 +16,6 @@ use serde::Serialize;
 use super::view::EventView;
 use super::{Actor, say};
 use crate::args::TailArgs;
-use crate::client::{Client, ClientError, Push, PushStream};
 use crate::commands::Session;
 use crate::exit;
 use crate::output::Output;
@@ -129,7 +129,7 @@ impl Tail {
         let mut after = String::new();
         loop {
             let page = client
-                .conversations(ConversationsRequest { after, limit: 0 })
+                .request(ConversationsRequest { after, limit: 0 })
                 .await?;
             for conversation in page.conversations {
                 if first {
@@ -180,7 +180,7 @@ impl Tail {
                 limit: 0,
                 direction: Direction::Forward.into(),
             };
-            let page = client.history(request).await?;
+            let page = client.request(request).await?;
             anyhow::ensure!(
                 !page.events.is_empty(),
                 "the history of {conversation_id} ends before {until}"

@@ -24,7 +24,7 @@ pub(super) async fn run(session: &Session, node_id: u64, timeout: Duration) -> a
         .nodes
         .iter()
         .find(|n| n.node_id == node_id && n.state == "member")
-        .ok_or_else(|| not_possible(format!("node {node_id} is no member of the cluster")))?;
+        .ok_or_else(|| not_possible(format!("node {node_id} is not a member of the cluster")))?;
     // Only the node itself can hand over what it leads.
     let mut admin =
         Admin::connect_any(std::slice::from_ref(&node.link_address), context.tls()?).await?;

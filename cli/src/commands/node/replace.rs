@@ -4,8 +4,9 @@ use parlance_proto::admin::v1::ReplaceNodeRequest;
 use serde::Serialize;
 
 use crate::admin::Admin;
+use crate::args::NodeSpecArg;
 use crate::commands::Session;
-use crate::commands::cluster::{NodeSpecArg, fetch};
+use crate::commands::cluster::fetch;
 use crate::exit::not_possible;
 use crate::output::{confirm, say};
 
@@ -35,7 +36,7 @@ pub(super) async fn run(
                 .filter(|n| n.state == "member")
                 .map(|n| n.node_id.to_string());
             not_possible(format!(
-                "node {old} is no member; members are {}",
+                "node {old} is not a member; members are {}",
                 members.collect::<Vec<_>>().join(", ")
             ))
         })?;

@@ -8,7 +8,6 @@ use anyhow::{Context, anyhow};
 use futures::future::{join_all, select_all, try_join_all};
 use parlance_node::{Config, Node};
 use parlance_proto::admin::v1::{GetClusterStatusRequest, NodeSpec};
-use parlance_proto::limits::SHARD_COUNT_DEFAULT;
 use parlance_proto::tls::{Role, TlsFiles};
 use serde_json::json;
 
@@ -82,7 +81,7 @@ impl Nodes {
             init(
                 &mut admin,
                 state.nodes.iter().map(spec).collect(),
-                SHARD_COUNT_DEFAULT,
+                0, // by nodes and cores
             )
             .await?
         } else {

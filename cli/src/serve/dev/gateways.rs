@@ -41,9 +41,10 @@ impl Gateways {
             .transpose()
             .context("resolve --page-dir")?;
         let start = async |number: u16| {
+            let listen = listen_address(args.http, number)?;
             let mut config = json!({
                 "gateway_id": format!("dev-{number}"),
-                "listen": listen_address(args.http, number)?,
+                "listener": [{ "address": listen }],
                 "nodes": state.link_addresses(),
                 "tls": tls,
                 "limits": { "drain_ms": DRAIN_MS },
@@ -53,7 +54,6 @@ impl Gateways {
             }
             let config: Config =
                 serde_json::from_value(config).context("make the gateway's settings")?;
-            let listen = config.listen;
             let started = Gateway::start(config).await.with_context(|| {
                 format!("start gateway {number} on {listen} (another address is chosen with --http HOST:PORT)")
             })?;
@@ -82,7 +82,8 @@ impl Gateways {
 
     /// Where each listens, the first first.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|gateway| gateway.local_addr()).collect()
+        let addresses = self.0.iter().flat_map(|gateway| gateway.addresses());
+        addresses.copied().collect()
     }
 
     /// For clients.

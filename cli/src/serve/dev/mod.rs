@@ -12,6 +12,7 @@ mod state;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use parlance_proto::ids::AppId;
 
 use super::process::Process;
 use super::settings::ProcessSettings;
@@ -118,7 +119,7 @@ async fn start(
     let nodes = Nodes::start(dir, authority, state).await?;
     let admin_tls = cluster::certificate(authority, parlance_proto::tls::Role::Admin)?;
     let (cluster_id, mut admin) = nodes.form_cluster(state, &admin_tls).await?;
-    let secret = apps::secret_of(&mut admin, APP).await?;
+    let secret = apps::secret_of(&mut admin, &AppId::new(APP)?).await?;
     let gateways = Gateways::start(authority, state, args).await?;
     Ok(Started {
         nodes,

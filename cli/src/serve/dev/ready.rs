@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use parlance_proto::ids::{AppId, UserId};
 use serde::Serialize;
 
 use super::APP;
@@ -45,7 +46,8 @@ pub(super) fn log_ins(gateways: &Gateways, secret: &[u8]) -> anyhow::Result<Vec<
         .filter(|_| !addresses.is_empty())
         .map(|(place, user)| {
             let own = place % addresses.len();
-            let (token, _) = token::issue(APP, user, secret, TOKEN_TTL)?;
+            let (app, id) = (AppId::new(APP)?, UserId::new(user)?);
+            let (token, _) = token::issue(&app, &id, secret, TOKEN_TTL)?;
             // The user's own gateway first; the others are where a client goes when it is lost.
             let order: Vec<_> = urls
                 .iter()

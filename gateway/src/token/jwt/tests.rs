@@ -14,20 +14,25 @@ fn signed(algorithm: Algorithm, claims: &Value, secret: &[u8]) -> String {
     .unwrap()
 }
 
-fn verify(token: &str) -> Result<Claims, ErrorCode> {
-    let secrets = |app: &str| match app {
-        "demo" => Some(AppSecrets {
-            secrets: vec!["old".into(), "new".into()],
-            disabled: false,
-        }),
-        "off" => Some(AppSecrets {
-            secrets: vec!["new".into()],
-            disabled: true,
-        }),
-        _ => None,
+fn verify(token: &str) -> Result<Identity, ErrorCode> {
+    let apps = |id: &str| {
+        let secrets: Vec<bytes::Bytes> = match id {
+            "demo" => vec!["old".into(), "new".into()],
+            "off" => vec!["new".into()],
+            _ => return None,
+        };
+        Some(Arc::new(App {
+            id: AppId::new(id).unwrap(),
+            secrets,
+            disabled: id == "off",
+        }))
+    };
+    let credentials = Credentials {
+        token: token.to_owned(),
+        ..Credentials::default()
     };
     JwtVerifier::new()
-        .verify(token, &secrets)
+        .verify(&credentials, apps)
         .map_err(|e| e.code())
 }
 
@@ -35,11 +40,9 @@ fn verify(token: &str) -> Result<Claims, ErrorCode> {
 fn any_secret_of_the_app_may_have_signed() {
     let claims = json!({"app": "demo", "sub": "alice", "exp": get_current_timestamp() + 60});
     for secret in ["old", "new"] {
-        let claims = verify(&signed(Algorithm::HS256, &claims, secret.as_bytes())).unwrap();
-        assert_eq!(
-            (claims.app_id.as_str(), claims.user_id.as_str()),
-            ("demo", "alice")
-        );
+        let who = verify(&signed(Algorithm::HS256, &claims, secret.as_bytes())).unwrap();
+        assert_eq!((who.app.as_str(), who.user.as_str()), ("demo", "alice"));
+        assert!(who.expires_ms > 1000 * i64::try_from(get_current_timestamp()).unwrap());
     }
 }
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{
-    PeerFrame, PeerMessage, SnapshotHeader, SnapshotResponse, peer_message::Body,
+    PeerFrame, PeerMessage, SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
 };
-use parlance_proto::shard::Group;
 use parlance_proto::tls::node_name;
 use quinn::{Connection, RecvStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,8 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::quic::Shared;
 use super::writer::Streams;
 use super::{Lane, PeerError, frame, snapshot_stream};
-use crate::raft::snapshot::SnapshotFiles;
-use crate::raft::{NodeId, metrics};
+use crate::raft::metrics;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -70,11 +69,11 @@ impl Outbound {
         }
     }
 
-    pub(super) fn post(&self, lane: Lane, group: Group, body: Body) {
+    pub(super) fn post(&self, lane: Lane, shard: ShardId, body: Body) {
         let Some(live) = self.live() else { return };
         let message = PeerMessage {
             call_id: 0,
-            group,
+            shard: shard.0,
             body: Some(body),
         };
         if live.streams.queue(lane.stream()).try_send(message).is_err() {
@@ -85,13 +84,13 @@ impl Outbound {
     pub(super) fn call(
         &self,
         lane: Lane,
-        group: Group,
+        shard: ShardId,
         body: Body,
         within: Duration,
     ) -> BoxFuture<'static, Result<Body, PeerError>> {
         let node = self.to;
         if let Some(live) = self.live() {
-            let queued = Call::queue(live, node, lane, group, body);
+            let queued = Call::queue(live, node, lane, shard, body);
             return Box::pin(async move { queued?.answer(within).await });
         }
         let mut state = self.state.clone();
@@ -101,7 +100,7 @@ impl Outbound {
                 node,
                 timeout: within,
             })??;
-            Call::queue(live, node, lane, group, body)?
+            Call::queue(live, node, lane, shard, body)?
                 .answer(within)
                 .await
         })
@@ -111,7 +110,7 @@ impl Outbound {
         &self,
         shared: Arc<Shared>,
         header: SnapshotHeader,
-        files: SnapshotFiles,
+        chunks: mpsc::Receiver<SnapshotChunk>,
     ) -> BoxFuture<'static, Result<SnapshotResponse, PeerError>> {
         let (node, mut state) = (self.to, self.state.clone());
         Box::pin(async move {
@@ -119,14 +118,9 @@ impl Outbound {
                 node,
                 reason: e.to_string(),
             };
-            let _turn = shared
-                .sending
-                .acquire()
-                .await
-                .map_err(|e| unreachable(io::Error::other(e)))?;
             let live = connected(&mut state, node).await?;
             let hello = frame::hello(shared.node_id, &shared.identity.read());
-            snapshot_stream::send(&live.connection, &hello, header, files)
+            snapshot_stream::send(&live.connection, &hello, header, chunks)
                 .await
                 .map_err(unreachable)
         })
@@ -166,7 +160,7 @@ impl Call {
         live: Arc<Live>,
         node: NodeId,
         lane: Lane,
-        group: Group,
+        shard: ShardId,
         body: Body,
     ) -> Result<Self, PeerError> {
         let id = live.next_call.fetch_add(1, Ordering::Relaxed);
@@ -174,7 +168,7 @@ impl Call {
         live.calls.lock().insert(id, sender);
         let message = PeerMessage {
             call_id: id,
-            group,
+            shard: shard.0,
             body: Some(body),
         };
         let queued = live.streams.queue(lane.stream()).try_send(message);
@@ -238,16 +232,16 @@ async fn keep_connected(shared: Arc<Shared>, to: NodeId, state: watch::Sender<St
                 Ok(live) => {
                     tries = 0;
                     metrics::peer_connected();
-                    tracing::debug!(node = to, "connected");
+                    tracing::debug!(node = %to, "connected");
                     tokio::spawn(read_answers(shared.clone(), to, live.clone()));
                     state.send_replace(State::Up(live.clone()));
                     live.connection.closed().await.to_string()
                 }
                 Err(e) => e.to_string(),
             };
-            tracing::debug!(node = to, reason, "not connected");
+            tracing::debug!(node = %to, reason, "not connected");
             state.send_replace(State::Down(reason));
-            sleep(backoff(tries, shared.node_id ^ to)).await;
+            sleep(backoff(tries, shared.node_id.0 ^ to.0)).await;
             tries = tries.saturating_add(1);
         }
     };
@@ -276,7 +270,7 @@ async fn dial(shared: &Shared, to: NodeId) -> io::Result<Arc<Live>> {
         .ok_or_else(|| io::Error::other(format!("{address} has no address")))?;
     let connecting = shared
         .endpoint
-        .connect_with(shared.client.clone(), address, &node_name(to))
+        .connect_with(shared.client.clone(), address, &node_name(to.0))
         .map_err(io::Error::other)?;
     let connection = timeout(HANDSHAKE_TIMEOUT, connecting).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {address}"))
@@ -298,7 +292,7 @@ async fn read_answers(shared: Arc<Shared>, from: NodeId, live: Arc<Live>) {
         let (shared, live) = (shared.clone(), live.clone());
         tokio::spawn(async move {
             if let Err(error) = read_answer_stream(&shared, from, &live, stream).await {
-                tracing::debug!(node = from, %error, "answers are not read any more");
+                tracing::debug!(node = %from, %error, "answers are not read any more");
                 live.connection.close(2u32.into(), b"bad answers");
             }
         });

@@ -3,13 +3,13 @@
 use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use parlance_proto::limits::PEER_PROTOCOL_VERSION;
+use parlance_proto::ids::NodeId;
 use parlance_proto::raft::v1::StreamHello;
+use parlance_proto::version::{PEER_PROTOCOLS, common, greeting, mismatch};
 use prost::Message;
 use quinn::{RecvStream, SendStream};
 
 use super::LocalIdentity;
-use crate::raft::NodeId;
 
 /// Bytes of one message on a stream. Appends hold about 1 MiB, and at least one entry however large.
 const FRAME_BYTES_MAX: u32 = 64 << 20;
@@ -64,9 +64,9 @@ pub(super) fn invalid(reason: String) -> io::Error {
 
 pub(super) fn hello(node_id: NodeId, identity: &LocalIdentity) -> StreamHello {
     StreamHello {
-        protocol_version: PEER_PROTOCOL_VERSION,
+        protocol: greeting(PEER_PROTOCOLS),
         cluster_id: identity.cluster_id.clone(),
-        node_id,
+        node_id: node_id.0,
         store_id: identity.store_id.clone(),
     }
 }
@@ -79,13 +79,10 @@ pub(super) async fn read_hello(
     let hello: StreamHello = read(stream)
         .await?
         .ok_or_else(|| invalid("stream without hello".to_owned()))?;
-    if hello.protocol_version != PEER_PROTOCOL_VERSION {
-        let (theirs, ours) = (hello.protocol_version, PEER_PROTOCOL_VERSION);
-        return Err(invalid(format!(
-            "the peer speaks protocol version {theirs}, this node {ours}"
-        )));
+    if common(PEER_PROTOCOLS, hello.protocol).is_none() {
+        return Err(invalid(mismatch("peer", PEER_PROTOCOLS, hello.protocol)));
     }
-    if hello.node_id != node_id {
+    if hello.node_id != node_id.0 {
         return Err(invalid(format!(
             "the certificate is node {node_id}'s, the hello is node {}'s",
             hello.node_id

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{
     CallError, PeerFrame, PeerMessage, StreamHello, call_error::Reason, peer_message::Body,
 };
-use parlance_proto::shard::Group;
 use parlance_proto::tls::{Role, role_of};
 use quinn::{Connection, RecvStream};
 use rustls_pki_types::CertificateDer;
@@ -18,7 +18,6 @@ use tokio::time::timeout;
 use super::quic::Shared;
 use super::writer::Streams;
 use super::{Lane, frame, snapshot_stream};
-use crate::raft::NodeId;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -70,7 +69,7 @@ fn certified_node(connection: &Connection) -> io::Result<NodeId> {
         .downcast::<Vec<CertificateDer<'static>>>()
         .map_err(|_| refused())?;
     match chain.first().map(role_of) {
-        Some(Ok(Role::Node(id))) => Ok(id),
+        Some(Ok(Role::Node(id))) => Ok(NodeId(id)),
         _ => Err(refused()),
     }
 }
@@ -88,7 +87,7 @@ async fn read_streams(
                 let (stream, connection) = (stream?, connection.clone());
                 tokio::spawn(async move {
                     if let Err(error) = requests.read(stream).await {
-                        tracing::debug!(node = from, %error, "requests are not read any more");
+                        tracing::debug!(node = %from, %error, "requests are not read any more");
                         connection.close(4u32.into(), b"bad requests");
                     }
                 });
@@ -98,7 +97,7 @@ async fn read_streams(
                 let shared = shared.clone();
                 tokio::spawn(async move {
                     if let Err(error) = snapshot_stream::receive(&shared, from, send, receive).await {
-                        tracing::info!(node = from, %error, "a snapshot was not received");
+                        tracing::info!(node = %from, %error, "a snapshot was not received");
                     }
                 });
             }
@@ -167,18 +166,18 @@ impl Requests {
             let admission = admission(&self.shared, self.from, &hello);
             for PeerMessage {
                 call_id,
-                group,
+                shard,
                 body,
             } in frame.messages
             {
                 let Some(body) = body else { continue };
-                self.dispatch(&admission, call_id, group, body);
+                self.dispatch(&admission, call_id, ShardId(shard), body);
             }
         }
         Ok(())
     }
 
-    fn dispatch(&self, admission: &Admission, call_id: u64, group: Group, body: Body) {
+    fn dispatch(&self, admission: &Admission, call_id: u64, shard: ShardId, body: Body) {
         let queue = self.streams.queue(lane_of(&body).stream()).clone();
         let refused = match admission {
             Admission::Member => None,
@@ -187,41 +186,41 @@ impl Requests {
             Admission::Refused(reason) => Some(reason.clone()),
         };
         if let Some(reason) = refused {
-            tracing::debug!(node = self.from, reason, "a message is refused");
+            tracing::debug!(node = %self.from, reason, "a message is refused");
             return answer(
                 &queue,
                 call_id,
-                group,
+                shard,
                 Some(call_error(Reason::Refused, reason)),
             );
         }
         let mut work = if is_raft(&body) {
             let Some(raft) = self.shared.raft.read().clone() else {
                 let error = call_error(Reason::Stopped, "the node is starting or stopping");
-                return answer(&queue, call_id, group, Some(error));
+                return answer(&queue, call_id, shard, Some(error));
             };
-            let work = raft.handle(self.from, group, body);
+            let work = raft.handle(self.from, shard, body);
             async move { Some(work.await) }.boxed()
         } else {
-            self.shared.handler.handle(self.from, group, body)
+            self.shared.handler.handle(self.from, shard, body)
         };
-        // The first poll puts Raft's messages into their group's queue in the order of the stream.
+        // The first poll puts Raft's messages into their shard's queue in the order of the stream.
         if let Some(body) = tokio::task::unconstrained(&mut work).now_or_never() {
-            return answer(&queue, call_id, group, body);
+            return answer(&queue, call_id, shard, body);
         }
         tokio::spawn(async move {
             let body = work.await;
-            answer(&queue, call_id, group, body);
+            answer(&queue, call_id, shard, body);
         });
     }
 }
 
 /// An answer that finds no room is dropped: the caller's time-out covers it, and the queue stays bounded.
-fn answer(queue: &mpsc::Sender<PeerMessage>, call_id: u64, group: Group, body: Option<Body>) {
+fn answer(queue: &mpsc::Sender<PeerMessage>, call_id: u64, shard: ShardId, body: Option<Body>) {
     if call_id != 0 && body.is_some() {
         let _ = queue.try_send(PeerMessage {
             call_id,
-            group,
+            shard: shard.0,
             body,
         });
     }

@@ -1,7 +1,7 @@
 //! Messages between nodes.
 //!
 //! [`PeerLink`] is the seam: [`QuicLink`] in production, something in memory in a later simulation. A node dials each
-//! other node once; messages of many groups share a few streams ([`Lane`]), answers come back on the same
+//! other node once; messages of many shards share a few streams ([`Lane`]), answers come back on the same
 //! connection, snapshots have a stream each.
 
 mod dial;
@@ -14,14 +14,11 @@ mod writer;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{
     SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
 };
-use parlance_proto::shard::Group;
 use tokio::sync::mpsc;
-
-use super::NodeId;
-use super::snapshot::SnapshotFiles;
 
 pub(super) use listener::call_error;
 pub use quic::{QuicConfig, QuicLink};
@@ -37,7 +34,7 @@ pub enum Lane {
     Relay,
 }
 
-/// One stream for each lane: what many groups say at the same time shares a frame.
+/// One stream for each lane: what many shards say at the same time shares a frame.
 pub(super) const STREAMS: usize = 3;
 
 impl Lane {
@@ -80,7 +77,7 @@ pub enum PeerError {
     /// No connection, or it broke.
     #[error("node {node} cannot be reached: {reason}")]
     Unreachable {
-        /// Whom.
+        /// The node that was called.
         node: NodeId,
         /// What happened.
         reason: String,
@@ -88,7 +85,7 @@ pub enum PeerError {
     /// No answer in time.
     #[error("node {node} did not answer within {timeout:?}")]
     Timeout {
-        /// Who.
+        /// The node that was called.
         node: NodeId,
         /// How long it had.
         timeout: Duration,
@@ -96,15 +93,15 @@ pub enum PeerError {
     /// The queue to that node is full: it, or the network, is too slow.
     #[error("too many messages wait for node {node}")]
     Overloaded {
-        /// Whom.
+        /// The node that was called.
         node: NodeId,
     },
     /// It said no.
     #[error("node {node} refused: {reason}")]
     Refused {
-        /// Who.
+        /// The node that was called.
         node: NodeId,
-        /// Its words.
+        /// Why, as it said.
         reason: String,
     },
 }
@@ -112,25 +109,26 @@ pub enum PeerError {
 /// The way to other nodes.
 pub trait PeerLink: Send + Sync + 'static {
     /// Sends a message and waits for its answer. It is queued when this returns, so that calls made one after the
-    /// other on one lane and group arrive in order; while there is no connection, it waits for one.
+    /// other on one lane and shard arrive in order; while there is no connection, it waits for one.
     fn call(
         &self,
         to: NodeId,
         lane: Lane,
-        group: Group,
+        shard: ShardId,
         body: Body,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Body, PeerError>>;
 
     /// Sends a message that wants no answer; drops it if there is no connection or no room.
-    fn post(&self, to: NodeId, lane: Lane, group: Group, body: Body);
+    fn post(&self, to: NodeId, lane: Lane, shard: ShardId, body: Body);
 
-    /// Sends a snapshot, when its turn comes, and waits until it is installed.
+    /// Sends a snapshot on a stream of its own and waits until it is installed. Fails if the receiver takes nothing for a
+    /// while; `chunks` is dropped then, or when the future is.
     fn send_snapshot(
         &self,
         to: NodeId,
         header: SnapshotHeader,
-        files: SnapshotFiles,
+        chunks: mpsc::Receiver<SnapshotChunk>,
     ) -> BoxFuture<'static, Result<SnapshotResponse, PeerError>>;
 }
 
@@ -146,16 +144,17 @@ pub trait Directory: Send + Sync + 'static {
 pub trait PeerHandler: Send + Sync + 'static {
     /// Answers a message, if it wants an answer. The sender's certificate, cluster and directory are checked; only
     /// invitations come from outside the cluster.
-    fn handle(&self, from: NodeId, group: Group, body: Body) -> BoxFuture<'static, Option<Body>>;
+    fn handle(&self, from: NodeId, shard: ShardId, body: Body) -> BoxFuture<'static, Option<Body>>;
 }
 
 /// Takes Raft's own messages. The returned future is polled once before the next message of the stream is looked at:
 /// what it does until it first waits is in order.
 pub trait RaftInbound: Send + Sync + 'static {
     /// Answers a message.
-    fn handle(&self, from: NodeId, group: Group, body: Body) -> BoxFuture<'static, Body>;
+    fn handle(&self, from: NodeId, shard: ShardId, body: Body) -> BoxFuture<'static, Body>;
 
-    /// Takes a snapshot. The chunks end when all of it has arrived, or when the connection broke.
+    /// Takes a snapshot. The chunks end when all of it has arrived, when the connection broke or when nothing came for
+    /// too long.
     fn snapshot(
         &self,
         from: NodeId,

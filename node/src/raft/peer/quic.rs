@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
-use parlance_proto::raft::v1::{SnapshotHeader, SnapshotResponse, peer_message::Body};
-use parlance_proto::shard::Group;
+use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::raft::v1::{
+    SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
+};
 use parlance_proto::tls::TlsIdentity;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::dial::Outbound;
 use super::{
     Directory, Lane, LocalIdentity, PeerError, PeerHandler, PeerLink, RaftInbound, listener,
 };
-use crate::raft::snapshot::SnapshotFiles;
-use crate::raft::{NodeId, RaftConfig};
+use crate::raft::RaftConfig;
 
 const ALPN: &[u8] = b"parlance-raft/1";
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
@@ -56,8 +57,6 @@ pub(super) struct Shared {
     pub(super) identity: RwLock<LocalIdentity>,
     pub(super) handler: Arc<dyn PeerHandler>,
     pub(super) raft: RwLock<Option<Arc<dyn RaftInbound>>>,
-    pub(super) sending: Arc<Semaphore>,
-    pub(super) receiving: Arc<Semaphore>,
     pub(super) outbound: Mutex<HashMap<NodeId, Arc<Outbound>>>,
     pub(super) inbound: Mutex<HashMap<usize, quinn::Connection>>,
     pub(super) stop: CancellationToken,
@@ -85,7 +84,6 @@ impl QuicLink {
         let socket = bind(config.listen, config.raft.udp_buffer_bytes)?;
         let runtime = Arc::new(quinn::TokioRuntime);
         let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)?;
-        let at_once = config.raft.snapshots_at_once;
         let link = Self {
             shared: Arc::new(Shared {
                 node_id: config.node_id,
@@ -95,8 +93,6 @@ impl QuicLink {
                 identity: RwLock::default(),
                 handler,
                 raft: RwLock::new(None),
-                sending: Arc::new(Semaphore::new(at_once)),
-                receiving: Arc::new(Semaphore::new(at_once)),
                 outbound: Mutex::default(),
                 inbound: Mutex::default(),
                 stop: CancellationToken::new(),
@@ -119,7 +115,7 @@ impl QuicLink {
         self.close_connections(b"identity changed");
     }
 
-    /// Lets no more of Raft's messages through: the groups are about to stop.
+    /// Lets no more of Raft's messages through: the replicas are about to stop.
     pub fn detach(&self) {
         *self.shared.raft.write() = None;
     }
@@ -156,25 +152,25 @@ impl PeerLink for QuicLink {
         &self,
         to: NodeId,
         lane: Lane,
-        group: Group,
+        shard: ShardId,
         body: Body,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Body, PeerError>> {
-        self.outbound(to).call(lane, group, body, timeout)
+        self.outbound(to).call(lane, shard, body, timeout)
     }
 
-    fn post(&self, to: NodeId, lane: Lane, group: Group, body: Body) {
-        self.outbound(to).post(lane, group, body);
+    fn post(&self, to: NodeId, lane: Lane, shard: ShardId, body: Body) {
+        self.outbound(to).post(lane, shard, body);
     }
 
     fn send_snapshot(
         &self,
         to: NodeId,
         header: SnapshotHeader,
-        files: SnapshotFiles,
+        chunks: mpsc::Receiver<SnapshotChunk>,
     ) -> BoxFuture<'static, Result<SnapshotResponse, PeerError>> {
         self.outbound(to)
-            .send_snapshot(self.shared.clone(), header, files)
+            .send_snapshot(self.shared.clone(), header, chunks)
     }
 }
 

@@ -1,68 +1,70 @@
 //! A snapshot on a stream of its own, behind everything else: header, chunks, and the answer on the way back.
 
+use std::future::Future;
 use std::io;
+use std::time::Duration;
 
-use bytes::Bytes;
+use parlance_proto::ids::NodeId;
 use parlance_proto::raft::v1::{SnapshotChunk, SnapshotHeader, SnapshotResponse, StreamHello};
+use prost::Message;
 use quinn::{Connection, RecvStream, SendStream};
-use tokio::fs::File;
-use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::frame;
 use super::listener::{Admission, admission};
 use super::quic::Shared;
-use crate::raft::snapshot::SnapshotFiles;
-use crate::raft::{NodeId, metrics};
+use crate::raft::metrics;
 
-const CHUNK_BYTES: usize = 256 * 1024;
 /// Chunks in memory between the network and the disk.
 const CHUNKS_IN_MEMORY: usize = 4;
 const PRIORITY: i32 = -10;
+/// A transfer in which nothing moves for this long is cut off: the sender's view of its store must not live for ever.
+const STALL_MAX: Duration = Duration::from_secs(30);
+/// Taking the rows into the store, once all have arrived.
+const INSTALL_MAX: Duration = Duration::from_secs(30 * 60);
+/// A receiver that does not want the rest says why.
+const REASON_WITHIN: Duration = Duration::from_secs(1);
+
+async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(limit, work).await.map_err(io::Error::other)?
+}
 
 pub(super) async fn send(
     connection: &Connection,
     hello: &StreamHello,
     header: SnapshotHeader,
-    files: SnapshotFiles,
+    mut chunks: mpsc::Receiver<SnapshotChunk>,
 ) -> io::Result<SnapshotResponse> {
-    // All are opened before the first is sent: a newer snapshot may remove the folder meanwhile.
-    let mut opened = Vec::new();
-    for file in files.files()? {
-        opened.push(File::open(files.dir.join(&file.name)).await?);
-    }
     let (mut stream, mut back) = connection.open_bi().await?;
     let _ = stream.set_priority(PRIORITY);
-    frame::write(&mut stream, hello).await?;
-    frame::write(&mut stream, &header).await?;
-    for (number, mut file) in opened.into_iter().enumerate() {
-        send_file(&mut stream, number as u32, &mut file).await?;
-    }
-    stream.finish()?;
-    let response = frame::read::<SnapshotResponse>(&mut back).await?;
-    metrics::snapshot("sent", files.size_bytes());
-    response.ok_or_else(|| frame::invalid("a snapshot was not answered".to_owned()))
-}
-
-async fn send_file(stream: &mut SendStream, number: u32, file: &mut File) -> io::Result<()> {
-    let mut offset = 0;
-    loop {
-        let mut data = vec![0; CHUNK_BYTES];
-        let read = file.read(&mut data).await?;
-        if read == 0 {
-            return Ok(());
+    let rows = async {
+        within(STALL_MAX, frame::write(&mut stream, hello)).await?;
+        within(STALL_MAX, frame::write(&mut stream, &header)).await?;
+        while let Some(chunk) = chunks.recv().await {
+            let bytes = chunk.encoded_len();
+            within(STALL_MAX, frame::write(&mut stream, &chunk)).await?;
+            metrics::snapshot_bytes("sent", bytes);
         }
-        data.truncate(read);
-        frame::write(
-            stream,
-            &SnapshotChunk {
-                file: number,
-                offset,
-                data: Bytes::from(data),
-            },
-        )
-        .await?;
-        offset += read as u64;
+        Ok(stream.finish()?)
+    };
+    let sent = rows.await;
+    drop(chunks); // and with it the view of the rows
+    let answer_within = if sent.is_ok() {
+        INSTALL_MAX
+    } else {
+        REASON_WITHIN
+    };
+    let response = within(answer_within, frame::read::<SnapshotResponse>(&mut back)).await;
+    match (sent, response) {
+        (_, Ok(Some(response))) => {
+            if response.error.is_empty() {
+                metrics::snapshot("sent");
+            }
+            Ok(response)
+        }
+        (Err(e), _) | (Ok(()), Err(e)) => Err(e),
+        (Ok(()), Ok(None)) => Err(frame::invalid("a snapshot was not answered".to_owned())),
     }
 }
 
@@ -75,7 +77,7 @@ pub(super) async fn receive(
     let hello = frame::read_hello(&mut stream, from).await?;
     if admission(shared, from, &hello) != Admission::Member {
         return Err(frame::invalid(
-            "snapshot of a node that is no member".to_owned(),
+            "snapshot of a node that is not a member".to_owned(),
         ));
     }
     let header: SnapshotHeader = frame::read(&mut stream)
@@ -86,11 +88,12 @@ pub(super) async fn receive(
         .read()
         .clone()
         .ok_or_else(|| io::Error::other("the node is starting or stopping"))?;
-    let _turn = shared.receiving.acquire().await.map_err(io::Error::other)?;
     let (sender, chunks) = mpsc::channel(CHUNKS_IN_MEMORY);
     let install = raft.snapshot(from, header, chunks);
     let read = async move {
-        while let Some(chunk) = frame::read::<SnapshotChunk>(&mut stream).await? {
+        while let Some(chunk) = within(STALL_MAX, frame::read::<SnapshotChunk>(&mut stream)).await?
+        {
+            metrics::snapshot_bytes("received", chunk.encoded_len());
             if sender.send(chunk).await.is_err() {
                 break; // not wanted any more: the answer says why
             }

@@ -5,22 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parlance_proto::ids::NodeId;
 use parlance_proto::raft::v1::{InviteRequest, VoteRequest, peer_message::Body};
 use parlance_proto::tls::Role;
 
 use super::fixture::*;
 use crate::raft::*;
 
-struct Cluster {
+pub(super) struct Cluster {
     dir: tempfile::TempDir,
     authority: Authority,
     directory: Arc<Nodes>,
-    nodes: Vec<TestNode>,
+    pub(super) nodes: Vec<TestNode>,
     config: RaftConfig,
 }
 
 impl Cluster {
-    async fn start(config: RaftConfig) -> Self {
+    pub(super) async fn start(config: RaftConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::new(dir.path());
         let directory = Arc::new(Nodes::default());
@@ -32,19 +33,19 @@ impl Cluster {
             config,
         };
         for id in 1..=3 {
-            cluster.add(id).await;
+            cluster.add(NodeId(id)).await;
         }
-        for group in GROUPS {
+        for shard in SHARDS {
             cluster.nodes[0]
-                .group(group)
-                .initialize(BTreeSet::from([1, 2, 3]))
+                .shard(shard)
+                .initialize(node_ids(1..=3))
                 .await
                 .unwrap();
         }
         cluster
     }
 
-    async fn add(&mut self, id: NodeId) {
+    pub(super) async fn add(&mut self, id: NodeId) {
         let config = self.config.clone();
         self.nodes.push(
             TestNode::start(
@@ -58,30 +59,36 @@ impl Cluster {
         );
     }
 
-    async fn stop_leader(&mut self) -> NodeId {
-        let id = leader(&self.nodes, 1).await.id;
+    pub(super) async fn stop_leader(&mut self) -> NodeId {
+        let id = leader(&self.nodes, ONE).await.id;
         let place = self.nodes.iter().position(|node| node.id == id).unwrap();
         self.nodes.remove(place).stop().await;
         id
     }
 
+    /// Files and folders that belong to snapshots of shard 1 on a node.
+    pub(super) fn snapshot_files(&self, id: NodeId) -> usize {
+        let dir = self.dir.path().join(format!("node-{id}/snapshots/1"));
+        std::fs::read_dir(dir).unwrap().count()
+    }
+
     async fn agree(&self, count: usize) {
-        for group in GROUPS {
+        for shard in SHARDS {
             let expected = eventually("all rows on the first node", || {
-                let rows = recorded(&*self.nodes[0].store, group);
+                let rows = recorded(&*self.nodes[0].store, shard);
                 (rows.len() == count).then_some(rows)
             })
             .await;
             for node in &self.nodes {
                 eventually("equal rows", || {
-                    (recorded(&*node.store, group) == expected).then_some(())
+                    (recorded(&*node.store, shard) == expected).then_some(())
                 })
                 .await;
             }
         }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         for node in self.nodes {
             node.stop().await;
         }
@@ -92,17 +99,17 @@ impl Cluster {
 async fn entries_survive_a_failover_and_a_restart() {
     let mut cluster = Cluster::start(config()).await;
     for number in 0..50 {
-        for group in GROUPS {
-            propose(&cluster.nodes, group, &format!("{number}")).await;
+        for shard in SHARDS {
+            propose(&cluster.nodes, shard, &format!("{number}")).await;
         }
     }
     cluster.agree(50).await;
     let gone = cluster.stop_leader().await;
-    for group in GROUPS {
-        propose(&cluster.nodes, group, "after").await;
-        leader(&cluster.nodes, group)
+    for shard in SHARDS {
+        propose(&cluster.nodes, shard, "after").await;
+        leader(&cluster.nodes, shard)
             .await
-            .group(group)
+            .shard(shard)
             .read_barrier()
             .await
             .unwrap();
@@ -119,8 +126,8 @@ async fn entries_survive_a_failover_and_a_restart() {
     for id in ids {
         cluster.add(id).await;
     }
-    for group in GROUPS {
-        propose(&cluster.nodes, group, "again").await;
+    for shard in SHARDS {
+        propose(&cluster.nodes, shard, "again").await;
     }
     cluster.agree(52).await;
     cluster.stop().await;
@@ -134,12 +141,12 @@ async fn a_node_that_was_away_for_long_catches_up_by_a_snapshot() {
         ..config()
     };
     let mut cluster = Cluster::start(config).await;
-    propose(&cluster.nodes, 1, "first").await;
-    propose(&cluster.nodes, 2, "first").await;
+    propose(&cluster.nodes, ONE, "first").await;
+    propose(&cluster.nodes, TWO, "first").await;
     let gone = cluster.stop_leader().await;
-    for group in GROUPS {
-        let leader = leader(&cluster.nodes, group).await.group(group);
-        propose(&cluster.nodes, group, "warm").await;
+    for shard in SHARDS {
+        let leader = leader(&cluster.nodes, shard).await.shard(shard);
+        propose(&cluster.nodes, shard, "warm").await;
         for batch in 0..20 {
             let batch = (0..50).map(|n| leader.propose(Bytes::from(format!("{batch} {n}"))));
             futures::future::try_join_all(batch).await.unwrap();
@@ -154,7 +161,7 @@ async fn a_node_that_was_away_for_long_catches_up_by_a_snapshot() {
     let newcomer = cluster.nodes.last().unwrap();
     // The status is told by another task than the one that installs.
     eventually("the snapshot shows", || {
-        (newcomer.group(1).status().snapshot > 500).then_some(())
+        (newcomer.shard(ONE).status().snapshot > 500).then_some(())
     })
     .await;
     cluster.stop().await;
@@ -163,19 +170,19 @@ async fn a_node_that_was_away_for_long_catches_up_by_a_snapshot() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_member_learns_and_replaces_another() {
     let mut cluster = Cluster::start(config()).await;
-    for group in GROUPS {
+    for shard in SHARDS {
         for number in 0..20 {
-            propose(&cluster.nodes, group, &format!("{number}")).await;
+            propose(&cluster.nodes, shard, &format!("{number}")).await;
         }
     }
-    cluster.add(4).await;
+    cluster.add(NodeId(4)).await;
     let gone = cluster.stop_leader().await;
-    let voters: BTreeSet<NodeId> = (1..=4).filter(|id| *id != gone).collect();
-    for group in GROUPS {
-        propose(&cluster.nodes, group, "more").await;
-        let leader = leader(&cluster.nodes, group).await.group(group);
-        leader.add_learner(4).await.unwrap();
-        assert!(leader.status().learners.contains(&4));
+    let voters: BTreeSet<NodeId> = node_ids((1..=4).filter(|id| NodeId(*id) != gone));
+    for shard in SHARDS {
+        propose(&cluster.nodes, shard, "more").await;
+        let leader = leader(&cluster.nodes, shard).await.shard(shard);
+        leader.add_learner(NodeId(4)).await.unwrap();
+        assert!(leader.status().learners.contains(&NodeId(4)));
         leader.change_voters(voters.clone()).await.unwrap();
         assert_eq!(leader.status().voters, voters);
     }
@@ -191,22 +198,27 @@ async fn leadership_is_handed_over_without_an_election_timeout() {
         ..config()
     };
     let cluster = Cluster::start(slow).await;
-    propose(&cluster.nodes, 1, "first").await;
-    let old = leader(&cluster.nodes, 1).await;
-    let heir = cluster.nodes.iter().find(|node| node.id != old.id).unwrap();
+    propose(&cluster.nodes, ONE, "first").await;
+    let old = leader(&cluster.nodes, ONE).await;
+    let successor = cluster.nodes.iter().find(|node| node.id != old.id).unwrap();
     eventually("the leader's lease", || {
-        old.group(1).holds_lease().then_some(())
+        old.shard(ONE).holds_lease().then_some(())
     })
     .await;
-    assert!(!heir.group(1).holds_lease());
-    let started = std::time::Instant::now();
-    old.group(1).transfer_leader(heir.id).await;
+    assert!(!successor.shard(ONE).holds_lease());
+    let started = tokio::time::Instant::now();
+    old.shard(ONE).transfer_leader(successor.id).await;
     assert!(
-        !old.group(1).holds_lease(),
+        !old.shard(ONE).holds_lease(),
         "what is offered to another proves nothing"
     );
-    eventually("the heir leads", || {
-        heir.group(1).leadership().borrow().leading.then_some(())
+    eventually("the successor leads", || {
+        successor
+            .shard(ONE)
+            .leadership()
+            .borrow()
+            .leading
+            .then_some(())
     })
     .await;
     assert!(
@@ -214,13 +226,13 @@ async fn leadership_is_handed_over_without_an_election_timeout() {
         "{:?}",
         started.elapsed()
     );
-    let refused = old.group(1).propose(Bytes::from_static(b"late")).await;
+    let refused = old.shard(ONE).propose(Bytes::from_static(b"late")).await;
     assert!(
         matches!(refused, Err(ProposeError::NotLeader { .. })),
         "{refused:?}"
     );
     assert!(matches!(
-        old.group(1).read_barrier().await,
+        old.shard(ONE).read_barrier().await,
         Err(ReadError::NotLeader { .. })
     ));
     cluster.stop().await;
@@ -229,23 +241,23 @@ async fn leadership_is_handed_over_without_an_election_timeout() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_hears_nobody_serves_no_reads() {
     let cluster = Cluster::start(config()).await;
-    propose(&cluster.nodes, 1, "first").await;
-    let alone = leader(&cluster.nodes, 1).await;
-    eventually("its lease", || alone.group(1).holds_lease().then_some(())).await;
+    propose(&cluster.nodes, ONE, "first").await;
+    let alone = leader(&cluster.nodes, ONE).await;
+    eventually("its lease", || alone.shard(ONE).holds_lease().then_some(())).await;
     for other in cluster.nodes.iter().filter(|node| node.id != alone.id) {
         other.link.detach();
     }
     eventually("the end of its lease", || {
-        (!alone.group(1).holds_lease()).then_some(())
+        (!alone.shard(ONE).holds_lease()).then_some(())
     })
     .await;
     // The library's own lease is longer than what is relied on for relays.
     let ended = tokio::time::timeout(Duration::from_secs(20), async {
-        while alone.group(1).read_barrier().await.is_ok() {}
+        while alone.shard(ONE).read_barrier().await.is_ok() {}
     });
     ended.await.unwrap();
-    assert!(alone.group(1).read_barrier().await.is_err());
-    assert!(!alone.group(1).holds_lease());
+    assert!(alone.shard(ONE).read_barrier().await.is_err());
+    assert!(!alone.shard(ONE).holds_lease());
     cluster.stop().await;
 }
 
@@ -255,12 +267,12 @@ async fn a_lone_node_is_a_cluster() {
     let authority = Authority::new(dir.path());
     let directory = Arc::new(Nodes::default());
     for round in 1..=2 {
-        let node = TestNode::start(dir.path(), &authority, &directory, 1, config()).await;
-        node.group(1).initialize(BTreeSet::from([1])).await.unwrap();
+        let node = TestNode::start(dir.path(), &authority, &directory, NodeId(1), config()).await;
+        node.shard(ONE).initialize(node_ids([1])).await.unwrap();
         let nodes = [node];
-        propose(&nodes, 1, "alone").await;
-        nodes[0].group(1).read_barrier().await.unwrap();
-        assert_eq!(recorded(&*nodes[0].store, 1).len(), round);
+        propose(&nodes, ONE, "alone").await;
+        nodes[0].shard(ONE).read_barrier().await.unwrap();
+        assert_eq!(recorded(&*nodes[0].store, ONE).len(), round);
         let [node] = nodes;
         node.stop().await;
     }
@@ -270,7 +282,7 @@ async fn a_lone_node_is_a_cluster() {
 async fn a_leader_that_was_killed_reads_nothing_old_when_it_is_back() {
     let mut cluster = Cluster::start(config()).await;
     for number in 0..50 {
-        propose(&cluster.nodes, 1, &format!("{number}")).await;
+        propose(&cluster.nodes, ONE, &format!("{number}")).await;
     }
     // What a kill leaves: the log is on disk, the rows and the newest commit mark are not.
     let left = cluster.dir.path().join("left");
@@ -283,15 +295,15 @@ async fn a_leader_that_was_killed_reads_nothing_old_when_it_is_back() {
     }
     for id in 1..=3 {
         let (authority, directory) = (&cluster.authority, &cluster.directory);
-        let node = TestNode::start(&left, authority, directory, id, config()).await;
-        assert!(recorded(&*node.store, 1).len() < 50);
+        let node = TestNode::start(&left, authority, directory, NodeId(id), config()).await;
+        assert!(recorded(&*node.store, ONE).len() < 50);
         cluster.nodes.push(node);
     }
     let read = async {
         loop {
             for node in &cluster.nodes {
-                if node.group(1).read_barrier().await.is_ok() {
-                    return recorded(&*node.store, 1).len();
+                if node.shard(ONE).read_barrier().await.is_ok() {
+                    return recorded(&*node.store, ONE).len();
                 }
             }
         }
@@ -301,27 +313,34 @@ async fn a_leader_that_was_killed_reads_nothing_old_when_it_is_back() {
     cluster.stop().await;
 }
 
+fn vote() -> Body {
+    Body::Vote(VoteRequest {
+        vote: Some(Default::default()),
+        ..Default::default()
+    })
+}
+
+fn invite() -> Body {
+    Body::Invite(InviteRequest::default())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_are_refused() {
     let cluster = Cluster::start(config()).await;
-    propose(&cluster.nodes, 1, "first").await;
+    propose(&cluster.nodes, ONE, "first").await;
     let quic = |id| QuicConfig {
-        node_id: id,
+        node_id: NodeId(id),
         listen: ([127, 0, 0, 1], 0).into(),
         raft: config(),
     };
-    let link = |id, role: Role| {
-        let tls = cluster.authority.identity(role);
-        QuicLink::start(&quic(id), &tls, cluster.directory.clone(), Arc::new(Desk)).unwrap()
+    let start = |id, authority: &Authority, role| {
+        let (tls, nodes) = (authority.identity(role), cluster.directory.clone());
+        QuicLink::start(&quic(id), &tls, nodes, Arc::new(InviteHandler)).unwrap()
     };
-    let vote = || {
-        Body::Vote(VoteRequest {
-            vote: Some(Default::default()),
-            ..Default::default()
-        })
+    let link = |id, role| start(id, &cluster.authority, role);
+    let ask = |link: &QuicLink, body| {
+        link.call(NodeId(1), Lane::Control, ONE, body, Duration::from_secs(3))
     };
-    let invite = || Body::Invite(InviteRequest::default());
-    let ask = |link: &QuicLink, body| link.call(1, Lane::Control, 1, body, Duration::from_secs(3));
 
     // A node without a cluster may invite and be invited, and nothing else.
     let outsider = link(9, Role::Node(9));
@@ -358,22 +377,24 @@ async fn strangers_are_refused() {
         "{answer:?}"
     );
     // A vote in another node's name.
-    let member = cluster.nodes.iter().find(|node| node.id == 2).unwrap();
+    let member = cluster
+        .nodes
+        .iter()
+        .find(|node| node.id == NodeId(2))
+        .unwrap();
     assert!(matches!(
         ask(&member.link, vote()).await,
         Err(PeerError::Refused { .. })
     ));
     // Another CA.
     let other_dir = tempfile::tempdir().unwrap();
-    let tls = Authority::new(other_dir.path()).identity(Role::Node(2));
-    let foreign =
-        QuicLink::start(&quic(2), &tls, cluster.directory.clone(), Arc::new(Desk)).unwrap();
+    let foreign = start(2, &Authority::new(other_dir.path()), Role::Node(2));
     assert!(matches!(
         ask(&foreign, invite()).await,
         Err(PeerError::Unreachable { .. })
     ));
 
-    propose(&cluster.nodes, 1, "still here").await;
+    propose(&cluster.nodes, ONE, "still here").await;
     for link in [outsider, liar, gateway, wiped, foreign] {
         link.shutdown().await;
     }

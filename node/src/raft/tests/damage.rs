@@ -1,25 +1,31 @@
-//! Logs and snapshots that a disk or a power cut has damaged.
+//! Logs and received snapshots that a disk or a power cut has damaged.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures::executor::block_on;
-use tokio::sync::oneshot;
+use parlance_proto::raft::v1::{SnapshotChunk, SnapshotHeader};
+use prost::Message;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
-use super::fixture::{copy_dir, row_key};
+use super::disk::Disk;
+use super::fixture::{ONE, copy_dir, node_ids, row_key, row_ranges};
+use crate::machine::state_without_log;
 use crate::raft::RaftError;
 use crate::raft::group_commit::{GroupCommit, LogEngine, LogWrite};
 use crate::raft::log_db::TornLog;
-use crate::raft::snapshot::{SnapshotBuilder, SnapshotFolder};
-use crate::store::manifest::Existing;
-use crate::store::rocks::RocksStore;
-use crate::store::{StateStore, Table, WriteSet};
+use crate::raft::shard_rows::ShardRows;
+use crate::raft::snapshot_folder::{ReceivedRows, SnapshotFolder};
+use crate::raft::{snapshot_receive, snapshot_send};
+use crate::store::{StateStore, Table, WriteBatch, key};
 
 fn write(engine: &GroupCommit, write: LogWrite) {
     let (sender, receiver) = oneshot::channel();
     let done = Box::new(move |result| drop(sender.send(result)));
-    block_on(engine.submit(1, write, done)).unwrap();
+    block_on(engine.submit(ONE, write, done)).unwrap();
     block_on(receiver).unwrap().unwrap();
 }
 
@@ -48,7 +54,7 @@ fn wal(dir: &Path) -> PathBuf {
 }
 
 fn entries(engine: &GroupCommit) -> usize {
-    engine.read(1, 0, u64::MAX, usize::MAX).unwrap().len()
+    engine.read(ONE, 0, u64::MAX, usize::MAX).unwrap().len()
 }
 
 #[test]
@@ -101,75 +107,124 @@ fn a_flipped_bit_in_the_middle_is_refused_and_recovered_only_on_demand() {
     assert!((40..60).contains(&left), "{left} entries");
 }
 
-fn filled(dir: &Path) -> (Arc<dyn StateStore>, SnapshotFolder, SnapshotBuilder) {
-    let store: Arc<dyn StateStore> =
-        Arc::new(RocksStore::open(&dir.join("state"), Existing::No).unwrap());
-    let mut set = WriteSet::default();
-    (0..1000).for_each(|index| set.put(Table::Events, row_key(1, index), vec![index as u8; 64]));
-    store.write(set).unwrap();
-    let folder = SnapshotFolder::open(dir, 1).unwrap();
-    let builder = SnapshotBuilder {
-        group: 1,
-        store: store.clone(),
-        folder: folder.clone(),
-    };
-    (store, folder, builder)
+/// Rows of shard 1 with the applied id that belongs to them.
+fn filled(dir: &Path) -> Arc<Disk> {
+    let store = Arc::new(Disk::open(&dir.join("state")));
+    let mut batch = WriteBatch::default();
+    (0..1000)
+        .for_each(|index| batch.put(Table::Events, row_key(ONE, index), vec![index as u8; 64]));
+    let applied = state_without_log(&node_ids([1])).encode_to_vec();
+    batch.put(Table::Meta, key::applied(ONE), applied);
+    store.write(&batch).unwrap();
+    store
 }
 
-#[tokio::test]
-async fn cut_or_changed_snapshots_are_not_used() {
-    use openraft::RaftSnapshotBuilder;
-    let dir = tempfile::tempdir().unwrap();
-    let (store, folder, mut builder) = filled(dir.path());
-    for damage in ["cut manifest", "cut file", "changed file"] {
-        let files = builder.build_snapshot().await.unwrap().snapshot;
-        let table = files.dir.join("events.sst");
-        match damage {
-            "cut manifest" => std::fs::write(files.dir.join("MANIFEST"), [1, 2, 3]).unwrap(),
-            "cut file" => std::fs::File::options()
-                .write(true)
-                .open(&table)
-                .unwrap()
-                .set_len(100)
-                .unwrap(),
-            _ => {
-                let mut bytes = std::fs::read(&table).unwrap();
-                bytes[50] ^= 1;
-                std::fs::write(&table, bytes).unwrap();
-            }
-        }
-        if damage == "changed file" {
-            assert!(folder.install(&*store, &files).is_err(), "never applied");
-        } else {
-            assert!(folder.newest().unwrap().is_none(), "{damage}: removed");
-        }
-        assert!(store.get(Table::Events, &row_key(1, 7)).unwrap().is_some());
+async fn sent(store: &Arc<Disk>) -> (SnapshotHeader, Vec<SnapshotChunk>) {
+    let rows = ShardRows::new(ONE, store.clone(), row_ranges(ONE));
+    let (header, mut receiver) = snapshot_send::read(rows).await.unwrap();
+    let mut chunks = Vec::new();
+    while let Some(chunk) = receiver.recv().await {
+        chunks.push(chunk);
     }
+    (header, chunks)
+}
+
+async fn received(
+    folder: &SnapshotFolder,
+    (header, chunks): (SnapshotHeader, Vec<SnapshotChunk>),
+) -> std::io::Result<ReceivedRows> {
+    let (sender, receiver) = mpsc::channel(chunks.len().max(1));
+    chunks
+        .into_iter()
+        .for_each(|chunk| sender.try_send(chunk).unwrap());
+    drop(sender);
+    let folder = folder.clone();
+    let receive = move || snapshot_receive::receive(&folder, &header, receiver);
+    tokio::task::spawn_blocking(receive).await.unwrap()
+}
+
+fn entries_of(dir: &Path) -> usize {
+    std::fs::read_dir(dir).unwrap().count()
 }
 
 #[tokio::test]
-async fn an_installation_that_was_cut_short_is_done_again() {
-    use openraft::RaftSnapshotBuilder;
+async fn rows_that_are_not_whole_or_out_of_place_are_not_taken_and_leave_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (_store, _, mut builder) = filled(&dir.path().join("a"));
-    let files = builder.build_snapshot().await.unwrap().snapshot;
-
+    let store = filled(dir.path());
     let target = dir.path().join("b");
-    let store: Arc<dyn StateStore> =
-        Arc::new(RocksStore::open(&target.join("state"), Existing::No).unwrap());
-    let folder = SnapshotFolder::open(&target, 1).unwrap();
-    let adopted = folder.adopt(files).unwrap();
-    // The crash: the marker is there, the import is not.
-    let name = adopted.dir.file_name().unwrap().as_encoded_bytes().to_vec();
-    let marker = [&crc32c::crc32c(&name).to_be_bytes()[..], &name].concat();
-    std::fs::write(target.join("snapshots/1/INSTALLING"), &marker).unwrap();
-    assert!(folder.finish_install(&*store).unwrap());
-    assert!(store.get(Table::Events, &row_key(1, 7)).unwrap().is_some());
-    assert!(!folder.finish_install(&*store).unwrap(), "once");
-
-    std::fs::write(target.join("snapshots/1/INSTALLING"), &marker[..3]).unwrap();
-    assert!(
-        folder.finish_install(&*store).is_err(),
-        "a damaged marker is not guessed at"
+    let folder = SnapshotFolder::open(&target, ONE).unwrap();
+    let (header, chunks) = sent(&store).await;
+    let damages: [fn(&mut SnapshotHeader, &mut Vec<SnapshotChunk>); 7] = [
+        |_, chunks| drop(chunks.pop()),
+        |_, chunks| drop(chunks[0].rows.pop()),
+        |_, chunks| chunks[0].rows.swap(0, 1),
+        |_, chunks| chunks[0].rows[0].key = vec![0xff; 8].into(),
+        |_, chunks| chunks[0].range = 99,
+        |header, _| header.format += 1,
+        |header, _| drop(header.ranges.pop()),
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let (mut header, mut chunks) = (header.clone(), chunks.clone());
+        damage(&mut header, &mut chunks);
+        assert!(
+            received(&folder, (header, chunks)).await.is_err(),
+            "{number}"
+        );
+        assert_eq!(entries_of(&target.join("snapshots/1")), 0, "{number}");
+    }
+    drop(received(&folder, (header, chunks)).await.unwrap());
+    assert_eq!(
+        entries_of(&target.join("snapshots/1")),
+        0,
+        "dropped, it is gone"
     );
+}
+
+#[tokio::test]
+async fn an_installation_that_was_cut_short_is_done_again_unless_its_files_are_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = filled(dir.path());
+    let target = dir.path().join("b");
+    let store = Arc::new(Disk::open(&target.join("state")));
+    let folder = SnapshotFolder::open(&target, ONE).unwrap();
+    let rows = received(&folder, sent(&source).await).await.unwrap();
+    // The crash: the marker is there, the import is not.
+    store.imports_fail.store(1, Ordering::SeqCst);
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let old = row_ranges(ONE);
+    let cut_short = folder.install(store.clone(), rows, &old, &stop).await;
+    assert!(cut_short.is_err());
+
+    let files = target.join("snapshots/1/received-0");
+    let marker = target.join("snapshots/1/INSTALLING");
+    for file in [largest(&files), marker] {
+        let whole = std::fs::read(&file).unwrap();
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 2] ^= 1;
+        std::fs::write(&file, damaged).unwrap();
+        let refused = folder.finish_install(&*store).unwrap_err().to_string();
+        assert!(refused.contains("cannot be finished"), "{refused}");
+        std::fs::write(&file, whole).unwrap();
+    }
+
+    assert!(folder.finish_install(&*store).unwrap());
+    assert!(
+        store
+            .get(Table::Events, &row_key(ONE, 7))
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(entries_of(&target.join("snapshots/1")), 0, "tidied up");
+    assert!(!folder.finish_install(&*store).unwrap(), "once");
+}
+
+fn largest(dir: &Path) -> PathBuf {
+    let files = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    files
+        .filter(|path| path.is_file())
+        .max_by_key(|path| std::fs::metadata(path).unwrap().len())
+        .unwrap()
 }

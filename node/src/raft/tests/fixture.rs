@@ -1,46 +1,56 @@
-//! What the tests share: a state machine that counts and hashes, certificates, a cluster in one process over QUIC.
+//! What the tests share: a state machine that records, certificates, a cluster in one process over QUIC.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{InviteResponse, peer_message::Body};
-use parlance_proto::shard::Group;
 use parlance_proto::tls::{Role, TlsFiles, TlsIdentity};
 use tokio::time::{Instant, sleep};
 
-use crate::apply::Outcome;
+use super::disk::{Disk, SlowLink};
+use crate::machine::{CommittedEntry, Outcome, StateMachine};
 use crate::raft::*;
 use crate::store::manifest::Existing;
-use crate::store::rocks::RocksStore;
-use crate::store::{Order, StateStore, StoreError, Table, WriteSet};
+use crate::store::{Order, RowRange, StateStore, StoreError, Table, WriteBatch, key};
 
-/// Appends every payload as a row: event number in the group's order.
+/// Appends every payload as a row: event number in the shard's order.
 pub(crate) struct Recorder {
-    pub(crate) group: Group,
+    pub(crate) shard: ShardId,
 }
 
-pub(crate) fn row_key(group: Group, index: u64) -> Vec<u8> {
-    [&group.to_be_bytes()[..], &index.to_be_bytes()[..]].concat()
+/// All rows of a shard that records.
+pub(crate) fn row_ranges(shard: ShardId) -> Arc<[RowRange]> {
+    let range = |table| {
+        let (from, to) = key::shard_range(shard);
+        RowRange { table, from, to }
+    };
+    [Table::Events, Table::Meta].map(range).into()
+}
+
+pub(crate) fn row_key(shard: ShardId, index: u64) -> Vec<u8> {
+    [&shard.0.to_be_bytes()[..], &index.to_be_bytes()[..]].concat()
 }
 
 impl StateMachine for Recorder {
     fn apply(
         &mut self,
         entries: &[CommittedEntry],
-        write: &mut WriteSet,
+        write: &mut WriteBatch,
     ) -> Result<Vec<Outcome>, StoreError> {
         for entry in entries {
             if let Some(payload) = &entry.payload {
                 write.put(
                     Table::Events,
-                    row_key(self.group, entry.index),
+                    row_key(self.shard, entry.index),
                     payload.to_vec(),
                 );
             }
@@ -50,20 +60,30 @@ impl StateMachine for Recorder {
 
     fn written(&mut self) {}
 
+    fn ranges(&self) -> Arc<[RowRange]> {
+        row_ranges(self.shard)
+    }
+
     fn restored(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 }
 
-/// All payloads of a group, in order.
-pub(crate) fn recorded(store: &dyn StateStore, group: Group) -> Vec<Vec<u8>> {
+/// All payloads of a shard, in order.
+pub(crate) fn recorded(store: &dyn StateStore, shard: ShardId) -> Vec<Vec<u8>> {
     let mut rows = Vec::new();
-    let (from, to) = crate::store::key::group_range(group);
+    let (from, to) = key::shard_range(shard);
     store
-        .scan(Table::Events, &from, &to, Order::Rising, &mut |_, value| {
-            rows.push(value.to_vec());
-            true
-        })
+        .scan(
+            Table::Events,
+            &from,
+            &to,
+            Order::Ascending,
+            &mut |_, value| {
+                rows.push(value.to_vec());
+                true
+            },
+        )
         .unwrap();
     rows
 }
@@ -124,14 +144,19 @@ impl Directory for Nodes {
 }
 
 /// Answers invitations.
-pub(crate) struct Desk;
+pub(crate) struct InviteHandler;
 
-impl PeerHandler for Desk {
-    fn handle(&self, _from: NodeId, _group: Group, body: Body) -> BoxFuture<'static, Option<Body>> {
+impl PeerHandler for InviteHandler {
+    fn handle(
+        &self,
+        _from: NodeId,
+        _shard: ShardId,
+        body: Body,
+    ) -> BoxFuture<'static, Option<Body>> {
         let answer = match body {
             Body::Invite(_) => Some(Body::InviteResponse(InviteResponse {
                 store_id: "fresh".into(),
-                error: String::new(),
+                ..InviteResponse::default()
             })),
             _ => None,
         };
@@ -140,7 +165,13 @@ impl PeerHandler for Desk {
 }
 
 pub(crate) const CLUSTER: &str = "test-cluster";
-pub(crate) const GROUPS: [Group; 2] = [1, 2];
+pub(crate) const ONE: ShardId = ShardId(1);
+pub(crate) const TWO: ShardId = ShardId(2);
+pub(crate) const SHARDS: [ShardId; 2] = [ONE, TWO];
+
+pub(crate) fn node_ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
+    ids.into_iter().map(NodeId).collect()
+}
 
 pub(crate) fn config() -> RaftConfig {
     RaftConfig {
@@ -156,7 +187,8 @@ pub(crate) struct TestNode {
     pub(crate) id: NodeId,
     pub(crate) link: QuicLink,
     pub(crate) host: RaftHost,
-    pub(crate) store: Arc<dyn StateStore>,
+    pub(crate) store: Arc<Disk>,
+    pub(crate) peers: Arc<SlowLink>,
 }
 
 impl TestNode {
@@ -177,16 +209,20 @@ impl TestNode {
             listen,
             raft: raft.clone(),
         };
-        let tls = authority.identity(Role::Node(id));
-        let link = QuicLink::start(&quic, &tls, nodes.clone(), Arc::new(Desk)).unwrap();
+        let tls = authority.identity(Role::Node(id.0));
+        // Tasks of a node that was stopped a moment ago may still hold its socket.
+        let link = eventually("the node's address is free", || {
+            QuicLink::start(&quic, &tls, nodes.clone(), Arc::new(InviteHandler)).ok()
+        })
+        .await;
         let store_id = format!("store-{id}");
         nodes
             .0
             .lock()
             .insert(id, (link.local_addr().unwrap(), store_id.clone()));
         let data_dir = dir.join(format!("node-{id}"));
-        let store: Arc<dyn StateStore> =
-            Arc::new(RocksStore::open(&data_dir.join("state"), Existing::No).unwrap());
+        let store = Arc::new(Disk::open(&data_dir.join("state")));
+        let peers = Arc::new(SlowLink::over(link.clone()));
         let host_config = RaftHostConfig {
             node_id: id,
             data_dir,
@@ -194,7 +230,7 @@ impl TestNode {
             recover_torn_log: false,
             existing: Existing::No,
         };
-        let host = RaftHost::open(host_config, store.clone(), Arc::new(link.clone()))
+        let host = RaftHost::open(host_config, store.clone(), peers.clone())
             .await
             .unwrap();
         link.attach(
@@ -204,8 +240,8 @@ impl TestNode {
             },
             host.inbound(),
         );
-        for group in GROUPS {
-            host.start_group(group, Box::new(Recorder { group }))
+        for shard in SHARDS {
+            host.start_replica(shard, Box::new(Recorder { shard }))
                 .await
                 .unwrap();
         }
@@ -214,16 +250,24 @@ impl TestNode {
             link,
             host,
             store,
+            peers,
         }
     }
 
-    pub(crate) fn group(&self, group: Group) -> RaftGroup {
-        self.host.get(group).unwrap()
+    pub(crate) fn shard(&self, shard: ShardId) -> Replica {
+        self.host.get(shard).unwrap()
     }
 
     pub(crate) async fn stop(self) {
         self.link.shutdown().await;
         self.host.shutdown().await;
+    }
+}
+
+impl TestNode {
+    /// How often a snapshot replaced rows here.
+    pub(crate) fn imports(&self) -> u32 {
+        self.store.imports.load(Ordering::SeqCst)
     }
 }
 
@@ -253,23 +297,23 @@ pub(crate) async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<
     }
 }
 
-/// The node that leads a group.
-pub(crate) async fn leader(nodes: &[TestNode], group: Group) -> &TestNode {
+/// The node that leads a shard.
+pub(crate) async fn leader(nodes: &[TestNode], shard: ShardId) -> &TestNode {
     eventually("a leader", || {
         nodes
             .iter()
-            .find(|node| node.group(group).leadership().borrow().leading)
+            .find(|node| node.shard(shard).leadership().borrow().leading)
     })
     .await
 }
 
 /// Proposes at whoever leads until it is applied.
-pub(crate) async fn propose(nodes: &[TestNode], group: Group, payload: &str) -> Applied {
+pub(crate) async fn propose(nodes: &[TestNode], shard: ShardId, payload: &str) -> Applied {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let leader = leader(nodes, group).await;
+        let leader = leader(nodes, shard).await;
         match leader
-            .group(group)
+            .shard(shard)
             .propose(Bytes::from(payload.to_owned()))
             .await
         {

@@ -2,5 +2,8 @@
 
 mod cluster;
 mod damage;
+pub(crate) mod disk;
 pub(crate) mod fixture;
+mod snapshots;
+mod split;
 mod suite;

@@ -5,18 +5,24 @@ use std::sync::Arc;
 use openraft::StorageError;
 use openraft::storage::RaftLogStorage;
 use openraft::testing::log::{StoreBuilder, Suite};
+use parlance_proto::ids::{NodeId, ShardId};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
-use super::fixture::Recorder;
+use super::fixture::{Recorder, row_ranges};
+use crate::raft::feed::Feed;
 use crate::raft::group_commit::GroupCommit;
 use crate::raft::log_db::TornLog;
-use crate::raft::log_store::LogStore;
+use crate::raft::log_store::{LogStore, TailBudget};
 use crate::raft::purge_gate::PurgeGate;
-use crate::raft::snapshot::SnapshotFolder;
-use crate::raft::state_machine::{GroupState, SnapshotByBytes};
+use crate::raft::shard_rows::ShardRows;
+use crate::raft::snapshot_folder::SnapshotFolder;
+use crate::raft::state_machine::{ReplicaState, SnapshotByBytes};
 use crate::raft::types::{TypeConfig, Vote};
 use crate::store::manifest::Existing;
 use crate::store::rocks::RocksStore;
+
+const SHARD: ShardId = ShardId(7);
 
 /// The library's tests purge what they never applied.
 struct Open;
@@ -29,19 +35,21 @@ impl PurgeGate for Open {
 
 fn log(dir: &std::path::Path) -> LogStore {
     let engine = Arc::new(GroupCommit::open(&dir.join("log"), TornLog::Refuse).unwrap());
-    LogStore::open(7, engine, Box::new(Open), 200).unwrap()
+    LogStore::open(SHARD, engine, Box::new(Open), TailBudget::new(200)).unwrap()
 }
 
 struct Builder;
 
-impl StoreBuilder<TypeConfig, LogStore, GroupState, TempDir> for Builder {
-    async fn build(&self) -> Result<(TempDir, LogStore, GroupState), StorageError<TypeConfig>> {
+impl StoreBuilder<TypeConfig, LogStore, ReplicaState, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, LogStore, ReplicaState), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(RocksStore::open(&dir.path().join("state"), Existing::No).unwrap());
-        let machine = Box::new(Recorder { group: 7 });
-        let folder = SnapshotFolder::open(dir.path(), 7).unwrap();
+        let machine = Box::new(Recorder { shard: SHARD });
+        let folder = SnapshotFolder::open(dir.path(), SHARD).unwrap();
         let by_bytes = Arc::new(SnapshotByBytes::new(u64::MAX));
-        let state = GroupState::open(7, store, machine, folder, by_bytes).unwrap();
+        let feed = Feed::new(ShardRows::new(SHARD, store, row_ranges(SHARD)));
+        let stop = CancellationToken::new();
+        let state = ReplicaState::open(feed, machine, folder, by_bytes, stop).unwrap();
         let log = log(dir.path());
         Ok((dir, log, state))
     }
@@ -57,7 +65,7 @@ async fn votes_and_entries_are_there_after_opening_again() {
     use openraft::entry::RaftEntry;
     use openraft::storage::RaftLogStorageExt;
     let dir = tempfile::tempdir().unwrap();
-    let vote = Vote::new_committed(5, 3);
+    let vote = Vote::new_committed(5, NodeId(3));
     let entry =
         |index| crate::raft::types::Entry::new_blank(openraft::LogId::new(vote.leader_id, index));
     let mut before = log(dir.path());

@@ -11,6 +11,7 @@ import type { Content as WireContent, Event as WireEvent } from "./gen/parlance/
 import type { LoginResponse } from "./gen/parlance/client/v1/session.js";
 import type { Content, Conversation, ConversationEvent, HistoryPage, Session, Target } from "./model.js";
 import { decodeUtf8, encodeUtf8 } from "./utf8.js";
+import { CAPABILITIES, PROTOCOLS, VERSION } from "./version.js";
 
 /** The WebSocket subprotocol of these frames. */
 export const SUBPROTOCOL = "parlance.v1";
@@ -36,9 +37,9 @@ export function encodeRequest(requestId: number, body: RequestBody): Uint8Array 
   return ClientFrame.encode({ requestId, body }).finish();
 }
 
-/** Throws on bytes that are no frame. */
+/** Throws on bytes that are not a frame. */
 export function decodeFrame(bytes: Uint8Array): ServerFrame {
-  if (bytes.length === 0) throw new RangeError("an empty or a text message is no frame");
+  if (bytes.length === 0) throw new RangeError("an empty or a text message is not a frame");
   return ServerFrame.decode(bytes);
 }
 
@@ -48,6 +49,12 @@ export function contentToWire(content: Content): WireContent {
     return { kind: { $case: "custom", value: { type: content.customType, data: content.data } } };
   }
   throw new TypeError("content must be text or custom");
+}
+
+/** App and user are left to the token, which names both. */
+export function loginToWire(token: string, platform: string, deviceId: string): RequestBody {
+  const told = { token, platform, deviceId, clientVersion: VERSION, appId: "", userId: "", extra: {} };
+  return { $case: "login", value: { ...told, protocol: PROTOCOLS, capabilities: [...CAPABILITIES] } };
 }
 
 /** The two ways to name a conversation, for history and read cursors. */
@@ -115,5 +122,7 @@ export function sessionFromWire(wire: LoginResponse, gateway: string): Session {
       historyEventsMax: wire.limits?.historyEventsMax || 50,
       idleTimeoutMs: wire.limits?.idleTimeoutMs || 60_000,
     },
+    protocol: wire.protocol,
+    capabilities: wire.capabilities,
   };
 }

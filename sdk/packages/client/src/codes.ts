@@ -28,7 +28,6 @@ export type ErrorName =
   | "internal"
   // of this library
   | "closed"
-  | "kicked"
   | "connection_lost"
   | "timeout"
   | "cancelled"
@@ -73,19 +72,18 @@ export function errorName(code: number): ErrorName {
   return NAMES[code] ?? RANGES[Math.floor(code / 100)] ?? "internal";
 }
 
-/** Codes with which a gateway closes a connection. */
+/** Codes with which a gateway closes a connection, as in docs/protocol.md; `abnormal` stands for none. */
 export const CloseCode = {
   normal: 1000,
   goingAway: 1001,
   abnormal: 1006,
-  tooLarge: 1009,
-  malformed: 4000,
+  frameTooLarge: 1009,
+  malformedFrame: 4000,
   loginTimeout: 4001,
   tokenRefused: 4002,
-  kicked: 4003,
+  unsupported: 4004,
   tooSlow: 4100,
   idle: 4101,
-  overloaded: 4102,
   internal: 4103,
 } as const;
 
@@ -96,6 +94,6 @@ export type CloseAction = "stop" | "new_token" | "elsewhere" | "back_off";
 export function closeAction(code: number): CloseAction {
   if (code === CloseCode.tokenRefused) return "new_token";
   if (code === CloseCode.goingAway) return "elsewhere";
-  if (code === CloseCode.tooLarge || (code >= 4000 && code <= 4099)) return "stop";
+  if (code === CloseCode.frameTooLarge || (code >= 4000 && code <= 4099)) return "stop";
   return "back_off";
 }

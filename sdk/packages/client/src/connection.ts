@@ -10,8 +10,16 @@
 import { Backoff } from "./backoff.js";
 import { Alarm } from "./clock.js";
 import { CloseCode, closeAction } from "./codes.js";
-import { decodeFrame, encodeRequest, type ServerFrame, sessionFromWire, SUBPROTOCOL } from "./codec.js";
-import { ConnectionError, fromWire, KickedError, type ParlanceError, ProtocolError, TokenError } from "./errors.js";
+import { decodeFrame, encodeRequest, loginToWire, type ServerFrame, sessionFromWire, SUBPROTOCOL } from "./codec.js";
+import {
+  ConnectionError,
+  finalError,
+  loginError,
+  type ParlanceError,
+  ProtocolError,
+  TokenError,
+  VersionError,
+} from "./errors.js";
 import type { ConnectionState, StateChange } from "./events.js";
 import { Heartbeat } from "./heartbeat.js";
 import type { Session } from "./model.js";
@@ -19,7 +27,7 @@ import type { Settings } from "./options.js";
 import { fraction } from "./random.js";
 import { Tokens } from "./tokens.js";
 import type { Socket } from "./transport.js";
-import { VERSION } from "./version.js";
+import { PROTOCOLS } from "./version.js";
 
 /** What the rest of the client does with a connection. */
 export interface ConnectionEvents {
@@ -154,18 +162,20 @@ export class Connection {
   #login(token: string): void {
     const { platform, deviceId, connectTimeoutMs } = this.#settings;
     this.#alarm.start(connectTimeoutMs, () => this.#end(new ConnectionError("no answer to the log-in in time")));
-    const value = { token, platform, deviceId, clientVersion: VERSION };
-    this.write(encodeRequest(LOGIN_ID, { $case: "login", value }));
+    this.write(encodeRequest(LOGIN_ID, loginToWire(token, platform, deviceId)));
   }
 
   #readLogin(bytes: Uint8Array, url: string): void {
     const frame = this.#decode(bytes);
     if (frame === undefined) return;
-    if (frame.body?.$case === "error") return this.#end(fromWire(frame.body.value));
+    if (frame.body?.$case === "error") return this.#end(loginError(frame.body.value));
     if (frame.body?.$case !== "login") return this.#end(new ProtocolError("the log-in was not answered first"));
+    const session = sessionFromWire(frame.body.value, url);
+    if (session.protocol < PROTOCOLS.min || session.protocol > PROTOCOLS.max) {
+      return this.#end(new VersionError(`the gateway chose ${session.protocol}`));
+    }
     this.#alarm.stop();
     this.#tokens.accept();
-    const session = sessionFromWire(frame.body.value, url);
     this.#onlineSince = this.#settings.clock.now();
     this.#heartbeat.start(Math.min(this.#settings.pingIntervalMs, session.limits.idleTimeoutMs / 3));
     this.#state = "online";
@@ -185,7 +195,7 @@ export class Connection {
     try {
       return decodeFrame(bytes);
     } catch (cause) {
-      const error = new ProtocolError("the gateway sent what is no frame", cause);
+      const error = new ProtocolError("the gateway sent bytes that are not a frame", cause);
       this.#events.failed(error);
       this.#end(error);
       return undefined;
@@ -205,7 +215,7 @@ export class Connection {
     if (this.#state === "closed") return;
     const action = error instanceof ConnectionError ? closeAction(error.closeCode) : undefined;
     if (error instanceof TokenError || action === "new_token") return this.#renewToken(error);
-    if (action === "stop") return this.close(stopError(error));
+    if (action === "stop") return this.close(finalError(error));
     if (!error.retryable && !(error instanceof ProtocolError) && error.code !== "internal") return this.close(error);
     if ((action === "elsewhere" || error.code === "shutting_down") && this.#moves < MOVES_MAX) {
       this.#moves += 1;
@@ -256,10 +266,4 @@ export class Connection {
 
 function closeError(url: string, code: number, reason: string): ConnectionError {
   return new ConnectionError(`the connection to ${url} closed with ${code}${reason === "" ? "" : `: ${reason}`}`, code);
-}
-
-function stopError(error: ParlanceError): ParlanceError {
-  if (!(error instanceof ConnectionError)) return error;
-  if (error.closeCode === CloseCode.kicked) return new KickedError(error.message);
-  return new ProtocolError(error.message, error);
 }

@@ -15,7 +15,7 @@ interface View {
   shown: Conversation;
   listedHead: number;
   listedUnread: number;
-  /** Messages of others above `listedHead`, rising. */
+  /** Messages of others above `listedHead`, ascending. */
   others: number[];
 }
 

@@ -1,6 +1,7 @@
 // One class per situation. Every error carries `code`, says if a retry can help, and keeps its cause.
 import { CloseCode, type ErrorName, errorName } from "./codes.js";
 import type { Error as WireError } from "./gen/parlance/common/v1/error.js";
+import { PROTOCOLS } from "./version.js";
 
 /** Details that an error may carry. */
 export interface ErrorDetails {
@@ -110,11 +111,12 @@ export class ConnectionError extends ParlanceError {
   }
 }
 
-/** The cluster ended this session for good, for example because the user logged in elsewhere. */
-export class KickedError extends ParlanceError {
-  override name = "KickedError";
-  constructor(reason: string) {
-    super("kicked", reason === "" ? "the session was ended by the cluster" : reason);
+/** This library and the gateway have no version of the protocol in common: the older of them must be replaced. */
+export class VersionError extends ParlanceError {
+  override name = "VersionError";
+  constructor(offered: string, cause?: unknown) {
+    const { min, max } = PROTOCOLS;
+    super("unsupported", `this client speaks versions ${min} to ${max} of the protocol, ${offered}`, { cause });
   }
 }
 
@@ -144,6 +146,18 @@ export function fromWire(error: WireError): ParlanceError {
   if (error.code >= 202 && error.code <= 204) return new TokenError(code, message, details);
   if (error.code >= 200) return new PermissionError(code, message, details);
   return new RequestError(code, message, details);
+}
+
+/** The error that a gateway answers a log-in with. */
+export function loginError(error: WireError): ParlanceError {
+  const refusal = fromWire(error);
+  return refusal.code === "unsupported" ? new VersionError("the gateway none of them", refusal) : refusal;
+}
+
+/** Why a connection that a gateway closed for good is not made again. */
+export function finalError(error: ParlanceError): ParlanceError {
+  const unsupported = error instanceof ConnectionError && error.closeCode === CloseCode.unsupported;
+  return unsupported ? new VersionError("the gateway none of them", error) : new ProtocolError(error.message, error);
 }
 
 /** Whatever was thrown, as one of ours. */

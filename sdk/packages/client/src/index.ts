@@ -11,7 +11,6 @@ export {
   ConflictError,
   ConnectionError,
   InternalError,
-  KickedError,
   ParlanceError,
   PermissionError,
   ProtocolError,
@@ -21,6 +20,7 @@ export {
   TimeoutError,
   TokenError,
   UnavailableError,
+  VersionError,
 } from "./errors.js";
 export type { ClientEvents, ConnectionState, GapNotice, Listener, ReadChange, StateChange } from "./events.js";
 export { directConversationId } from "./ids.js";

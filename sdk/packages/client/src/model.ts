@@ -10,6 +10,7 @@ export type Content =
 
 /** What all events of a conversation have in common. */
 export interface EventBase {
+  /** Begins with the kind: `d:` two users, `g:` a group, `r:` a room. */
   readonly conversationId: string;
   /** 1, 2, 3 … without gaps. */
   readonly seq: number;
@@ -64,7 +65,7 @@ export interface SendResult {
   readonly duplicate: boolean;
 }
 
-/** A piece of a conversation's log, in rising `seq`. */
+/** A piece of a conversation's log, in ascending `seq`. */
 export interface HistoryPage {
   readonly conversationId: string;
   readonly events: readonly ConversationEvent[];
@@ -104,4 +105,8 @@ export interface Session {
   readonly serverTimeMs: number;
   readonly gateway: string;
   readonly limits: Limits;
+  /** The version of the protocol that is spoken. */
+  readonly protocol: number;
+  /** What the gateway can do beyond that version, of what this library can do too. */
+  readonly capabilities: readonly string[];
 }

@@ -1,2 +1,10 @@
-// What this client calls itself at the log-in. A test keeps it equal to package.json.
+// How this client introduces itself at the log-in.
+
+/** A test keeps it equal to package.json. */
 export const VERSION = "parlance-ts/0.1.0";
+
+/** The versions of the protocol that this library speaks. */
+export const PROTOCOLS = { min: 1, max: 1 } as const;
+
+/** What it can do beyond them, by name. */
+export const CAPABILITIES: readonly string[] = [];

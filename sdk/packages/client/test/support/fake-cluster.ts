@@ -3,7 +3,9 @@
 import { ClientFrame, ServerFrame } from "../../src/gen/parlance/client/v1/frame.js";
 import { type Conversation, ConversationKind, Direction } from "../../src/gen/parlance/client/v1/conversation.js";
 import { Content, type Event, type SendRequest } from "../../src/gen/parlance/client/v1/message.js";
-import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
+import type { LoginRequest } from "../../src/gen/parlance/client/v1/session.js";
+import { ErrorCode, type VersionRange } from "../../src/gen/parlance/common/v1/error.js";
+import { CloseCode } from "../../src/codes.js";
 import { directConversationId } from "../../src/ids.js";
 
 type ServerBody = NonNullable<ServerFrame["body"]>;
@@ -27,6 +29,8 @@ class Refused extends Error {
   constructor(
     readonly code: ErrorCode,
     readonly retryAfterMs = 0,
+    /** The connection ends behind the answer. */
+    readonly closeCode = 0,
   ) {
     super(ErrorCode[code]);
   }
@@ -45,7 +49,7 @@ export class FakeSession {
 
   receive(bytes: Uint8Array): void {
     const frame = ClientFrame.decode(bytes);
-    if (frame.body === undefined) return this.socket.close(4000);
+    if (frame.body === undefined) return this.socket.close(CloseCode.malformedFrame);
     this.#cluster.requests.push(frame.body);
     try {
       const answer = this.#cluster.handle(this, frame.body);
@@ -54,6 +58,7 @@ export class FakeSession {
       if (!(error instanceof Refused)) throw error;
       const value = { code: error.code, message: error.message, field: "", retryAfterMs: error.retryAfterMs };
       this.push({ $case: "error", value }, frame.requestId);
+      if (error.closeCode !== 0) this.socket.close(error.closeCode);
     }
   }
 
@@ -75,6 +80,8 @@ export class FakeCluster {
   beforeSend: ((request: SendRequest, session: FakeSession) => boolean | undefined) | undefined;
   /** Events for which this says false are not pushed. */
   pushes: (event: Event, session: FakeSession) => boolean = () => true;
+  /** The versions of the protocol that it speaks. */
+  protocols: VersionRange = { min: 1, max: 1 };
   now = 1_700_000_000_000;
   #sessionCount = 0;
 
@@ -84,8 +91,8 @@ export class FakeCluster {
     return session;
   }
 
-  refuse(code: ErrorCode, retryAfterMs = 0): never {
-    throw new Refused(code, retryAfterMs);
+  refuse(code: ErrorCode, retryAfterMs = 0, closeCode = 0): never {
+    throw new Refused(code, retryAfterMs, closeCode);
   }
 
   /** Stores a message as if another session had sent it. */
@@ -118,7 +125,7 @@ export class FakeCluster {
 
   handle(session: FakeSession, body: ClientBody): ServerBody | undefined {
     if (body.$case === "ping") return { $case: "ping", value: { serverTimeMs: this.now } };
-    if (body.$case === "login") return this.#login(session, body.value.token);
+    if (body.$case === "login") return this.#login(session, body.value);
     if (session.user === "") this.refuse(ErrorCode.ERROR_CODE_NOT_LOGGED_IN);
     switch (body.$case) {
       case "send":
@@ -138,10 +145,15 @@ export class FakeCluster {
     }
   }
 
-  #login(session: FakeSession, token: string): ServerBody {
-    const [user = "", problem] = token.split("!");
-    if (problem === "expired") this.refuse(ErrorCode.ERROR_CODE_TOKEN_EXPIRED);
-    if (problem !== undefined) this.refuse(ErrorCode.ERROR_CODE_TOKEN_INVALID);
+  #login(session: FakeSession, request: LoginRequest): ServerBody {
+    const theirs = request.protocol ?? { min: 1, max: 1 };
+    const protocol = Math.min(theirs.max, this.protocols.max);
+    if (protocol < Math.max(theirs.min, this.protocols.min)) {
+      this.refuse(ErrorCode.ERROR_CODE_UNSUPPORTED, 0, CloseCode.unsupported);
+    }
+    const [user = "", problem] = request.token.split("!");
+    if (problem === "expired") this.refuse(ErrorCode.ERROR_CODE_TOKEN_EXPIRED, 0, CloseCode.tokenRefused);
+    if (problem !== undefined) this.refuse(ErrorCode.ERROR_CODE_TOKEN_INVALID, 0, CloseCode.tokenRefused);
     this.#sessionCount += 1;
     session.user = user;
     session.id = `s${this.#sessionCount}`;
@@ -152,8 +164,8 @@ export class FakeCluster {
       historyEventsMax: 200,
       idleTimeoutMs: 60_000,
     };
-    const value = { sessionId: session.id, appId: "demo", userId: user, serverTimeMs: this.now, limits };
-    return { $case: "login", value };
+    const who = { sessionId: session.id, appId: "demo", userId: user };
+    return { $case: "login", value: { ...who, serverTimeMs: this.now, limits, protocol, capabilities: [] } };
   }
 
   #send(session: FakeSession, request: SendRequest): ServerBody | undefined {

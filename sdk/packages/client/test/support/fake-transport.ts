@@ -17,7 +17,8 @@ export class FakeLink {
     this.#events = events;
     this.session = cluster.accept({
       deliver: (bytes) => this.deliver(bytes),
-      close: (code) => this.cut(code),
+      // Behind what is delivered.
+      close: (code) => queueMicrotask(() => this.cut(code)),
     });
   }
 

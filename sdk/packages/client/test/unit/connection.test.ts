@@ -4,12 +4,13 @@ import {
   CloseCode,
   ClosedError,
   ConflictError,
-  KickedError,
   ParlanceClient,
   ProtocolError,
   TokenError,
+  VersionError,
 } from "../../src/index.js";
 import type { TokenReason } from "../../src/index.js";
+import { PROTOCOLS } from "../../src/version.js";
 import { FakeCluster } from "../support/fake-cluster.js";
 import { fixture, GATEWAYS, online } from "../support/fixture.js";
 
@@ -138,7 +139,7 @@ test("close codes are obeyed by their range", async () => {
     [1009, "closed"],
     [4000, "closed"],
     [4001, "closed"],
-    [4003, "closed"],
+    [4004, "closed"],
     [4042, "closed"],
     [4100, "waiting"],
     [4101, "waiting"],
@@ -154,13 +155,63 @@ test("close codes are obeyed by their range", async () => {
   }
 });
 
-test("a kicked session says so, and does not come back", async () => {
+test("a code for good that is newer than this library ends it with the gateway's words", async () => {
   const { client, clock, transport, states } = await online();
-  transport.last.cut(CloseCode.kicked);
+  transport.last.cut(4042);
   await clock.advance(60_000);
-  assert.ok(states.at(-1)?.error instanceof KickedError);
+  assert.ok(states.at(-1)?.error instanceof ProtocolError);
+  assert.match(states.at(-1)?.error?.message ?? "", /closed with 4042/);
   assert.equal(transport.links.length, 1);
   await assert.rejects(client.connect(), ClosedError);
+});
+
+test("the log-in says which versions are spoken, and the session which one was chosen", async () => {
+  const { client, cluster } = await online();
+  const [login] = cluster.requests;
+  assert.ok(login?.$case === "login");
+  assert.deepEqual(login.value.protocol, PROTOCOLS);
+  assert.deepEqual([client.session?.protocol, client.session?.capabilities], [1, []]);
+  client.close();
+});
+
+test("without a common version of the protocol connect rejects, and nothing is tried again", async () => {
+  const cluster = new FakeCluster();
+  cluster.protocols = { min: 7, max: 8 };
+  const { client, clock, transport } = fixture({}, cluster);
+  const connected = assert.rejects(client.connect(), (error) => {
+    assert.ok(error instanceof VersionError);
+    assert.deepEqual([error.code, error.retryable], ["unsupported", false]);
+    assert.match(error.message, /speaks versions 1 to 1 .* the gateway none of them/);
+    return true;
+  });
+  await clock.advance(60_000);
+  await connected;
+  assert.equal(transport.links.length, 1);
+  assert.equal(client.state, "closed");
+});
+
+test("close code 4004 alone says the same", async () => {
+  const { client, transport, states } = await online();
+  transport.last.cut(CloseCode.unsupported);
+  assert.equal(client.state, "closed");
+  assert.ok(states.at(-1)?.error instanceof VersionError);
+});
+
+test("a gateway that chooses a version which was not offered is left for good", async () => {
+  for (const chosen of [0, 2]) {
+    const cluster = new FakeCluster();
+    const handle = cluster.handle.bind(cluster);
+    cluster.handle = (session, body) => {
+      const answer = handle(session, body);
+      return answer?.$case === "login" ? { ...answer, value: { ...answer.value, protocol: chosen } } : answer;
+    };
+    const { client, clock } = fixture({}, cluster);
+    const connected = assert.rejects(client.connect(), VersionError);
+    await clock.advance(60_000);
+    await connected;
+    assert.equal(client.state, "closed", `version ${chosen}`);
+    assert.equal(clock.pending, 0);
+  }
 });
 
 test("a planned move goes to the next address within the time given, and does not loop", async () => {
@@ -212,7 +263,7 @@ test("a gateway that accepts but never answers is left", async () => {
   client.close();
 });
 
-test("bytes that are no frame end the connection, not the client", async () => {
+test("bytes that are not a frame end the connection, not the client", async () => {
   const { client, clock, transport, errors } = await online();
   transport.last.deliver(Uint8Array.of(255, 255, 255));
   await clock.advance(0);

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import * as door from "../../src/index.js";
 import { Backoff } from "../../src/backoff.js";
-import { closeAction, errorName } from "../../src/codes.js";
+import { errorName } from "../../src/codes.js";
 import { fromWire } from "../../src/errors.js";
 import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
 import { fraction, newId } from "../../src/random.js";
@@ -96,7 +96,25 @@ test("every error code of the protocol has a name, and retryable is the 4xx rang
   }
   assert.equal(errorName(499), "unavailable");
   assert.equal(errorName(999), "internal");
-  assert.equal(closeAction(4002), "new_token");
+});
+
+test("close codes are those of docs/protocol.md, and are obeyed as it says", () => {
+  const text = readFileSync(new URL("../../../../../docs/protocol.md", import.meta.url), "utf8");
+  const rows = [...text.matchAll(/^\| (\d{4}) \| `(\w+)`[^|]*\| ([^|]+) \|$/gm)];
+  const documented = rows.map(([, code, name = "", reconnect = ""]) => {
+    const action = /new token/.test(reconnect)
+      ? "new_token"
+      : reconnect.startsWith("no")
+        ? "stop"
+        : reconnect.startsWith("at once")
+          ? "elsewhere"
+          : "back_off";
+    return { name: name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()), code: Number(code), action };
+  });
+  const { normal, abnormal, ...known } = door.CloseCode;
+  assert.deepEqual([normal, abnormal], [1000, 1006], "the client's own");
+  const ours = Object.entries(known).map(([name, code]) => ({ name, code, action: door.closeAction(code) }));
+  assert.deepEqual(ours, documented);
 });
 
 test("the version in the log-in is that of the package", () => {
@@ -115,7 +133,6 @@ test("the public door is what it was: a change here is a change for users", () =
     "ConnectionError",
     "InternalError",
     "KeyValueStore",
-    "KickedError",
     "MemoryStore",
     "ParlanceClient",
     "ParlanceError",
@@ -127,6 +144,7 @@ test("the public door is what it was: a change here is a change for users", () =
     "TimeoutError",
     "TokenError",
     "UnavailableError",
+    "VersionError",
     "closeAction",
     "directConversationId",
     "platformRandom",

@@ -29,10 +29,11 @@ test("two windows chat through two gateways, over a break", async (t) => {
   let one = await WsGateway.start(cluster, DIST);
   const two = await WsGateway.start(cluster, DIST);
   const { port } = one;
-  const cut = async (): Promise<void> => {
+  const cut = async (): Promise<() => Promise<void>> => {
     await one.stop();
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
-    one = await WsGateway.start(cluster, DIST, port);
+    return async () => {
+      one = await WsGateway.start(cluster, DIST, port);
+    };
   };
   try {
     const shots = await chat(browser, { alice: address(one, "alice"), bob: address(two, "bob", [two]), cut });
@@ -72,13 +73,15 @@ test("a failed send can be sent again, long histories page back, and a bad token
     await page.locator("[data-peer=bob]").getByRole("button").click();
     await page.getByText("message 120 of a long talk", { exact: true }).last().waitFor();
     assert.equal(await page.getByText("message 1 of a long talk", { exact: true }).count(), 0);
-    for (let i = 0; i < 20 && (await page.getByText("This is where it began.").count()) === 0; i += 1) {
+    const messages = page.locator(".message");
+    for (let shown = await messages.count(); shown < 120; shown = await messages.count()) {
       await page.locator(".scroller").evaluate((scroller: { scrollTop: number }) => {
         scroller.scrollTop = 0;
       });
-      await page.waitForTimeout(100);
+      await messages.nth(shown).waitFor({ state: "attached" });
     }
-    assert.equal(await page.locator(".message").count(), 120);
+    await page.getByText("This is where it began.").waitFor();
+    assert.equal(await messages.count(), 120);
     const numbers = (await page.locator(".message .text").allTextContents()).map((text) => Number(text.split(" ")[1]));
     assert.deepEqual(
       numbers,

@@ -9,8 +9,8 @@ import { type Browser, chromium, type Locator, type Page } from "playwright-core
 export interface Setting {
   readonly alice: string;
   readonly bob: string;
-  /** Breaks all connections for a moment, where the setting can. */
-  readonly cut?: () => Promise<void>;
+  /** Breaks alice's connection and lets her make no other, where the setting can; returns what ends that. */
+  readonly cut?: () => Promise<() => Promise<void>>;
 }
 
 const CHROMIUM = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
@@ -108,12 +108,12 @@ export async function chat(browser: Browser, setting: Setting): Promise<string> 
   await waitForTick(alice, words[4] ?? "", "Read");
 
   if (setting.cut !== undefined) {
-    const reconnected = setting.cut();
+    const mend = await setting.cut();
     await alice.locator(".banner", { hasText: "Connection lost" }).waitFor();
     await alice.screenshot({ path: join(shots, "desktop-reconnecting.png") });
     await say(alice, text("while away"));
     await message(alice, text("while away")).getByRole("img", { name: "Sending" }).waitFor();
-    await reconnected;
+    await mend();
     await message(bob, text("while away")).waitFor();
     await waitForTick(alice, text("while away"), "Read");
     await alice.locator(".banner").waitFor({ state: "hidden" });

@@ -44,7 +44,7 @@ export interface HistoryRequest {
 
 export interface HistoryResponse {
   conversationId: string;
-  /** Always in rising seq, whatever the direction asked for. */
+  /** Always in ascending seq, whatever the direction asked for. */
   events: Event[];
   /** The newest seq of the conversation; 0 if it has no events. */
   headSeq: number;

@@ -6,6 +6,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { VersionRange } from "../../common/v1/error.js";
 
 export const protobufPackage = "parlance.client.v1";
 
@@ -14,12 +15,30 @@ export const protobufFileName = "parlance/client/v1/session.proto";
 /** Logging in, staying in, being sent elsewhere. */
 
 export interface LoginRequest {
-  /** A signed token of the app's own server (HS256 JWT, claims `app`, `sub`, `exp`). */
+  /** Made by the app's own server: a signed token (HS256 JWT, claims `app`, `sub`, `exp`). */
   token: string;
   /** Free text for logs and device lists, 64 bytes at most each; may be empty. */
   platform: string;
   deviceId: string;
   clientVersion: string;
+  /**
+   * What token formats need that do not carry it themselves: the app, the user, and fields by name. May be empty; what
+   * the token says must agree.
+   */
+  appId: string;
+  userId: string;
+  extra: { [key: string]: string };
+  /** The versions of this protocol that the client speaks; none means 1. */
+  protocol:
+    | VersionRange
+    | undefined;
+  /** What the client can do beyond its protocol version, by name. Unknown names are ignored. */
+  capabilities: string[];
+}
+
+export interface LoginRequest_ExtraEntry {
+  key: string;
+  value: string;
 }
 
 export interface LoginResponse {
@@ -28,7 +47,13 @@ export interface LoginResponse {
   appId: string;
   userId: string;
   serverTimeMs: number;
-  limits: Limits | undefined;
+  limits:
+    | Limits
+    | undefined;
+  /** The version that both speak from here on. */
+  protocol: number;
+  /** What this gateway can do beyond that version, of what the client can do too. */
+  capabilities: string[];
 }
 
 /** What this gateway accepts. */
@@ -58,7 +83,17 @@ export interface ReconnectNotice {
 }
 
 function createBaseLoginRequest(): LoginRequest {
-  return { token: "", platform: "", deviceId: "", clientVersion: "" };
+  return {
+    token: "",
+    platform: "",
+    deviceId: "",
+    clientVersion: "",
+    appId: "",
+    userId: "",
+    extra: {},
+    protocol: undefined,
+    capabilities: [],
+  };
 }
 
 export const LoginRequest: MessageFns<LoginRequest> = {
@@ -74,6 +109,21 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     }
     if (message.clientVersion !== "") {
       writer.uint32(34).string(message.clientVersion);
+    }
+    if (message.appId !== "") {
+      writer.uint32(42).string(message.appId);
+    }
+    if (message.userId !== "") {
+      writer.uint32(50).string(message.userId);
+    }
+    Object.entries(message.extra).forEach(([key, value]: [string, string]) => {
+      LoginRequest_ExtraEntry.encode({ key: key as any, value }, writer.uint32(58).fork()).join();
+    });
+    if (message.protocol !== undefined) {
+      VersionRange.encode(message.protocol, writer.uint32(66).fork()).join();
+    }
+    for (const v of message.capabilities) {
+      writer.uint32(74).string(v!);
     }
     return writer;
   },
@@ -123,6 +173,106 @@ export const LoginRequest: MessageFns<LoginRequest> = {
             message.clientVersion = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.appId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.userId = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            const entry7 = LoginRequest_ExtraEntry.decode(reader, reader.uint32());
+            if (entry7.value !== undefined) {
+              message.extra[entry7.key] = entry7.value;
+            }
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.protocol = VersionRange.decode(reader, reader.uint32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.capabilities.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLoginRequest_ExtraEntry(): LoginRequest_ExtraEntry {
+  return { key: "", value: "" };
+}
+
+export const LoginRequest_ExtraEntry: MessageFns<LoginRequest_ExtraEntry> = {
+  encode(message: LoginRequest_ExtraEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LoginRequest_ExtraEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new RangeError("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLoginRequest_ExtraEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -137,7 +287,7 @@ export const LoginRequest: MessageFns<LoginRequest> = {
 };
 
 function createBaseLoginResponse(): LoginResponse {
-  return { sessionId: "", appId: "", userId: "", serverTimeMs: 0, limits: undefined };
+  return { sessionId: "", appId: "", userId: "", serverTimeMs: 0, limits: undefined, protocol: 0, capabilities: [] };
 }
 
 export const LoginResponse: MessageFns<LoginResponse> = {
@@ -156,6 +306,12 @@ export const LoginResponse: MessageFns<LoginResponse> = {
     }
     if (message.limits !== undefined) {
       Limits.encode(message.limits, writer.uint32(42).fork()).join();
+    }
+    if (message.protocol !== 0) {
+      writer.uint32(48).uint32(message.protocol);
+    }
+    for (const v of message.capabilities) {
+      writer.uint32(58).string(v!);
     }
     return writer;
   },
@@ -211,6 +367,22 @@ export const LoginResponse: MessageFns<LoginResponse> = {
             }
 
             message.limits = Limits.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.protocol = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.capabilities.push(reader.string());
             continue;
           }
         }

@@ -20,7 +20,7 @@ export const protobufFileName = "parlance/common/v1/error.proto";
  */
 export enum ErrorCode {
   ERROR_CODE_UNSPECIFIED = 0,
-  /** ERROR_CODE_MALFORMED_FRAME - bytes that are no frame of this protocol */
+  /** ERROR_CODE_MALFORMED_FRAME - bytes that are not a frame of this protocol */
   ERROR_CODE_MALFORMED_FRAME = 100,
   /** ERROR_CODE_FRAME_TOO_LARGE - frame above the limit in LoginResponse.limits */
   ERROR_CODE_FRAME_TOO_LARGE = 101,
@@ -61,6 +61,12 @@ export enum ErrorCode {
   UNRECOGNIZED = -1,
 }
 
+/** What a program can speak: every version from `min` to `max`. */
+export interface VersionRange {
+  min: number;
+  max: number;
+}
+
 export interface Error {
   code: ErrorCode;
   /** Lower case, for people: what was wrong and what is allowed. */
@@ -70,6 +76,63 @@ export interface Error {
   /** When a retry makes sense, the least time to wait in milliseconds; 0 means the client's own back-off. */
   retryAfterMs: number;
 }
+
+function createBaseVersionRange(): VersionRange {
+  return { min: 0, max: 0 };
+}
+
+export const VersionRange: MessageFns<VersionRange> = {
+  encode(message: VersionRange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.min !== 0) {
+      writer.uint32(8).uint32(message.min);
+    }
+    if (message.max !== 0) {
+      writer.uint32(16).uint32(message.max);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VersionRange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new RangeError("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVersionRange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.min = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.max = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
 
 function createBaseError(): Error {
   return { code: 0, message: "", field: "", retryAfterMs: 0 };

@@ -1,0 +1,115 @@
+//! Messages: sending them in order, and reading what a conversation has.
+
+use std::sync::Arc;
+
+use parlance_proto::client::v1::{Content, Direction, Message, event};
+use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::event::encode_body;
+use parlance_proto::ids::{ClientMessageId, ConversationId};
+use parlance_proto::limits::{CONTENT_BYTES_MAX, HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX};
+use parlance_proto::link::v1::{History, HistoryResult, OutgoingMessage};
+use prost::Message as _;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::lane::{self, Waiting};
+use super::{Api, slot_of};
+use crate::session::Request;
+
+/// A message to be sent.
+#[derive(Debug)]
+pub struct NewMessage {
+    pub conversation: ConversationId,
+    /// The same id again means the same message.
+    pub client_message_id: ClientMessageId,
+    /// What it says.
+    pub content: Content,
+}
+
+/// A message that is stored: on disk on a majority of its shard's replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// Its place in the conversation.
+    pub seq: u64,
+    /// When it was put in order, in ms since 1970 UTC.
+    pub time_ms: i64,
+    /// It had been stored before.
+    pub duplicate: bool,
+}
+
+/// What part of a conversation is wanted.
+#[derive(Debug)]
+pub struct Range {
+    pub conversation: ConversationId,
+    /// The first seq, inclusive; 0 means the newest or the oldest.
+    pub start_seq: u64,
+    /// Events; 0 means [`HISTORY_EVENTS_DEFAULT`], more than [`HISTORY_EVENTS_MAX`] means that.
+    pub limit: u32,
+    pub direction: Direction,
+}
+
+/// Sends a message. It has its place behind what the caller sent to that conversation before as soon as this returns;
+/// the future only waits for the answer, and dropping it does not take the message back.
+pub fn send(
+    api: &Arc<Api>,
+    request: &Request,
+    message: NewMessage,
+) -> impl Future<Output = Result<Sent, Error>> + Send + use<> {
+    let (done, answer) = oneshot::channel();
+    let queued = check(&message.content).map(|()| {
+        let body = encode_body(event::Body::Message(Message {
+            client_message_id: (&message.client_message_id).into(),
+            content: Some(message.content),
+        }));
+        let waiting = Waiting {
+            message: OutgoingMessage {
+                client_message_id: (&message.client_message_id).into(),
+                body,
+            },
+            deadline: Instant::now() + api.limits.request_timeout(),
+            doubt: false,
+            done,
+        };
+        lane::enqueue(api, request, message.conversation, waiting);
+    });
+    let request = request.clone();
+    async move {
+        let _unanswered = request;
+        queued?;
+        let dropped = "the gateway stopped before the message was answered";
+        let answer = answer.await;
+        answer.unwrap_or_else(|_| Err(Error::new(ErrorCode::OutcomeUnknown, dropped)))
+    }
+}
+
+/// Reads events, in ascending seq.
+pub async fn history(api: &Api, caller: &Request, range: Range) -> Result<HistoryResult, Error> {
+    let ask = History {
+        app_id: (&caller.user.app).into(),
+        conversation_id: (&range.conversation).into(),
+        user_id: (&caller.user.id).into(),
+        start_seq: range.start_seq,
+        limit: match range.limit {
+            0 => HISTORY_EVENTS_DEFAULT,
+            limit => limit.min(HISTORY_EVENTS_MAX),
+        },
+        direction: range.direction.into(),
+    };
+    api.ask(slot_of(caller, &range.conversation), &ask).await
+}
+
+fn check(content: &Content) -> Result<(), Error> {
+    if content.kind.is_none() {
+        let rule = "a text or a custom content is needed";
+        return Err(Error::invalid("send.content", rule));
+    }
+    let bytes = content.encoded_len();
+    if bytes > CONTENT_BYTES_MAX {
+        let rule = format!("the content has {bytes} bytes, {CONTENT_BYTES_MAX} are allowed");
+        return Err(Error {
+            field: "send.content".into(),
+            ..Error::new(ErrorCode::PayloadTooLarge, rule)
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! What a caller can ask, one file a noun: from typed requests to typed answers, whatever the client speaks. Order, limits
+//! and the rules that a gateway can check are here; membership is the shard's to judge.
+
+mod batch;
+pub mod conversations;
+mod lane;
+pub mod messages;
+pub mod sessions;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::ids::ConversationId;
+use parlance_proto::slot::Slot;
+use tokio::time::Instant;
+
+use crate::cluster::{Ask, Place, Router};
+use crate::config::Limits;
+use crate::fanout::Subscriptions;
+use crate::session::{Caller, Registry, Request, Session};
+use crate::token::Verifier;
+
+/// What all endpoints share.
+pub struct Api {
+    /// Bounds on what clients may use.
+    pub limits: Limits,
+    /// Who is connected.
+    pub registry: Arc<Registry>,
+    router: Arc<Router>,
+    subscriptions: Arc<Subscriptions>,
+    verifier: Verifier,
+    lanes: lane::Lanes,
+    draining: AtomicBool,
+}
+
+impl Api {
+    /// An api that asks the cluster behind `router`.
+    pub fn new(
+        limits: Limits,
+        registry: Arc<Registry>,
+        router: Arc<Router>,
+        subscriptions: Arc<Subscriptions>,
+    ) -> Self {
+        Self {
+            limits,
+            registry,
+            router,
+            subscriptions,
+            verifier: Verifier::new(),
+            lanes: lane::Lanes::default(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a graceful stop has begun.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// A graceful stop begins: nobody logs in any more.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Begins a request of the session, without which nothing can be asked: whoever is not logged in, or has too many
+    /// unanswered ones, is refused.
+    pub fn begin(&self, session: &Session) -> Result<Request, Error> {
+        let caller = session
+            .caller()
+            .ok_or_else(|| Error::new(ErrorCode::NotLoggedIn, "log in first"))?;
+        let max = self.limits.requests_in_flight_max;
+        Request::begin(caller, max).ok_or_else(|| {
+            let error = format!("at most {max} requests may be unanswered");
+            Error::new(ErrorCode::Overloaded, error)
+        })
+    }
+
+    /// Asks for what may be asked again: reads, and cursors that only rise.
+    async fn ask<A: Ask>(&self, place: Slot, ask: &A) -> Result<A::Answer, Error> {
+        let deadline = Instant::now() + self.limits.request_timeout();
+        let answered = self.router.call(Place::Slot(place), ask, deadline).await;
+        answered
+            .map(|answered| answered.answer)
+            .map_err(|failure| failure.error)
+    }
+}
+
+/// The slot of a conversation of the caller's app.
+fn slot_of(caller: &Caller, conversation: &ConversationId) -> Slot {
+    Slot::of_conversation(&caller.user.app, conversation)
+}
+
+/// The wall clock, for what clients are told; in ms since 1970 UTC.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the gateway's only look at the wall clock"
+)]
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

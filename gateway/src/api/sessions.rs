@@ -1,0 +1,97 @@
+//! Logging in and out. A session is registered before it is subscribed, so that no event falls between the subscription
+//! and the answer.
+
+use std::sync::Arc;
+
+use parlance_proto::common::v1::{Error, ErrorCode};
+use tokio::time::timeout;
+
+use super::Api;
+use crate::metrics::LOGINS;
+use crate::session::{Agreed, Caller, InFlight, Session, User};
+use crate::token::Credentials;
+
+/// Verifies the credentials and lets the user's events come to this session.
+pub async fn log_in<'s>(
+    api: &Api,
+    session: &'s Arc<Session>,
+    credentials: &Credentials,
+    agreed: Agreed,
+) -> Result<&'s Arc<Caller>, Error> {
+    let result = admit(api, session, credentials, agreed).await;
+    let code = result
+        .as_ref()
+        .err()
+        .map_or_else(|| "ok".to_owned(), |e| e.code().name());
+    metrics::counter!(LOGINS, "code" => code).increment(1);
+    result
+}
+
+/// The connection ended: its user's last one ends the subscription.
+pub fn log_out(api: &Api, session: &Session) {
+    if let Some(caller) = session.caller() {
+        api.registry.remove(&caller.user, session);
+        api.subscriptions.release(&caller.user);
+    }
+}
+
+async fn admit<'s>(
+    api: &Api,
+    session: &'s Arc<Session>,
+    credentials: &Credentials,
+    agreed: Agreed,
+) -> Result<&'s Arc<Caller>, Error> {
+    if session.caller().is_some() {
+        let error = "this connection is logged in";
+        return Err(Error::new(ErrorCode::AlreadyLoggedIn, error));
+    }
+    if api.draining() {
+        let error = "this gateway is stopping, connect to another";
+        return Err(Error::new(ErrorCode::ShuttingDown, error));
+    }
+    if !api.router.with_topology(|v| v.is_known()) {
+        return Err(unknown_cluster());
+    }
+    let apps = |id: &str| api.router.with_topology(|v| v.app(id));
+    let identity = api.verifier.verify(credentials, apps).await?;
+    let user = User {
+        app: identity.app,
+        id: identity.user,
+    };
+    subscribe(api, session, &user).await?;
+    let caller = session.log_in(Caller {
+        user,
+        session: session.id,
+        role: identity.role,
+        expires_ms: identity.expires_ms,
+        agreed,
+        in_flight: InFlight::default(),
+    });
+    tracing::debug!(
+        session = %caller.session, app = %caller.user.app, user = %caller.user.id, role = ?caller.role,
+        expires_ms = caller.expires_ms, "logged in"
+    );
+    Ok(caller)
+}
+
+/// Registers the session and waits until the home shard's leader pushes to us.
+async fn subscribe(api: &Api, session: &Arc<Session>, user: &User) -> Result<(), Error> {
+    api.registry.add(user, session);
+    let Some(subscribed) = api.subscriptions.acquire(user) else {
+        api.registry.remove(user, session);
+        return Err(unknown_cluster());
+    };
+    let subscribed = timeout(api.limits.request_timeout(), subscribed).await;
+    if !matches!(subscribed, Ok(Ok(()))) {
+        api.registry.remove(user, session);
+        api.subscriptions.release(user);
+        let error = "the user's home shard did not answer in time";
+        return Err(Error::new(ErrorCode::Unavailable, error));
+    }
+    Ok(())
+}
+
+fn unknown_cluster() -> Error {
+    let error = "this gateway does not know its cluster yet";
+    Error::new(ErrorCode::Unavailable, error)
+}

@@ -1,0 +1,160 @@
+//! The way to the nodes: what is known of the cluster, and one link for each of its nodes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::link::v1::{ClusterUpdate, Publish, ShardRoute};
+use parlance_proto::tls::TlsIdentity;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::client::{Link, PublishSink};
+use super::requests::Requests;
+use super::topology::Topology;
+use crate::metrics::FEATURE_LEVEL;
+
+/// Links by node, and the task of each.
+type Links = HashMap<NodeId, (Arc<Link>, AbortHandle)>;
+
+/// The way to the nodes.
+pub struct Router {
+    gateway_id: String,
+    identity: TlsIdentity,
+    pub(super) topology: watch::Sender<Topology>,
+    /// None once closed.
+    links: Mutex<Option<Links>>,
+    sink: OnceLock<PublishSink>,
+    me: Weak<Router>,
+}
+
+impl Router {
+    /// A router that knows no node yet.
+    pub fn new(gateway_id: String, identity: TlsIdentity) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            gateway_id,
+            identity,
+            topology: watch::Sender::new(Topology::default()),
+            links: Mutex::new(Some(HashMap::new())),
+            sink: OnceLock::new(),
+            me: me.clone(),
+        })
+    }
+
+    /// Who takes what nodes push; set once, before any link is up.
+    pub fn set_sink(&self, sink: PublishSink) {
+        let _ = self.sink.set(sink);
+    }
+
+    /// What is known of the cluster, and its changes.
+    pub fn topology(&self) -> watch::Receiver<Topology> {
+        self.topology.subscribe()
+    }
+
+    /// A short look at what is known of the cluster.
+    pub fn with_topology<T>(&self, look: impl FnOnce(&Topology) -> T) -> T {
+        look(&self.topology.borrow())
+    }
+
+    /// Whether at least one node can be asked.
+    pub fn linked(&self) -> bool {
+        self.with_topology(|v| !v.link_sessions.is_empty())
+    }
+
+    /// A leader said so itself.
+    pub fn lead(&self, shard: ShardId, node: NodeId, term: u64) {
+        self.topology
+            .send_if_modified(|topology| topology.lead(shard, node, term));
+    }
+
+    /// Ends all links, for good.
+    pub fn close(&self) {
+        for (_, (link, task)) in self.links.lock().take().unwrap_or_default() {
+            task.abort();
+            link.requests.lost();
+        }
+    }
+
+    pub(super) fn identity(&self) -> &TlsIdentity {
+        &self.identity
+    }
+
+    pub(super) fn gateway_id(&self) -> &str {
+        &self.gateway_id
+    }
+
+    pub(super) fn publish(&self, publish: &Publish) {
+        if let Some(sink) = self.sink.get() {
+            sink(publish);
+        }
+    }
+
+    pub(super) fn merge(&self, update: ClusterUpdate) {
+        self.topology.send_if_modified(|topology| {
+            topology.merge(update).unwrap_or_else(|error| {
+                tracing::error!(%error, "cluster state refused");
+                false
+            })
+        });
+        let level = self.with_topology(|t| t.feature_level);
+        metrics::gauge!(FEATURE_LEVEL).set(level);
+        self.fit_links();
+    }
+
+    /// A shard said who owns slots now; true if that was news.
+    pub(super) fn add_routes(&self, routes: &[ShardRoute]) -> bool {
+        self.topology
+            .send_if_modified(|topology| topology.add_routes(routes))
+    }
+
+    pub(super) fn link_opened(&self, node: NodeId, link_session: u64) {
+        self.topology.send_modify(|topology| {
+            topology.link_sessions.insert(node, link_session);
+        });
+    }
+
+    pub(super) fn link_lost(&self, node: NodeId) {
+        self.topology
+            .send_if_modified(|topology| topology.unlink(node));
+    }
+
+    pub(super) fn link(&self, node: NodeId) -> Option<Arc<Link>> {
+        let links = self.links.lock();
+        let (link, _) = links.as_ref()?.get(&node)?;
+        Some(link.clone())
+    }
+
+    /// One link for each node of the cluster, none for others.
+    fn fit_links(&self) {
+        let Some(me) = self.me.upgrade() else { return };
+        let nodes = self.with_topology(|v| v.nodes.clone());
+        let mut gone = Vec::new();
+        let mut links = self.links.lock();
+        let Some(open) = &mut *links else { return };
+        open.retain(|node, (link, task)| {
+            let stays = nodes.get(node) == Some(&link.address);
+            if !stays {
+                task.abort();
+                link.requests.lost();
+                gone.push(*node);
+            }
+            stays
+        });
+        for (node, address) in nodes {
+            open.entry(node).or_insert_with(|| {
+                let link = Arc::new(Link {
+                    node,
+                    address,
+                    requests: Requests::default(),
+                });
+                let task = tokio::spawn(link.clone().run(me.clone())).abort_handle();
+                (link, task)
+            });
+        }
+        drop(links);
+        for node in gone {
+            self.link_lost(node);
+        }
+    }
+}

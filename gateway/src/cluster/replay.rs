@@ -1,0 +1,96 @@
+//! Frames sent and not yet acknowledged, so that a broken link can resume. Bounded: what falls out makes a
+//! resume from before it impossible, nothing else.
+
+use std::collections::VecDeque;
+
+use parlance_proto::link::v1::GatewayFrame;
+use prost::Message as _;
+
+/// Requests kept for a resume.
+const REQUESTS_MAX: usize = 16_384;
+/// Their bytes; one frame always fits.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Numbers outgoing frames and keeps the unacknowledged ones.
+#[derive(Debug, Default)]
+pub struct Replay {
+    frames: VecDeque<(GatewayFrame, usize)>,
+    requests: usize,
+    bytes: usize,
+    last: u64,
+}
+
+impl Replay {
+    /// Gives the frame the next number and keeps a copy.
+    pub fn number(&mut self, frame: &mut GatewayFrame) {
+        self.last += 1;
+        frame.number = self.last;
+        self.requests += frame.requests.len();
+        let bytes = frame.encoded_len();
+        self.bytes += bytes;
+        self.frames.push_back((frame.clone(), bytes));
+        while self.requests > REQUESTS_MAX || (self.bytes > BYTES_MAX && self.frames.len() > 1) {
+            self.drop_first();
+        }
+    }
+
+    /// The peer has everything up to `number`.
+    pub fn acknowledge(&mut self, number: u64) {
+        while self.frames.front().is_some_and(|(f, _)| f.number <= number) {
+            self.drop_first();
+        }
+    }
+
+    /// What follows `received`; none if that is no longer here or was never sent.
+    pub fn after(&mut self, received: u64) -> Option<Vec<GatewayFrame>> {
+        self.acknowledge(received);
+        let first = self.frames.front().map_or(self.last + 1, |(f, _)| f.number);
+        (received <= self.last && first == received + 1)
+            .then(|| self.frames.iter().map(|(f, _)| f.clone()).collect())
+    }
+
+    fn drop_first(&mut self) {
+        if let Some((frame, bytes)) = self.frames.pop_front() {
+            self.bytes -= bytes;
+            self.requests -= frame.requests.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parlance_proto::link::v1::Request;
+
+    fn frame(requests: usize) -> GatewayFrame {
+        GatewayFrame {
+            requests: vec![Request::default(); requests],
+            ..GatewayFrame::default()
+        }
+    }
+
+    #[test]
+    fn unacknowledged_frames_follow_a_resume_in_order() {
+        let mut replay = Replay::default();
+        for _ in 0..5 {
+            replay.number(&mut frame(1));
+        }
+        replay.acknowledge(2);
+        let numbers =
+            |frames: Vec<GatewayFrame>| frames.iter().map(|f| f.number).collect::<Vec<_>>();
+        assert_eq!(replay.after(3).map(numbers), Some(vec![4, 5]));
+        assert_eq!(replay.after(2), None, "gone after an acknowledgement");
+        assert_eq!(replay.after(5).map(numbers), Some(vec![]));
+        assert_eq!(replay.after(6), None, "never sent");
+    }
+
+    #[test]
+    fn what_falls_out_of_the_bound_cannot_be_resumed() {
+        let mut replay = Replay::default();
+        for _ in 0..3 {
+            replay.number(&mut frame(REQUESTS_MAX / 2));
+        }
+        assert_eq!(replay.after(0), None);
+        assert_eq!(replay.after(1).map(|f| f.len()), Some(2));
+    }
+}

@@ -1,0 +1,20 @@
+//! What a close code tells the client: 1001 reconnect elsewhere at once, 1009 and 4000–4099 do not reconnect,
+//! 4100–4199 reconnect with back-off.
+
+use crate::session::CloseReason;
+
+/// The WebSocket close code.
+pub fn code(reason: CloseReason) -> u16 {
+    match reason {
+        CloseReason::Gone => 1000,
+        CloseReason::GoingAway => 1001,
+        CloseReason::FrameTooLarge => 1009,
+        CloseReason::Malformed => 4000,
+        CloseReason::LoginTimeout => 4001,
+        CloseReason::TokenRefused => 4002,
+        CloseReason::Unsupported => 4004,
+        CloseReason::TooSlow => 4100,
+        CloseReason::Idle => 4101,
+        CloseReason::Internal => 4103,
+    }
+}

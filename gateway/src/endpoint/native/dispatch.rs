@@ -1,0 +1,259 @@
+//! From a client's frame to a call of the api, and from its answer to a frame. Ids are parsed here.
+
+use std::sync::Arc;
+
+use parlance_proto::client::v1::{
+    ClientFrame, ConversationsRequest, ConversationsResponse, Event, HistoryRequest,
+    HistoryResponse, LoginRequest, MarkReadRequest, MarkReadResponse, PingResponse, SendRequest,
+    SendResponse, ServerFrame, client_frame, history_request, mark_read_request, send_request,
+    server_frame,
+};
+use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::ids::{ClientMessageId, ConversationId, DirectId, UserId};
+use prost::Message as _;
+use server_frame::Body;
+
+use super::codec::{Format, encode_server_frame};
+use super::login;
+use crate::api::messages::{NewMessage, Range};
+use crate::api::{Api, conversations, messages, now_ms};
+use crate::metrics::count_request;
+use crate::session::{Caller, Item, Request, Session};
+
+/// One native client: its session, and how its frames are written.
+#[derive(Clone)]
+pub struct Client {
+    /// What it can ask.
+    pub api: Arc<Api>,
+    /// Its session.
+    pub session: Arc<Session>,
+    /// How its frames are written.
+    pub format: Format,
+}
+
+type Answer = Result<Body, Error>;
+
+impl Client {
+    /// Takes one frame. A login is answered when this returns; the answers to other requests come later.
+    pub async fn take(&self, frame: ClientFrame) {
+        let id = frame.request_id;
+        if id == 0 {
+            let error = Error::invalid("request_id", "a request id above 0 is needed");
+            return self.finish(id, "unknown", Err(error));
+        }
+        match frame.body {
+            None => {
+                let error = "the frame has no request that is known here";
+                self.refuse(id, ErrorCode::Unsupported, error);
+            }
+            Some(client_frame::Body::Login(request)) => {
+                Box::pin(self.log_in(id, request)).await;
+            }
+            Some(client_frame::Body::Ping(_)) => {
+                let pong = PingResponse {
+                    server_time_ms: now_ms(),
+                };
+                self.finish(id, "ping", Ok(Body::Ping(pong)));
+            }
+            Some(body) => self.start(id, body),
+        }
+    }
+
+    /// Queues a frame that answers `request_id`.
+    pub fn answer(&self, request_id: u64, body: Body) {
+        self.session.outbound.push(self.encode(request_id, body));
+    }
+
+    fn encode(&self, request_id: u64, body: Body) -> Item {
+        let frame = ServerFrame {
+            request_id,
+            body: Some(body),
+        };
+        Item::Encoded(encode_server_frame(self.format, &frame))
+    }
+
+    fn refuse(&self, id: u64, code: ErrorCode, message: &str) {
+        self.finish(id, "unknown", Err(Error::new(code, message)));
+    }
+
+    fn finish(&self, id: u64, kind: &'static str, answer: Answer) {
+        count_request(kind, answer.as_ref().err());
+        self.answer(id, answer.unwrap_or_else(Body::Error));
+    }
+
+    async fn log_in(&self, id: u64, request: LoginRequest) {
+        let result = login::run(&self.api, &self.session, request).await;
+        count_request("login", result.as_ref().err());
+        match result {
+            // Before the pushes that the login has allowed.
+            Ok(response) => {
+                let answer = self.encode(id, Body::Login(response));
+                self.session.outbound.push_first(answer);
+            }
+            Err(error) => {
+                tracing::debug!(session = %self.session.id, %error, "login refused");
+                let close = login::close_reason(&error);
+                self.answer(id, Body::Error(error));
+                if let Some(close) = close {
+                    self.session.outbound.close(close);
+                }
+            }
+        }
+    }
+
+    /// Starts a request and answers it later. Sends have their order when this returns.
+    fn start(&self, id: u64, body: client_frame::Body) {
+        let request = match self.api.begin(&self.session) {
+            Ok(request) => request,
+            Err(error) => return self.finish(id, "unknown", Err(error)),
+        };
+        let (api, of) = (self.api.clone(), request.clone());
+        match body {
+            client_frame::Body::Send(asked) => {
+                let answer = send(&api, &request, asked);
+                self.answer_later(id, "send", request, answer);
+            }
+            client_frame::Body::History(asked) => {
+                let answer = async move { history(&api, &of, asked).await };
+                self.answer_later(id, "history", request, answer);
+            }
+            client_frame::Body::Conversations(asked) => {
+                let answer = async move { list(&api, &of, asked).await };
+                self.answer_later(id, "conversations", request, answer);
+            }
+            client_frame::Body::MarkRead(asked) => {
+                let answer = async move { mark_read(&api, &of, asked).await };
+                self.answer_later(id, "mark_read", request, answer);
+            }
+            // Answered before.
+            client_frame::Body::Login(_) | client_frame::Body::Ping(_) => {}
+        }
+    }
+
+    fn answer_later(
+        &self,
+        id: u64,
+        kind: &'static str,
+        request: Request,
+        answer: impl Future<Output = Answer> + Send + 'static,
+    ) {
+        let client = self.clone();
+        tokio::spawn(async move {
+            let answer = answer.await;
+            client.finish(id, kind, answer);
+            drop(request);
+        });
+    }
+}
+
+/// The message has its place when this returns; the future waits for the answer.
+fn send(
+    api: &Arc<Api>,
+    caller: &Request,
+    request: SendRequest,
+) -> impl Future<Output = Answer> + Send + use<> {
+    let sending = new_message(caller, request).map(|message| {
+        let conversation_id = String::from(&message.conversation);
+        (conversation_id, messages::send(api, caller, message))
+    });
+    async move {
+        let (conversation_id, sent) = sending?;
+        let sent = sent.await?;
+        Ok(Body::Send(SendResponse {
+            conversation_id,
+            seq: sent.seq,
+            time_ms: sent.time_ms,
+            duplicate: sent.duplicate,
+        }))
+    }
+}
+
+fn new_message(caller: &Caller, request: SendRequest) -> Result<NewMessage, Error> {
+    let target = request.target.map(|target| match target {
+        send_request::Target::ToUser(user) => Target::User(user),
+        send_request::Target::ConversationId(id) => Target::Conversation(id),
+    });
+    Ok(NewMessage {
+        conversation: conversation(caller, "send", target)?,
+        client_message_id: ClientMessageId::new(request.client_message_id)
+            .map_err(|e| Error::invalid("send.client_message_id", e.to_string()))?,
+        content: request.content.unwrap_or_default(),
+    })
+}
+
+async fn history(api: &Api, caller: &Request, request: HistoryRequest) -> Answer {
+    let direction = request.direction();
+    let target = request.target.map(|target| match target {
+        history_request::Target::WithUser(user) => Target::User(user),
+        history_request::Target::ConversationId(id) => Target::Conversation(id),
+    });
+    let conversation = conversation(caller, "history", target)?;
+    let conversation_id = String::from(&conversation);
+    let range = Range {
+        conversation,
+        start_seq: request.start_seq,
+        limit: request.limit,
+        direction,
+    };
+    let found = messages::history(api, caller, range).await?;
+    let events: Result<Vec<Event>, _> = found.events.into_iter().map(Event::decode).collect();
+    let events = events.map_err(|error| {
+        tracing::error!(%conversation_id, %error, "an event cannot be read");
+        Error::new(ErrorCode::Internal, "an event cannot be read")
+    })?;
+    Ok(Body::History(HistoryResponse {
+        conversation_id,
+        events,
+        head_seq: found.head_seq,
+        more: found.more,
+    }))
+}
+
+async fn list(api: &Api, caller: &Request, request: ConversationsRequest) -> Answer {
+    let page = conversations::list(api, caller, request.after, request.limit).await?;
+    Ok(Body::Conversations(ConversationsResponse {
+        conversations: page.conversations,
+        next_after: page.next_after,
+    }))
+}
+
+async fn mark_read(api: &Api, caller: &Request, request: MarkReadRequest) -> Answer {
+    let target = request.target.map(|target| match target {
+        mark_read_request::Target::WithUser(user) => Target::User(user),
+        mark_read_request::Target::ConversationId(id) => Target::Conversation(id),
+    });
+    let conversation = conversation(caller, "mark_read", target)?;
+    let read = conversations::mark_read(api, caller, &conversation, request.seq).await?;
+    Ok(Body::MarkRead(MarkReadResponse {
+        conversation_id: (&conversation).into(),
+        read_seq: read.read_seq,
+        unread_count: read.unread_count,
+    }))
+}
+
+/// What a request points at.
+enum Target {
+    User(String),
+    Conversation(String),
+}
+
+fn conversation(
+    caller: &Caller,
+    kind: &str,
+    target: Option<Target>,
+) -> Result<ConversationId, Error> {
+    let invalid = |field: &str, why: String| Error::invalid(&format!("{kind}.{field}"), why);
+    match target {
+        None => {
+            let rule = "a user or a conversation is needed".to_owned();
+            Err(invalid("target", rule))
+        }
+        Some(Target::User(peer)) => UserId::new(peer)
+            .and_then(|peer| DirectId::between(&caller.user.id, &peer))
+            .map(ConversationId::Direct)
+            .map_err(|e| invalid("target", e.to_string())),
+        Some(Target::Conversation(id)) => {
+            ConversationId::parse(&id).map_err(|e| invalid("conversation_id", e.to_string()))
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One WebSocket, reader and writer in one task with little memory. Frames are read one by one; what is queued is
+//! written together. While a write is stuck nothing is read: a client that does not listen is not listened to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{SinkExt as _, StreamExt as _};
+use parlance_proto::client::v1::server_frame;
+use parlance_proto::common::v1::{Error, ErrorCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+use super::close::code;
+use super::codec::{Format, decode_client_frame};
+use super::dispatch::Client;
+use super::write::{Socket, in_time, write_queued};
+use crate::api::{Api, sessions};
+use crate::endpoint::ClientStream;
+use crate::metrics::CLOSED;
+use crate::session::{CloseReason, Outbound, Session};
+
+/// Allocated for every connection: small, larger frames make it grow.
+const READ_BUFFER_BYTES: usize = 2 * 1024;
+/// How long a close may take, and what is still queued may hold it up.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes read and dropped while closing, so that the client gets to read why.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Serves one WebSocket until it ends; `read` is what the client has sent behind its upgrade request.
+pub async fn run(api: Arc<Api>, stream: ClientStream, read: Vec<u8>, format: Format) {
+    let limits = &api.limits;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(limits.frame_bytes_max))
+        .max_frame_size(Some(limits.frame_bytes_max));
+    let outbound = Outbound::new(limits.outbound_bytes_max, limits.outbound_frames_max);
+    let session = Arc::new(Session::new(outbound));
+    let mut socket =
+        WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
+    api.registry.connected(&session);
+    if api.draining() {
+        session.outbound.close(CloseReason::GoingAway);
+    }
+    let client = Client {
+        api,
+        session,
+        format,
+    };
+    let reason = serve(&client, &mut socket).await;
+    let Client { api, session, .. } = client;
+    session.outbound.close(CloseReason::Gone);
+    sessions::log_out(&api, &session);
+    api.registry.disconnected(&session);
+    metrics::counter!(CLOSED, "reason" => reason.name()).increment(1);
+    tracing::debug!(session = %session.id, reason = reason.name(), "connection ended");
+    if reason != CloseReason::Gone {
+        Box::pin(close(&mut socket, reason)).await;
+    }
+}
+
+/// Carries frames both ways; returns why the connection is to end.
+async fn serve(client: &Client, socket: &mut Socket) -> CloseReason {
+    let limits = &client.api.limits;
+    let outbound = &client.session.outbound;
+    let opened = Instant::now();
+    let mut heard = opened;
+    let mut pinged = false;
+    loop {
+        if let Some(reason) = outbound.closed() {
+            return Box::pin(finish(client, socket, reason)).await;
+        }
+        let idle = limits.idle_timeout();
+        let mut wake = heard + if pinged { idle } else { idle / 2 };
+        if client.session.caller().is_none() {
+            wake = wake.min(opened + limits.login_timeout());
+        }
+        tokio::select! {
+            () = outbound.changed() => {
+                // What is about to be queued goes along.
+                yield_now().await;
+            }
+            message = socket.next() => {
+                (heard, pinged) = (Instant::now(), false);
+                match message {
+                    Some(Ok(message)) => take(client, message).await,
+                    Some(Err(error)) => refuse(client, &error),
+                    None => return CloseReason::Gone,
+                }
+                continue;
+            }
+            () = sleep_until(wake) => {
+                let now = Instant::now();
+                if client.session.caller().is_none() && now >= opened + limits.login_timeout() {
+                    client.answer(0, error(ErrorCode::NotLoggedIn, "no login in time"));
+                    outbound.close(CloseReason::LoginTimeout);
+                } else if now >= heard + idle {
+                    outbound.close(CloseReason::Idle);
+                } else if !pinged {
+                    pinged = true;
+                    let ping = async { socket.send(Message::Ping(Default::default())).await };
+                    if let Err(reason) = in_time(outbound, limits.write_timeout(), ping).await {
+                        return reason;
+                    }
+                }
+            }
+        }
+        let written = write_queued(outbound, client.format, socket, limits.write_timeout()).await;
+        if let Err(reason) = written {
+            return reason;
+        }
+    }
+}
+
+/// One WebSocket message of the client.
+async fn take(client: &Client, message: Message) {
+    let decoded = match (&message, client.format) {
+        (Message::Binary(bytes), Format::Binary) => decode_client_frame(Format::Binary, bytes),
+        (Message::Text(text), Format::Json) => decode_client_frame(Format::Json, text.as_bytes()),
+        (Message::Binary(_) | Message::Text(_), _) => {
+            return malformed(
+                client,
+                "the subprotocol parlance.v1 has binary messages, parlance.v1.json text",
+            );
+        }
+        (Message::Close(_), _) => return client.session.outbound.close(CloseReason::Gone),
+        _ => return,
+    };
+    match decoded {
+        Ok(frame) => client.take(frame).await,
+        Err(error) => malformed(client, &error.to_string()),
+    }
+}
+
+/// What the socket library would not read.
+fn refuse(client: &Client, failure: &WsError) {
+    match failure {
+        WsError::Capacity(_) => {
+            let why = "the frame is above limits.frame_bytes_max";
+            client.answer(0, error(ErrorCode::FrameTooLarge, why));
+            client.session.outbound.close(CloseReason::FrameTooLarge);
+        }
+        WsError::Protocol(e) if !matches!(e, ProtocolError::ResetWithoutClosingHandshake) => {
+            malformed(client, &e.to_string());
+        }
+        WsError::Utf8(_) => malformed(client, "the text is not UTF-8"),
+        _ => client.session.outbound.close(CloseReason::Gone),
+    }
+}
+
+fn malformed(client: &Client, why: &str) {
+    client.answer(0, error(ErrorCode::MalformedFrame, why));
+    client.session.outbound.close(CloseReason::Malformed);
+}
+
+fn error(code: ErrorCode, message: &str) -> server_frame::Body {
+    server_frame::Body::Error(Error::new(code, message))
+}
+
+/// What is still owed before a close: all that is queued.
+async fn finish(client: &Client, socket: &mut Socket, reason: CloseReason) -> CloseReason {
+    if matches!(reason, CloseReason::Gone | CloseReason::TooSlow) {
+        return reason;
+    }
+    let limit = client.api.limits.write_timeout().min(CLOSE_TIMEOUT);
+    let outbound = &client.session.outbound;
+    match write_queued(outbound, client.format, socket, limit).await {
+        Ok(()) => reason,
+        Err(other) => other,
+    }
+}
+
+/// Sends the close frame and reads on for a moment: closing with unread input would drop what we sent.
+async fn close(socket: &mut Socket, reason: CloseReason) {
+    let frame = CloseFrame {
+        code: code(reason).into(),
+        reason: reason.name().into(),
+    };
+    if !matches!(
+        timeout(CLOSE_TIMEOUT, socket.close(Some(frame))).await,
+        Ok(Ok(()))
+    ) {
+        return;
+    }
+    let stream = socket.get_mut();
+    let mut dropped = 0;
+    let mut buffer = vec![0; READ_BUFFER_BYTES];
+    let linger = async {
+        let _ = stream.shutdown().await;
+        while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+            dropped += n;
+            if dropped > LINGER_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    let _ = timeout(CLOSE_TIMEOUT, linger).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let (task, session) = (size_of_future(run), size_of::<Session>());
+        assert!(
+            task + session + READ_BUFFER_BYTES < 4096,
+            "task {task}, session {session}"
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! Writes what is queued for a socket. All that is ready goes out together: frames are gathered in a buffer of the
+//! thread, so that a socket that takes them at once costs one system call and no memory.
+//!
+//! The WebSocket library writes control frames only; it is flushed before, so that no frame is cut in two.
+
+use std::cell::RefCell;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Sink as _, SinkExt as _};
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep_until};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error as WsError;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use super::codec::{Format, encode_push};
+use crate::endpoint::ClientStream;
+use crate::session::{CloseReason, Item, Outbound};
+
+/// Frames are gathered up to this size before they are written.
+const GATHER_BYTES: usize = 64 * 1024;
+
+/// A client's WebSocket.
+pub type Socket = WebSocketStream<ClientStream>;
+
+thread_local! {
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Writes all that is queued, each part within `limit`.
+pub async fn write_queued(
+    outbound: &Outbound,
+    format: Format,
+    socket: &mut Socket,
+    limit: Duration,
+) -> Result<(), CloseReason> {
+    loop {
+        let step =
+            std::future::poll_fn(|cx| Poll::Ready(write_at_once(outbound, format, socket, cx)));
+        match step.await {
+            Ok(Step::Done) => return Ok(()),
+            Ok(Step::More) => {}
+            Ok(Step::Stuck(rest)) => Box::pin(write_rest(outbound, socket, limit, rest)).await?,
+            Err(_) => return Err(CloseReason::Gone),
+        }
+    }
+}
+
+enum Step {
+    /// Nothing is queued any more.
+    Done,
+    /// Something may be.
+    More,
+    /// The socket takes no more for now: this is still to be written.
+    Stuck(Vec<u8>),
+}
+
+fn write_at_once(
+    outbound: &Outbound,
+    format: Format,
+    socket: &mut Socket,
+    cx: &mut Context<'_>,
+) -> Result<Step, WsError> {
+    if Pin::new(&mut *socket).poll_flush(cx)?.is_pending() {
+        return Ok(Step::Stuck(Vec::new()));
+    }
+    GATHERED.with_borrow_mut(|gathered| {
+        gathered.clear();
+        outbound.drain(|item| {
+            put_frame(gathered, format, item);
+            gathered.len() < GATHER_BYTES
+        });
+        let stream = socket.get_mut();
+        let mut written = 0;
+        while written < gathered.len() {
+            match Pin::new(&mut *stream).poll_write(cx, &gathered[written..])? {
+                Poll::Ready(0) => return Err(WsError::ConnectionClosed),
+                Poll::Ready(n) => written += n,
+                Poll::Pending => return Ok(Step::Stuck(gathered[written..].to_vec())),
+            }
+        }
+        if written > 0 && Pin::new(stream).poll_flush(cx)?.is_pending() {
+            return Ok(Step::Stuck(Vec::new()));
+        }
+        let more = gathered.len() >= GATHER_BYTES;
+        if gathered.capacity() > 2 * GATHER_BYTES {
+            *gathered = Vec::new(); // an answer that was larger than usual
+        }
+        Ok(if more { Step::More } else { Step::Done })
+    })
+}
+
+fn put_frame(gathered: &mut Vec<u8>, format: Format, item: Item) {
+    let frame: Bytes = match item {
+        Item::Encoded(frame) => frame,
+        Item::Push(push) => encode_push(format, &push),
+    };
+    let opcode = match format {
+        Format::Binary => Data::Binary,
+        Format::Json => Data::Text,
+    };
+    let header = FrameHeader {
+        is_final: true,
+        opcode: OpCode::Data(opcode),
+        ..FrameHeader::default()
+    };
+    // Into a vector there is always room.
+    let _ = header.format(frame.len() as u64, gathered);
+    gathered.extend_from_slice(&frame);
+}
+
+async fn write_rest(
+    outbound: &Outbound,
+    socket: &mut Socket,
+    limit: Duration,
+    rest: Vec<u8>,
+) -> Result<(), CloseReason> {
+    let write = async {
+        socket.flush().await?;
+        socket.get_mut().write_all(&rest).await?;
+        socket.get_mut().flush().await?;
+        Ok(())
+    };
+    in_time(outbound, limit, write).await
+}
+
+/// A write that ends in time, and at once when the queue overflows.
+pub async fn in_time(
+    outbound: &Outbound,
+    limit: Duration,
+    write: impl Future<Output = Result<(), WsError>>,
+) -> Result<(), CloseReason> {
+    let mut write = pin!(write);
+    let deadline = Instant::now() + limit;
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut write => return result.map_err(|_| CloseReason::Gone),
+            () = sleep_until(deadline) => return Err(CloseReason::TooSlow),
+            () = outbound.changed() => {
+                if outbound.closed() == Some(CloseReason::TooSlow) {
+                    return Err(CloseReason::TooSlow);
+                }
+            }
+        }
+    }
+}

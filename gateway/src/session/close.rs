@@ -1,0 +1,44 @@
+//! Why the gateway ends a connection. Each endpoint says it in its own codes.
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client closed, or the socket failed: nothing is sent.
+    Gone,
+    /// This gateway stops.
+    GoingAway,
+    /// A frame above the limit.
+    FrameTooLarge,
+    /// Bytes that are not a frame.
+    Malformed,
+    /// No login in time.
+    LoginTimeout,
+    /// The token was refused.
+    TokenRefused,
+    /// No protocol version in common.
+    Unsupported,
+    /// The client reads too slowly.
+    TooSlow,
+    /// Nothing was heard for too long.
+    Idle,
+    /// The cluster could not be asked in time.
+    Internal,
+}
+
+impl CloseReason {
+    /// For people, and the metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::GoingAway => "going_away",
+            Self::FrameTooLarge => "frame_too_large",
+            Self::Malformed => "malformed_frame",
+            Self::LoginTimeout => "login_timeout",
+            Self::TokenRefused => "token_refused",
+            Self::Unsupported => "unsupported",
+            Self::TooSlow => "too_slow",
+            Self::Idle => "idle",
+            Self::Internal => "internal",
+        }
+    }
+}

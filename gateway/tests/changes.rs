@@ -1,0 +1,177 @@
+//! The gateway while the cluster changes under it: shards are split, leaders change, links are lost.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[allow(dead_code, reason = "each test program uses a part")]
+mod support;
+
+use parlance_proto::client::v1::{
+    ConversationsRequest, HistoryRequest, client_frame, history_request, server_frame::Body,
+};
+use parlance_proto::slot::SLOTS;
+use support::client::{Client, send_to};
+use support::{Rig, eventually};
+
+const AB: &str = "d:5:alice:bob";
+
+/// Sends are under way, one batch of them with the old leader, while their shard is split.
+async fn messages_through_a_split(told: bool) {
+    let rig = Rig::start(2, |_| ()).await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    let mut bob = Client::login(rig.address(), "bob").await;
+    // What the old leader has stored is not answered before the split.
+    rig.world.hold(1);
+    for i in 0..50 {
+        alice.start(send_to("bob", &format!("m{i}"), "x")).await;
+    }
+    eventually("a batch is with the shard", || rig.world.held() > 0).await;
+    rig.world.split(rig.world.slot_of_conversation(AB), 2, told);
+    for i in 50..100 {
+        alice.start(send_to("bob", &format!("m{i}"), "x")).await;
+    }
+    rig.world.release();
+    for i in 1..=100 {
+        match alice.frame().await.body {
+            Some(Body::Send(sent)) => assert_eq!((sent.seq, sent.duplicate), (i, false)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(rig.world.log(AB).len(), 100, "neither lost nor doubled");
+    for i in 1..=100 {
+        match bob.frame().await.body {
+            Some(Body::Event(event)) => assert_eq!(event.seq, i),
+            other => panic!("{other:?}"),
+        }
+    }
+    let target = Some(history_request::Target::WithUser("bob".into()));
+    let history = HistoryRequest {
+        target,
+        ..HistoryRequest::default()
+    };
+    let history = alice.ask(client_frame::Body::History(history)).await;
+    assert!(matches!(history, Body::History(h) if h.head_seq == 100));
+}
+
+#[tokio::test]
+async fn a_split_that_the_shard_tells_of_keeps_order_and_loses_nothing() {
+    messages_through_a_split(false).await;
+}
+
+#[tokio::test]
+async fn a_split_that_the_map_tells_of_keeps_order_and_loses_nothing() {
+    messages_through_a_split(true).await;
+}
+
+#[tokio::test]
+async fn users_whose_home_is_split_are_subscribed_at_the_child_and_others_are_left_alone() {
+    let rig = Rig::start(2, |_| ()).await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    let mut bob = Client::login(rig.address(), "bob").await;
+    let before = rig.world.completes(1).0;
+    rig.world.split(rig.world.slot_of_user("bob"), 2, true);
+    eventually("bob's new home knows him", || {
+        rig.world.is_subscribed("bob")
+    })
+    .await;
+    assert_eq!(
+        rig.world.completes(1).0,
+        before,
+        "no other shard is told anew"
+    );
+    alice.ask(send_to("bob", "m1", "after it")).await;
+    match bob.frame().await.body {
+        Some(Body::Event(event)) => assert_eq!(event.seq, 1),
+        other => panic!("not even a resync: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_login_at_a_shard_that_was_split_unheard_leaves_others_alone() {
+    let rig = Rig::start(2, |_| ()).await;
+    let [stayer, mover, late] = one_shard(&rig);
+    let mut alice = Client::login(rig.address(), "alice").await;
+    let mut stays = Client::login(rig.address(), &stayer).await;
+    let before = rig.world.completes(1).0;
+    rig.world.split(rig.world.slot_of_user(&mover), 2, false);
+    let _moved = Client::login(rig.address(), &mover).await;
+    assert!(rig.world.is_subscribed(&mover));
+    let _late = Client::login(rig.address(), &late).await;
+    assert_eq!(
+        rig.world.completes(1).0,
+        before,
+        "the parent is not told anew"
+    );
+    alice.ask(send_to(&stayer, "m1", "after it")).await;
+    match stays.frame().await.body {
+        Some(Body::Event(event)) => assert_eq!(event.seq, 1),
+        other => panic!("not even a resync: {other:?}"),
+    }
+}
+
+/// Users whose home is one shard: when it is split, the second one's is the other half.
+fn one_shard(rig: &Rig) -> [String; 3] {
+    let half = |user: &String| rig.world.slot_of_user(user).number() / (SLOTS / 8);
+    let users = || (1..).map(|n| format!("user-{n}"));
+    let first = "user-0".to_owned();
+    let other = users().find(|user| half(user) == half(&first) ^ 1);
+    let same = users().find(|user| half(user) == half(&first));
+    [first, other.unwrap(), same.unwrap()]
+}
+
+#[tokio::test]
+async fn the_conversation_list_is_whole_although_a_shard_was_split_unheard() {
+    let rig = Rig::start(2, |_| ()).await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    for peer in 0..20 {
+        alice.ask(send_to(&format!("peer-{peer}"), "m1", "x")).await;
+    }
+    let first = rig.world.slot_of_conversation("d:5:alice:peer-1");
+    rig.world.split(first, 2, false);
+    let list = client_frame::Body::Conversations(ConversationsRequest::default());
+    match alice.ask(list).await {
+        Body::Conversations(page) => {
+            assert_eq!(page.conversations.len(), 20);
+            assert!(page.conversations.iter().all(|c| c.head_seq == 1));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_a_leader_behind_a_lost_link_may_have_had_is_resynced_whoever_leads_next() {
+    let rig = Rig::start(2, |_| ()).await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    let mut bob = Client::login(rig.address(), "bob").await;
+    rig.world.cut(1);
+    // It goes on leading for a while: what it takes for bob is given up.
+    alice.start(send_to("bob", "m1", "after all")).await;
+    rig.world.lead(2, true);
+    eventually("the new leader knows bob", || {
+        rig.world.is_subscribed("bob")
+    })
+    .await;
+    assert!(rig.world.completes(2).0 > 0);
+    // The new leader says that it has taken nothing before. That does not speak for the old one.
+    while !matches!(bob.frame().await.body, Some(Body::Resync(_))) {}
+}
+
+#[tokio::test]
+async fn a_subscription_of_an_old_term_is_made_again_in_the_new_one() {
+    let rig = Rig::start(2, |_| ()).await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    let mut bob = Client::login(rig.address(), "bob").await;
+    // All four shards' new leader answers for the term before first, and forgets.
+    rig.world.set_stale(4);
+    rig.world.lead(2, true);
+    eventually("both are subscribed in the new term", || {
+        rig.world.is_subscribed("alice") && rig.world.is_subscribed("bob")
+    })
+    .await;
+    alice.ask(send_to("bob", "m1", "x")).await;
+    while !matches!(bob.frame().await.body, Some(Body::Event(e)) if e.seq == 1) {}
+}

@@ -1,0 +1,570 @@
+//! The cluster behind all fake nodes: plain memory, one lock, and what a test wants to go wrong.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use parlance_proto::client::v1::{Conversation, Event, Message, event};
+use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::event::{encode_event, encode_event_frame};
+use parlance_proto::ids::{AppId, ConversationId, UserId};
+use parlance_proto::link::v1::{
+    App, AppSecret, ClusterUpdate, HeadsResult, HistoryResult, ListConversationsResult,
+    MarkReadResult, MessageResult, Moved, Node, NodeFrame, NotLeader, Publish, Request, Response,
+    Send, SendResult, ShardLeader, ShardRoute, Subscribe, SubscribeResult, Topic,
+    UnsubscribeResult, request, response, topic,
+};
+use parlance_proto::slot::{Slot, SlotRange};
+use prost::Message as _;
+use tokio::sync::{broadcast, mpsc};
+use tonic::Status;
+
+pub const SECRET: &str = "a secret of sixteen bytes and more";
+const SHARDS: u16 = 4;
+
+/// The cluster behind all fake nodes.
+pub struct World {
+    pub(super) inner: Mutex<Inner>,
+}
+
+/// A link session of a node: the node, and the link's id.
+pub(super) type LinkKey = (u64, String);
+
+pub(super) struct Inner {
+    pub(super) whole: ClusterUpdate,
+    pub(super) changes: broadcast::Sender<ClusterUpdate>,
+    /// Who leads each shard, and its term.
+    leaders: BTreeMap<u32, (u64, u64)>,
+    routes: BTreeMap<u32, (SlotRange, u64)>,
+    logs: BTreeMap<String, Vec<Event>>,
+    pub(super) links: HashMap<LinkKey, LinkState>,
+    /// Sends are swallowed without an answer, by node.
+    deaf: HashSet<u64>,
+    /// Nodes that no gateway can reach.
+    pub(super) cut: HashSet<u64>,
+    /// Answers to sends that are kept back, and for which node.
+    held: Option<(u64, Vec<(LinkKey, Response)>)>,
+    seamless: bool,
+    /// Complete subscriptions that are answered with the term before, and forgotten.
+    stale: usize,
+    completes: Vec<(u64, u32, usize)>,
+    sends: usize,
+    pub(super) welcomes: Vec<bool>,
+}
+
+#[derive(Default)]
+pub(super) struct LinkState {
+    number: u64,
+    pub(super) received: u64,
+    pub(super) stream: u64,
+    pub(super) unacked: VecDeque<NodeFrame>,
+    pub(super) outgoing: Option<mpsc::Sender<Result<NodeFrame, Status>>>,
+    /// Users that are subscribed, by shard.
+    topics: HashSet<(u32, String)>,
+}
+
+fn app() -> AppId {
+    AppId::new("demo").unwrap()
+}
+
+fn home(user: &str) -> Slot {
+    Slot::of_user(&app(), &UserId::new(user).unwrap())
+}
+
+fn place(conversation: &str) -> Slot {
+    Slot::of_conversation(&app(), &ConversationId::parse(conversation).unwrap())
+}
+
+impl World {
+    pub fn new() -> Arc<Self> {
+        let ranges = (1u32..).zip(SlotRange::divide(SHARDS));
+        let inner = Inner {
+            whole: ClusterUpdate::default(),
+            changes: broadcast::channel(1024).0,
+            leaders: (1..=u32::from(SHARDS))
+                .map(|shard| (shard, (1, 1)))
+                .collect(),
+            routes: ranges.map(|(shard, range)| (shard, (range, 1))).collect(),
+            logs: BTreeMap::new(),
+            links: HashMap::new(),
+            deaf: HashSet::new(),
+            cut: HashSet::new(),
+            held: None,
+            seamless: true,
+            stale: 0,
+            completes: Vec::new(),
+            sends: 0,
+            welcomes: Vec::new(),
+        };
+        Arc::new(Self {
+            inner: Mutex::new(inner),
+        })
+    }
+
+    pub fn announce(&self, nodes: Vec<(u64, String)>) {
+        let secret = AppSecret {
+            secret_id: "1".into(),
+            secret: SECRET.into(),
+        };
+        let mut inner = self.inner.lock();
+        inner.whole = ClusterUpdate {
+            cluster_id: "cluster".into(),
+            map_version: 1,
+            whole: true,
+            nodes: nodes
+                .into_iter()
+                .map(|(node_id, link_address)| Node {
+                    node_id,
+                    link_address,
+                })
+                .collect(),
+            shards: inner.all_routes(),
+            leaders: inner.all_leaders(),
+            apps: vec![App {
+                app_id: "demo".into(),
+                secrets: vec![secret],
+                disabled: false,
+            }],
+            feature_level: 1,
+        };
+    }
+
+    /// Another node leads all shards; gateways hear of it only if `told`.
+    pub fn lead(&self, node_id: u64, told: bool) {
+        let mut inner = self.inner.lock();
+        for (node, term) in inner.leaders.values_mut() {
+            (*node, *term) = (node_id, *term + 1);
+        }
+        // What a leader knows of gateways is its term's.
+        inner.links.values_mut().for_each(|l| l.topics.clear());
+        if told {
+            inner.tell_changes(false);
+        }
+    }
+
+    /// The shard of `slot` is split: a child, led by a node, gets the half that `slot` is in. Gateways hear of it only
+    /// if `told`.
+    pub fn split(&self, slot: Slot, leader: u64, told: bool) {
+        let mut inner = self.inner.lock();
+        let parent = inner.owner(slot);
+        let (range, epoch) = inner.routes[&parent];
+        let (below, above) = range.split_at(range.middle().unwrap()).unwrap();
+        let (child, rest) = if below.contains(slot) {
+            (below, above)
+        } else {
+            (above, below)
+        };
+        let id = inner.routes.keys().max().unwrap() + 1;
+        inner.routes.insert(parent, (rest, epoch + 1));
+        inner.routes.insert(id, (child, epoch + 1));
+        inner.leaders.insert(id, (leader, 1));
+        // The parent's leader forgets what is not its own any more.
+        for link in inner.links.values_mut() {
+            let gone = |shard: u32, user: &str| shard == parent && child.contains(home(user));
+            link.topics.retain(|(shard, user)| !gone(*shard, user));
+        }
+        if told {
+            inner.tell_changes(true);
+        }
+    }
+
+    pub fn slot_of_conversation(&self, conversation: &str) -> Slot {
+        place(conversation)
+    }
+
+    pub fn slot_of_user(&self, user: &str) -> Slot {
+        home(user)
+    }
+
+    pub fn set_seamless(&self, seamless: bool) {
+        self.inner.lock().seamless = seamless;
+    }
+
+    /// The next complete subscriptions are answered by a leader that is about to lose its term.
+    pub fn set_stale(&self, subscriptions: usize) {
+        self.inner.lock().stale = subscriptions;
+    }
+
+    pub fn set_deaf(&self, node_id: u64, deaf: bool) {
+        let mut inner = self.inner.lock();
+        if deaf {
+            inner.deaf.insert(node_id)
+        } else {
+            inner.deaf.remove(&node_id)
+        };
+    }
+
+    /// Sends are stored, but a node's answers to them wait until [`World::release`].
+    pub fn hold(&self, node_id: u64) {
+        self.inner.lock().held = Some((node_id, Vec::new()));
+    }
+
+    pub fn release(&self) {
+        let mut inner = self.inner.lock();
+        let held = inner.held.take();
+        for (key, response) in held.into_iter().flat_map(|(_, held)| held) {
+            inner.respond(&key, response);
+        }
+    }
+
+    pub fn held(&self) -> usize {
+        self.inner.lock().held.as_ref().map_or(0, |(_, h)| h.len())
+    }
+
+    /// Breaks the links to a node; the node forgets them, or knows them when they come again.
+    pub fn break_links(&self, node_id: u64, forget: bool) {
+        let mut inner = self.inner.lock();
+        for ((id, _), link) in &mut inner.links {
+            if *id == node_id {
+                link.outgoing = None;
+            }
+        }
+        if forget {
+            inner.links.retain(|(id, _), _| *id != node_id);
+        }
+    }
+
+    /// No gateway reaches the node any more.
+    pub fn cut(&self, node_id: u64) {
+        self.inner.lock().cut.insert(node_id);
+        self.break_links(node_id, true);
+    }
+
+    pub fn sends(&self) -> usize {
+        self.inner.lock().sends
+    }
+
+    pub fn welcomes(&self) -> Vec<bool> {
+        self.inner.lock().welcomes.clone()
+    }
+
+    /// Complete subscriptions that a node got: how many, and the topics in them.
+    pub fn completes(&self, node_id: u64) -> (usize, usize) {
+        let inner = self.inner.lock();
+        let of_node: Vec<_> = inner
+            .completes
+            .iter()
+            .filter(|(id, ..)| *id == node_id)
+            .collect();
+        (
+            of_node.len(),
+            of_node.iter().map(|(_, _, topics)| topics).sum(),
+        )
+    }
+
+    /// Whether a gateway has a user's topic at the leader of the user's home.
+    pub fn is_subscribed(&self, user: &str) -> bool {
+        let inner = self.inner.lock();
+        let shard = inner.owner(home(user));
+        let leader = inner.leaders[&shard].0;
+        let topic = (shard, user.to_owned());
+        let mut links = inner.links.iter().filter(|((node, _), _)| *node == leader);
+        links.any(|(_, link)| link.topics.contains(&topic))
+    }
+
+    pub fn log(&self, conversation_id: &str) -> Vec<Event> {
+        let inner = self.inner.lock();
+        inner.logs.get(conversation_id).cloned().unwrap_or_default()
+    }
+
+    /// Frames that gateways have not acknowledged.
+    pub fn unacked(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.links.values().map(|l| l.unacked.len()).sum()
+    }
+
+    /// Pushes an event to a user as the leader would.
+    pub fn publish(&self, user: &str, event: Event, except: &str) {
+        self.inner.lock().publish(user, &event, except);
+    }
+
+    /// Pushes bytes that are not a push to every gateway with topics.
+    pub fn publish_nonsense(&self) {
+        for link in self.inner.lock().links.values_mut() {
+            if !link.topics.is_empty() {
+                link.send(NodeFrame {
+                    publishes: vec![vec![0xff].into()],
+                    ..NodeFrame::default()
+                });
+            }
+        }
+    }
+}
+
+impl LinkState {
+    pub(super) fn send(&mut self, mut frame: NodeFrame) {
+        self.number += 1;
+        frame.number = self.number;
+        frame.ack = self.received;
+        self.unacked.push_back(frame.clone());
+        if let Some(outgoing) = &self.outgoing {
+            let _ = outgoing.try_send(Ok(frame));
+        }
+    }
+}
+
+impl Inner {
+    fn all_routes(&self) -> Vec<ShardRoute> {
+        let routes = self.routes.iter();
+        let route = |(shard, (range, epoch)): (&u32, &(SlotRange, u64))| ShardRoute {
+            shard: *shard,
+            first_slot: range.first().number().into(),
+            last_slot: range.last().number().into(),
+            epoch: *epoch,
+        };
+        routes.map(route).collect()
+    }
+
+    fn all_leaders(&self) -> Vec<ShardLeader> {
+        let leaders = self.leaders.iter();
+        let leader = |(shard, (node_id, term)): (&u32, &(u64, u64))| ShardLeader {
+            shard: *shard,
+            node_id: *node_id,
+            term: *term,
+        };
+        leaders.map(leader).collect()
+    }
+
+    /// Streams that are open get what has changed, later ones the whole.
+    fn tell_changes(&mut self, map: bool) {
+        self.whole.leaders = self.all_leaders();
+        if map {
+            self.whole.map_version += 1;
+            self.whole.shards = self.all_routes();
+        }
+        let change = ClusterUpdate {
+            cluster_id: self.whole.cluster_id.clone(),
+            map_version: self.whole.map_version,
+            shards: if map { self.all_routes() } else { Vec::new() },
+            leaders: self.all_leaders(),
+            ..ClusterUpdate::default()
+        };
+        let _ = self.changes.send(change);
+    }
+
+    fn owner(&self, slot: Slot) -> u32 {
+        let mut routes = self.routes.iter();
+        let owner = routes.find(|(_, (range, _))| range.contains(slot));
+        *owner.unwrap().0
+    }
+
+    fn publish(&mut self, user: &str, event: &Event, except: &str) {
+        let shard = self.owner(home(user));
+        let leader = self.leaders[&shard].0;
+        let mut header = event.clone();
+        let body = Event {
+            body: header.body.take(),
+            ..Event::default()
+        };
+        let publish = Publish {
+            topic: Some(Topic {
+                app_id: "demo".into(),
+                name: Some(topic::Name::UserId(user.into())),
+            }),
+            except_session_id: except.into(),
+            frame: encode_event_frame(&header, &body.encode_to_vec()),
+        };
+        for ((node_id, _), link) in &mut self.links {
+            if *node_id == leader && link.topics.contains(&(shard, user.to_owned())) {
+                link.send(NodeFrame {
+                    publishes: vec![publish.encode_to_vec().into()],
+                    ..NodeFrame::default()
+                });
+            }
+        }
+    }
+
+    /// Takes a request; the answer goes out by itself.
+    pub(super) fn take(&mut self, key: &LinkKey, request: Request) {
+        let id = request.id;
+        let is_send = matches!(request.body, Some(request::Body::Send(_)));
+        let Some(body) = self.answer(key, request) else {
+            return;
+        };
+        let response = Response {
+            id,
+            body: Some(body),
+        };
+        match &mut self.held {
+            Some((node, held)) if is_send && *node == key.0 => held.push((key.clone(), response)),
+            _ => self.respond(key, response),
+        }
+    }
+
+    fn respond(&mut self, key: &LinkKey, response: Response) {
+        if let Some(link) = self.links.get_mut(key) {
+            link.send(NodeFrame {
+                responses: vec![response],
+                ..NodeFrame::default()
+            });
+        }
+    }
+
+    fn answer(&mut self, key: &LinkKey, request: Request) -> Option<response::Body> {
+        let shard = request.shard;
+        let leader = self.leaders.get(&shard).map_or(0, |(node, _)| *node);
+        if key.0 != leader {
+            return Some(response::Body::NotLeader(NotLeader {
+                leader_node_id: leader,
+            }));
+        }
+        let body = request.body?;
+        if matches!(body, request::Body::Send(_)) {
+            self.sends += 1;
+            if self.deaf.contains(&key.0) {
+                return None;
+            }
+        }
+        if slots(&body).iter().any(|slot| self.owner(*slot) != shard) {
+            let routes = self.all_routes();
+            return Some(response::Body::Moved(Moved { routes }));
+        }
+        Some(match body {
+            request::Body::Send(send) => match members(&send.conversation_id, &send.sender) {
+                Ok(members) => response::Body::Send(self.store(send, &members)),
+                Err(error) => response::Body::Error(error),
+            },
+            request::Body::MarkRead(r) => response::Body::MarkRead(MarkReadResult {
+                read_seq: r.seq,
+                unread_count: 0,
+            }),
+            request::Body::History(r) => {
+                let log = self.logs.get(&r.conversation_id);
+                let events = log.into_iter().flatten();
+                let events: Vec<_> = events.map(|e| encode_event(e, &[])).collect();
+                response::Body::History(HistoryResult {
+                    head_seq: events.len() as u64,
+                    events,
+                    more: false,
+                })
+            }
+            request::Body::Heads(r) => response::Body::Heads(HeadsResult {
+                conversations: r
+                    .conversation_ids
+                    .into_iter()
+                    .map(|id| Conversation {
+                        head_seq: self.logs.get(&id).map_or(0, |l| l.len() as u64),
+                        conversation_id: id,
+                        ..Conversation::default()
+                    })
+                    .collect(),
+            }),
+            request::Body::ListConversations(r) => {
+                let mine = |id: &&String| members(id, &r.user_id).is_ok();
+                let ids = self.logs.keys().filter(mine).cloned().collect();
+                response::Body::ListConversations(ListConversationsResult {
+                    conversation_ids: ids,
+                    more: false,
+                })
+            }
+            request::Body::Subscribe(r) => {
+                response::Body::Subscribe(self.subscribe(key, shard, r)?)
+            }
+            request::Body::Unsubscribe(_) => response::Body::Unsubscribe(UnsubscribeResult {}),
+        })
+    }
+
+    fn subscribe(&mut self, key: &LinkKey, shard: u32, ask: Subscribe) -> Option<SubscribeResult> {
+        let mut term = self.leaders[&shard].1;
+        let seamless = self.seamless;
+        if ask.complete {
+            self.completes.push((key.0, shard, ask.topics.len()));
+            if self.stale > 0 {
+                self.stale -= 1;
+                term -= 1;
+                return Some(SubscribeResult { term, seamless });
+            }
+        }
+        let link = self.links.get_mut(key)?;
+        let users = ask.topics.into_iter().map(user_of);
+        link.topics.extend(users.map(|user| (shard, user)));
+        Some(SubscribeResult { term, seamless })
+    }
+
+    fn store(&mut self, send: Send, members: &[String; 2]) -> SendResult {
+        let mut results = Vec::new();
+        for message in send.messages {
+            let said = Event::decode(message.body).unwrap().body;
+            let log = self.logs.entry(send.conversation_id.clone()).or_default();
+            let stored = log.iter().find_map(|e| match &e.body {
+                Some(event::Body::Message(Message {
+                    client_message_id, ..
+                })) if *client_message_id == message.client_message_id => {
+                    Some((e.seq, e.body == said))
+                }
+                _ => None,
+            });
+            if let Some((seq, same)) = stored {
+                let error =
+                    (!same).then(|| Error::new(ErrorCode::Conflict, "stored with another payload"));
+                let seq = if same { seq } else { 0 };
+                results.push(MessageResult {
+                    seq,
+                    duplicate: same,
+                    error,
+                    ..MessageResult::default()
+                });
+                continue;
+            }
+            let event = Event {
+                conversation_id: send.conversation_id.clone(),
+                seq: log.len() as u64 + 1,
+                time_ms: 1,
+                sender: send.sender.clone(),
+                body: said,
+            };
+            log.push(event.clone());
+            results.push(MessageResult {
+                seq: event.seq,
+                time_ms: 1,
+                ..MessageResult::default()
+            });
+            for user in members {
+                self.publish(user, &event, &send.session_id);
+            }
+        }
+        SendResult { results }
+    }
+}
+
+fn user_of(topic: Topic) -> String {
+    match topic.name {
+        Some(topic::Name::UserId(user)) => user,
+        None => String::new(),
+    }
+}
+
+/// The slots that a request is about.
+fn slots(body: &request::Body) -> Vec<Slot> {
+    match body {
+        request::Body::Send(r) => vec![place(&r.conversation_id)],
+        request::Body::MarkRead(r) => vec![place(&r.conversation_id)],
+        request::Body::History(r) => vec![place(&r.conversation_id)],
+        request::Body::Heads(r) => r.conversation_ids.iter().map(|id| place(id)).collect(),
+        request::Body::ListConversations(r) => vec![home(&r.user_id)],
+        request::Body::Subscribe(r) => r
+            .topics
+            .iter()
+            .cloned()
+            .map(user_of)
+            .map(|u| home(&u))
+            .collect(),
+        request::Body::Unsubscribe(_) => Vec::new(),
+    }
+}
+
+/// Both users of a direct conversation, if `user` is one of them.
+fn members(conversation: &str, user: &str) -> Result<[String; 2], Error> {
+    let refused = || {
+        Error::new(
+            ErrorCode::PermissionDenied,
+            "not a member of this conversation",
+        )
+    };
+    let Ok(ConversationId::Direct(direct)) = ConversationId::parse(conversation) else {
+        return Err(refused());
+    };
+    let user = UserId::new(user).unwrap();
+    direct.peer_of(&user).ok_or_else(refused)?;
+    Ok([direct.first().into(), direct.second().into()])
+}

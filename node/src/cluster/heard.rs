@@ -1,0 +1,183 @@
+//! What nodes say of themselves, every second and at each change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use parlance_proto::common::v1::VersionRange;
+use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::raft::v1::LeaderAnnouncement;
+use tokio::time::{Duration, Instant};
+
+/// Nodes announce themselves every second; one that has missed a few is taken for unreachable.
+const HEARD_WITHIN: Duration = Duration::from_secs(4);
+
+/// What a leader says of its shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeadReport {
+    /// In which it leads.
+    pub term: u64,
+    /// The version of the cluster map by which the shard's replicas are those wanted; 0 while they are not.
+    pub settled: u64,
+    /// Replicas whose log is not near the leader's.
+    pub behind: Vec<NodeId>,
+}
+
+/// What a node said last.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    at: Instant,
+    leaving: bool,
+    unsteady_until: Instant,
+    /// The feature levels that its program speaks.
+    pub levels: Option<VersionRange>,
+    /// Its program.
+    pub version: String,
+    /// Its replicas that have stopped by themselves, and why.
+    pub stopped: BTreeMap<ShardId, String>,
+    /// The shards that it leads.
+    pub leads: BTreeMap<ShardId, LeadReport>,
+    /// By its cluster map of this version, this node was replaced; 0 if it was not.
+    pub replaced_us: u64,
+}
+
+/// What all nodes said last. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct HeardNodes {
+    nodes: Arc<Mutex<BTreeMap<NodeId, Heard>>>,
+}
+
+impl HeardNodes {
+    /// A node announced itself.
+    pub(super) fn hear(&self, from: NodeId, said: &LeaderAnnouncement) {
+        let now = Instant::now();
+        let leads = said.leads.iter().map(|lead| {
+            let report = LeadReport {
+                term: lead.term,
+                settled: lead.settled,
+                behind: lead.behind.iter().copied().map(NodeId).collect(),
+            };
+            (ShardId(lead.shard), report)
+        });
+        let stopped = said.stopped.iter();
+        let heard = Heard {
+            at: now,
+            leaving: said.leaving,
+            unsteady_until: now + Duration::from_millis(said.unsteady_ms.into()),
+            levels: said.levels,
+            version: said.version.clone(),
+            stopped: stopped
+                .map(|s| (ShardId(s.shard), s.reason.clone()))
+                .collect(),
+            leads: leads.collect(),
+            replaced_us: said.receiver_replaced,
+        };
+        self.nodes.lock().insert(from, heard);
+    }
+
+    /// What a node said, if it said anything lately.
+    pub fn of(&self, node: NodeId) -> Option<Heard> {
+        let nodes = self.nodes.lock();
+        let heard = nodes.get(&node).filter(|heard| heard.is_recent());
+        heard.cloned()
+    }
+
+    /// The nodes that have announced themselves lately, those about to stop too.
+    pub(super) fn lately(&self) -> Vec<NodeId> {
+        let nodes = self.nodes.lock();
+        let recent = nodes.iter().filter(|(_, heard)| heard.is_recent());
+        recent.map(|(id, _)| *id).collect()
+    }
+
+    /// Whether a node has announced itself lately, and does not stop.
+    pub fn is_heard(&self, node: NodeId) -> bool {
+        self.is_heard_within(node, HEARD_WITHIN)
+    }
+
+    /// Whether a node has announced itself in the time given, and does not stop.
+    pub(super) fn is_heard_within(&self, node: NodeId, time: Duration) -> bool {
+        let nodes = self.nodes.lock();
+        nodes
+            .get(&node)
+            .is_some_and(|heard| !heard.leaving && heard.at.elapsed() < time)
+    }
+
+    /// Whether a node has lost leaderships lately, so that it should not be handed any.
+    pub(super) fn is_unsteady(&self, node: NodeId) -> bool {
+        let nodes = self.nodes.lock();
+        nodes
+            .get(&node)
+            .is_some_and(|heard| Instant::now() < heard.unsteady_until)
+    }
+
+    /// What the newest leader of a shard says of it.
+    pub fn report(&self, shard: ShardId) -> Option<LeadReport> {
+        let nodes = self.nodes.lock();
+        let recent = nodes.values().filter(|heard| heard.is_recent());
+        recent
+            .filter_map(|heard| heard.leads.get(&shard))
+            .max_by_key(|report| report.term)
+            .cloned()
+    }
+
+    /// The newest cluster map by which this node was replaced; 0 if nobody says so.
+    pub(super) fn replaced_us(&self) -> u64 {
+        let nodes = self.nodes.lock();
+        let said = nodes.values().map(|heard| heard.replaced_us);
+        said.max().unwrap_or(0)
+    }
+}
+
+impl Heard {
+    fn is_recent(&self) -> bool {
+        self.at.elapsed() < HEARD_WITHIN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parlance_proto::raft::v1::Leads;
+
+    use super::*;
+
+    const ONE: NodeId = NodeId(1);
+    const TWO: NodeId = NodeId(2);
+
+    fn lead(shard: u32, term: u64, settled: u64) -> LeaderAnnouncement {
+        LeaderAnnouncement {
+            leads: vec![Leads {
+                shard,
+                term,
+                settled,
+                behind: Vec::new(),
+            }],
+            ..LeaderAnnouncement::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_newest_leader_speaks_for_its_shard() {
+        let heard = HeardNodes::default();
+        heard.hear(ONE, &lead(3, 7, 20));
+        heard.hear(TWO, &lead(3, 8, 0));
+        assert_eq!(heard.report(ShardId(3)).unwrap().settled, 0);
+        assert!(heard.report(ShardId(4)).is_none());
+        heard.hear(TWO, &LeaderAnnouncement::default());
+        assert_eq!(heard.report(ShardId(3)).unwrap().settled, 20);
+    }
+
+    #[tokio::test]
+    async fn who_is_about_to_stop_is_given_nothing_more() {
+        let heard = HeardNodes::default();
+        heard.hear(ONE, &LeaderAnnouncement::default());
+        assert!(heard.is_heard(ONE) && !heard.is_heard(TWO) && !heard.is_unsteady(ONE));
+        let leaving = LeaderAnnouncement {
+            leaving: true,
+            unsteady_ms: 60_000,
+            ..LeaderAnnouncement::default()
+        };
+        heard.hear(ONE, &leaving);
+        assert!(!heard.is_heard(ONE) && heard.is_unsteady(ONE));
+        assert_eq!(heard.lately(), [ONE]);
+    }
+}

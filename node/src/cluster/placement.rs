@@ -1,0 +1,147 @@
+//! Makes each shard what the cluster map wants it to be: its voters, its learners, its preferred leader.
+//!
+//! Runs on every node for the shards that it leads: learner first, and once it is near, the joint change that also lets
+//! the old replica go. Nothing is remembered: whoever leads next compares again and goes on.
+
+use std::collections::HashMap;
+
+use parlance_proto::ids::ShardId;
+use tokio::time::{Duration, Instant, sleep, timeout};
+
+use super::handover::offer;
+use super::steadiness::Steadiness;
+use super::tasks::Tasks;
+use super::view::ClusterView;
+use super::wanted::{Step, Wanted, is_near};
+use crate::raft::{MembershipError, Replica, ReplicaStatus};
+
+/// Between comparisons.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// How long one step may take before other shards get their turn.
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shards of this node that have replicas on the way at the same time.
+const MOVES_MAX: usize = 4;
+/// A leadership is left alone for this long before it is handed to the preferred leader.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+/// Leaderships handed over in one comparison.
+const HANDOVERS_MAX: usize = 4;
+/// A preferred leader must have been heard this recently.
+const HEARD_WITHIN: Duration = Duration::from_millis(1500);
+/// A shard whose hand-over was not taken up is left alone for this long: each try stops its writes for a moment.
+const HANDOVER_PAUSE: Duration = Duration::from_secs(15);
+
+pub(super) struct Placement {
+    view: ClusterView,
+    steadiness: Steadiness,
+    /// Since when this node leads, by shard.
+    since: HashMap<ShardId, Instant>,
+    /// When a leadership was offered last.
+    tried: HashMap<ShardId, Instant>,
+}
+
+impl Placement {
+    pub(super) fn new(view: ClusterView, steadiness: Steadiness) -> Self {
+        Self {
+            view,
+            steadiness,
+            since: HashMap::new(),
+            tried: HashMap::new(),
+        }
+    }
+
+    /// Compares and moves until the node stops.
+    pub(super) async fn run(mut self, tasks: Tasks) {
+        while tasks.or_stopped(sleep(INTERVAL)).await.is_some() {
+            if tasks.or_stopped(self.compare()).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn compare(&mut self) {
+        let led = self.view.led();
+        self.since
+            .retain(|id, _| led.iter().any(|raft| raft.id() == *id));
+        let (mut moves, mut handovers) = (0, 0);
+        for raft in led {
+            let led_since = *self.since.entry(raft.id()).or_insert_with(Instant::now);
+            let Some(wanted) = Wanted::of(&self.view.state(), raft.id()) else {
+                continue;
+            };
+            let status = raft.status();
+            if let Some(step) = wanted.step(&status) {
+                moves += 1;
+                if moves <= MOVES_MAX {
+                    take(&raft, step).await;
+                }
+            } else if handovers < HANDOVERS_MAX
+                && led_since.elapsed() > SETTLED_AFTER
+                && self.hand_to_preferred(&raft, &status, &wanted).await
+            {
+                handovers += 1;
+            }
+        }
+    }
+
+    /// Answers whether it tried.
+    async fn hand_to_preferred(
+        &mut self,
+        raft: &Replica,
+        status: &ReplicaStatus,
+        wanted: &Wanted,
+    ) -> bool {
+        let (view, id) = (&self.view, raft.id());
+        let Some(&preferred) = wanted.voters.first() else {
+            return false;
+        };
+        let tried_lately = self
+            .tried
+            .get(&id)
+            .is_some_and(|at| at.elapsed() < HANDOVER_PAUSE);
+        if preferred == view.node_id
+            || tried_lately
+            || view.heard.is_unsteady(preferred)
+            || !view.heard.is_heard_within(preferred, HEARD_WITHIN)
+            || !is_near(status, preferred)
+        {
+            return false;
+        }
+        tracing::debug!(
+            shard = %id,
+            to = %preferred,
+            "leadership goes to the preferred leader"
+        );
+        self.tried.insert(id, Instant::now());
+        offer(raft, preferred, &self.steadiness).await;
+        true
+    }
+}
+
+async fn take(raft: &Replica, step: Step) {
+    let shard = raft.id();
+    let work = async {
+        match step {
+            Step::AddLearners(nodes) => {
+                for node in nodes {
+                    tracing::info!(%shard, %node, "a replica joins and learns");
+                    raft.add_learner(node).await?;
+                }
+            }
+            Step::Wait(nodes) => tracing::debug!(%shard, ?nodes, "new replicas learn"),
+            Step::ChangeVoters(voters) => {
+                tracing::info!(%shard, ?voters, "the voters change");
+                raft.change_voters(voters).await?;
+            }
+            Step::RemoveLearners(nodes) => {
+                tracing::info!(%shard, ?nodes, "replicas leave");
+                raft.remove_learners(nodes).await?;
+            }
+        }
+        Ok::<_, MembershipError>(())
+    };
+    match timeout(STEP_TIMEOUT, work).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%shard, %error, "the replicas could not be changed yet"),
+        Err(_) => tracing::warn!(%shard, "a change of the replicas takes long"),
+    }
+}

@@ -1,0 +1,231 @@
+//! The receiving end of relays: the leader of a user's home shard.
+//!
+//! It first sees to it that the conversation is in the user's list, so that a later login finds it, and then pushes to
+//! the links that have sessions of the user. It answers when all of them have acknowledged.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+use futures::future::{join_all, try_join_all};
+use parking_lot::Mutex;
+use parlance_proto::ids::{AppId, NodeId, ShardId, UserId};
+use parlance_proto::link::v1::{Publish, Topic, topic};
+use parlance_proto::raft::v1::{
+    RelayItem, RelayRequest, RelayResponse, RelayVerdict, ShardRelay, relay_verdict::Verdict,
+};
+use parlance_proto::slot::Slot;
+use parlance_proto::store::v1::AddConversationCommand;
+use prost::Message;
+use tokio::sync::oneshot;
+use tokio::time::{Duration, timeout};
+
+use crate::link::{Links, Receipt};
+use crate::meta::Leaders;
+use crate::shard::{Shard, ShardError, Shards, UserTopic};
+use crate::store::key::ListKeys;
+use crate::store::{StoreError, Table};
+
+/// A shard that takes longer answers that it is to be asked again: the others of the request are not held up. Longer
+/// than it takes to notice a broken link.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(8);
+/// List entries remembered as present, so that most relays read no row.
+const LISTED_MAX: usize = 256 * 1024;
+
+/// Receives relays for all home shards of this node.
+pub struct RelayReceiver {
+    shards: Shards,
+    links: Links,
+    leaders: Leaders,
+    listed: Listed,
+}
+
+/// Which list entries are surely there. Of digests: a wrong "yes" would lose an entry, so they are of 128 bits and keyed.
+#[derive(Default)]
+struct Listed {
+    marks: Mutex<HashSet<(u64, u64)>>,
+    keys: (RandomState, RandomState),
+}
+
+/// An item whose ids are checked.
+struct Item {
+    topic: UserTopic,
+    slot: Slot,
+    item: RelayItem,
+}
+
+impl RelayReceiver {
+    /// For the shards and links of this node.
+    pub fn new(shards: Shards, links: Links, leaders: Leaders) -> Self {
+        Self {
+            shards,
+            links,
+            leaders,
+            listed: Listed::default(),
+        }
+    }
+
+    /// Delivers the items to the gateways of their users; answers when these have acknowledged.
+    pub async fn receive(&self, request: RelayRequest) -> RelayResponse {
+        let shards = request.shards.into_iter().map(async |relay| {
+            let shard = ShardId(relay.shard);
+            let received = timeout(RECEIVE_TIMEOUT, self.receive_one(shard, relay)).await;
+            match received {
+                Ok(Ok(())) => verdict(Verdict::Done, None),
+                Ok(Err(ShardError::NotLeader(_))) => {
+                    verdict(Verdict::NotLeader, self.leaders.of(shard))
+                }
+                Ok(Err(ShardError::Moved(_))) => RelayVerdict {
+                    moved: true,
+                    ..verdict(Verdict::NotLeader, None)
+                },
+                Ok(Err(error)) => {
+                    tracing::warn!(%shard, %error, "a relay is to be sent again");
+                    verdict(Verdict::Retry, None)
+                }
+                Err(_) => verdict(Verdict::Retry, None),
+            }
+        });
+        RelayResponse {
+            verdicts: join_all(shards).await,
+        }
+    }
+
+    async fn receive_one(&self, id: ShardId, relay: ShardRelay) -> Result<(), ShardError> {
+        let Some(shard) = self.shards.get(id) else {
+            return Err(ShardError::NotLeader(None));
+        };
+        let leadership = *shard.raft().leadership().borrow();
+        if !leadership.leading {
+            return Err(ShardError::NotLeader(leadership.leader));
+        }
+        if !shard.subscriptions().is_open(leadership.term) {
+            // What was split off by an earlier leader must be known here first.
+            shard.raft().read_barrier().await?;
+            let settled = shard.subscriptions().settle(leadership.term, &self.links);
+            if !settled.await {
+                return Err(ShardError::NotLeader(None));
+            }
+        }
+        let items: Vec<Item> = relay.items.into_iter().filter_map(checked).collect();
+        self.list(&shard, &items).await?;
+        let slots: Vec<Slot> = items.iter().map(|item| item.slot).collect();
+        let received = publish(&shard, items);
+        confirm(&shard, leadership.term, &slots).await?;
+        let _ = received.await; // an error is what comes: the last receipt is gone
+        Ok(())
+    }
+
+    /// Puts the conversations into their users' lists, where they are missing.
+    async fn list(&self, shard: &Shard, items: &[Item]) -> Result<(), ShardError> {
+        let mut missing = Vec::new();
+        let mut marks = HashSet::new();
+        for item in items {
+            let mark = self.listed.mark(item);
+            if item.item.conversation_id.is_empty() || self.listed.has(mark) || !marks.insert(mark)
+            {
+                continue;
+            }
+            if !is_listed(shard, item)? {
+                missing.push(shard.run(AddConversationCommand {
+                    app_id: item.item.app_id.clone(),
+                    user_id: item.item.user_id.clone(),
+                    conversation_id: item.item.conversation_id.clone(),
+                }));
+            }
+        }
+        try_join_all(missing).await?;
+        self.listed.remember(marks);
+        Ok(())
+    }
+}
+
+/// Still leading in the same term, and still the owner, after the push: so nobody had subscribed to another leader, or in
+/// another term, before it.
+async fn confirm(shard: &Shard, term: u64, slots: &[Slot]) -> Result<(), ShardError> {
+    if shard.subscriptions().is_splitting() || !shard.raft().holds_lease() {
+        shard.raft().read_barrier().await?;
+    }
+    if shard.raft().term() != term || !shard.subscriptions().is_open(term) {
+        return Err(ShardError::NotLeader(None));
+    }
+    let range = shard.range();
+    if slots.iter().all(|slot| range.contains(*slot)) {
+        return Ok(());
+    }
+    Err(ShardError::Moved(range))
+}
+
+fn verdict(verdict: Verdict, leader: Option<NodeId>) -> RelayVerdict {
+    RelayVerdict {
+        verdict: verdict.into(),
+        leader_node_id: NodeId::or_zero(leader),
+        moved: false,
+    }
+}
+
+/// An item that no leader can deliver is nobody's: it is logged and passed over.
+fn checked(item: RelayItem) -> Option<Item> {
+    match (AppId::new(&item.app_id), UserId::new(&item.user_id)) {
+        (Ok(app), Ok(user)) => Some(Item {
+            slot: Slot::of_user(&app, &user),
+            topic: (app, user),
+            item,
+        }),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "a relayed item is passed over");
+            None
+        }
+    }
+}
+
+impl Listed {
+    fn mark(&self, item: &Item) -> (u64, u64) {
+        let entry = (&item.topic, &item.item.conversation_id);
+        (self.keys.0.hash_one(entry), self.keys.1.hash_one(entry))
+    }
+
+    fn has(&self, mark: (u64, u64)) -> bool {
+        self.marks.lock().contains(&mark)
+    }
+
+    fn remember(&self, new: HashSet<(u64, u64)>) {
+        if new.is_empty() {
+            return;
+        }
+        let mut marks = self.marks.lock();
+        if marks.len() > LISTED_MAX {
+            marks.clear();
+        }
+        marks.extend(new);
+    }
+}
+
+fn is_listed(shard: &Shard, item: &Item) -> Result<bool, StoreError> {
+    let (app, user) = &item.topic;
+    let place = ListKeys::new(item.slot, app, user).entry(&item.item.conversation_id);
+    Ok(shard.store().get(Table::Users, &place)?.is_some())
+}
+
+/// Queues the items on the links that want them. The answer comes when all links have acknowledged or are gone.
+fn publish(shard: &Shard, items: Vec<Item>) -> oneshot::Receiver<()> {
+    let (receipt, received) = Receipt::new();
+    for Item { topic, item, .. } in items {
+        let links = shard.subscriptions().links(&topic);
+        if links.is_empty() {
+            continue;
+        }
+        let publish = Publish {
+            topic: Some(Topic {
+                app_id: item.app_id,
+                name: Some(topic::Name::UserId(item.user_id)),
+            }),
+            except_session_id: item.except_session_id,
+            frame: item.frame,
+        };
+        let publish = bytes::Bytes::from(publish.encode_to_vec());
+        for link in links {
+            link.publish(publish.clone(), receipt.clone());
+        }
+    }
+    received
+}

@@ -1,0 +1,222 @@
+//! Applies the meta shard's commands. Deterministic, as all apply code.
+//!
+//! `nodes.rs` and `splits.rs` change the map; what they refuse is an answer, and changes nothing.
+
+mod nodes;
+mod splits;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use parlance_proto::ids::{AppId, ShardId};
+use parlance_proto::store::v1::{
+    App, ClusterMap, InitCluster, MetaCommand, MetaOutcome, MetaRefusal, meta_command,
+    meta_outcome, meta_refusal::Reason,
+};
+use prost::Message;
+use tokio::sync::watch;
+
+use super::MetaState;
+use crate::machine::{CommittedEntry, Outcome, StateMachine};
+use crate::store::{Order, RowRange, StateStore, StoreError, Table, WriteBatch, decode, key};
+
+/// Whether a command changed anything, or why it may not.
+type Change = Result<bool, MetaRefusal>;
+
+/// The state machine of the meta shard.
+pub struct MetaMachine {
+    ranges: Arc<[RowRange]>,
+    store: Arc<dyn StateStore>,
+    levels: RangeInclusive<u32>,
+    map: Option<ClusterMap>,
+    apps: BTreeMap<String, App>,
+    watch: watch::Sender<Arc<MetaState>>,
+}
+
+impl MetaMachine {
+    /// Reads the rows and shows them to `watch`. `levels` are the feature levels that this program speaks: a command
+    /// above them stops the replica.
+    pub fn open(
+        store: Arc<dyn StateStore>,
+        levels: RangeInclusive<u32>,
+        watch: watch::Sender<Arc<MetaState>>,
+    ) -> Result<Self, StoreError> {
+        let (map, apps) = load(&*store)?;
+        watch.send_replace(Arc::new(MetaState::new(map.clone(), apps.clone())));
+        let (from, to) = key::shard_range(ShardId::META);
+        let table = Table::Meta;
+        Ok(Self {
+            ranges: [RowRange { table, from, to }].into(),
+            store,
+            levels,
+            map,
+            apps,
+            watch,
+        })
+    }
+
+    fn version_now(&self) -> u64 {
+        self.map.as_ref().map_or(0, |map| map.version)
+    }
+
+    fn check_level(&self, level: u32) -> Result<(), StoreError> {
+        if level > *self.levels.end() {
+            return Err(StoreError::NeedsNewerVersion { level });
+        }
+        Ok(())
+    }
+
+    fn apply_command(
+        &mut self,
+        command: MetaCommand,
+        write: &mut WriteBatch,
+    ) -> Result<MetaOutcome, StoreError> {
+        self.check_level(command.level)?;
+        // Not even the command's kind is known: a newer program made it.
+        let body = command.body.ok_or(StoreError::NeedsNewerVersion {
+            level: self.levels.end() + 1,
+        })?;
+        let change = match body {
+            meta_command::Body::InitCluster(init) => self.init_cluster(init),
+            meta_command::Body::CreateApp(create) => {
+                self.create_app(create.app.unwrap_or_default(), write)
+            }
+            meta_command::Body::AddNode(add) => {
+                self.change(|map| nodes::add(map, add.node.unwrap_or_default()))
+            }
+            meta_command::Body::ReplaceNode(replace) => {
+                self.change(|map| nodes::replace(map, &replace))
+            }
+            meta_command::Body::BeginSplit(begin) => {
+                self.change(|map| splits::begin(map, begin.parent, begin.first_slot))
+            }
+            meta_command::Body::FinishSplit(finish) => {
+                self.change(|map| splits::finish(map, finish.parent, finish.child, finish.epoch))
+            }
+            meta_command::Body::RaiseFeatureLevel(raise) => {
+                self.check_level(raise.level)?;
+                self.change(|map| Ok(raise_level(map, raise.level)))
+            }
+        };
+        let result = match change {
+            Ok(changed) => meta_outcome::Result::MapVersion(self.version(changed, write)),
+            Err(refusal) => meta_outcome::Result::Refusal(refusal),
+        };
+        Ok(MetaOutcome {
+            result: Some(result),
+        })
+    }
+
+    /// The map's version, a new one after a change.
+    fn version(&mut self, changed: bool, write: &mut WriteBatch) -> u64 {
+        let map = self.map.get_or_insert_default();
+        if changed {
+            map.version += 1;
+            write.put(Table::Meta, key::cluster_map(), map.encode_to_vec());
+        }
+        map.version
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut ClusterMap) -> Change) -> Change {
+        let map = self.map.as_mut();
+        change(map.ok_or_else(|| refusal(Reason::NotFound, "there is no cluster yet"))?)
+    }
+
+    fn init_cluster(&mut self, init: InitCluster) -> Change {
+        if let Some(map) = &self.map {
+            let message = format!("the cluster {} exists already", map.cluster_id);
+            return Err(refusal(Reason::Exists, message));
+        }
+        self.map = init.map;
+        Ok(true)
+    }
+
+    fn create_app(&mut self, app: App, write: &mut WriteBatch) -> Change {
+        if self.apps.contains_key(&app.app_id) {
+            let message = format!("app {:?} exists already", app.app_id);
+            return Err(refusal(Reason::Exists, message));
+        }
+        let id = AppId::new(&app.app_id).map_err(|e| refusal(Reason::Forbidden, e.to_string()))?;
+        write.put(Table::Meta, key::app(&id), app.encode_to_vec());
+        self.apps.insert(app.app_id.clone(), app);
+        Ok(true)
+    }
+}
+
+/// Never goes down: what was proposed at a level stays in the logs.
+fn raise_level(map: &mut ClusterMap, level: u32) -> bool {
+    let rises = level > map.feature_level;
+    map.feature_level = map.feature_level.max(level);
+    rises
+}
+
+fn refusal(reason: Reason, message: impl Into<String>) -> MetaRefusal {
+    MetaRefusal {
+        reason: reason.into(),
+        message: message.into(),
+    }
+}
+
+type Rows = (Option<ClusterMap>, BTreeMap<String, App>);
+
+fn load(store: &dyn StateStore) -> Result<Rows, StoreError> {
+    let map = store.get(Table::Meta, &key::cluster_map())?;
+    let map = map.map(|row| decode("cluster map", &row)).transpose()?;
+    let mut apps = Vec::new();
+    let (from, to) = key::apps();
+    store.scan(Table::Meta, &from, &to, Order::Ascending, &mut |_, row| {
+        apps.push(decode::<App>("app", row));
+        true
+    })?;
+    let apps = apps
+        .into_iter()
+        .map(|app| app.map(|app| (app.app_id.clone(), app)))
+        .collect::<Result<_, _>>()?;
+    Ok((map, apps))
+}
+
+impl StateMachine for MetaMachine {
+    fn apply(
+        &mut self,
+        entries: &[CommittedEntry],
+        write: &mut WriteBatch,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            outcomes.push(match &entry.payload {
+                None => Outcome::None,
+                Some(payload) => {
+                    let command = decode::<MetaCommand>("log entry of the meta shard", payload)?;
+                    Outcome::Meta(self.apply_command(command, write)?)
+                }
+            });
+        }
+        // Nodes find each other by the map, and gateways their apps, before anything is replayed.
+        if self.watch.borrow().version() != self.version_now() {
+            write.put_on_disk_first();
+        }
+        Ok(outcomes)
+    }
+
+    fn written(&mut self) {
+        if self.watch.borrow().version() == self.version_now() {
+            return;
+        }
+        let state = MetaState::new(self.map.clone(), self.apps.clone());
+        self.watch.send_replace(Arc::new(state));
+    }
+
+    fn ranges(&self) -> Arc<[RowRange]> {
+        self.ranges.clone()
+    }
+
+    fn restored(&mut self) -> Result<(), StoreError> {
+        (self.map, self.apps) = load(&*self.store)?;
+        self.check_level(self.map.as_ref().map_or(0, |map| map.feature_level))?;
+        self.written();
+        Ok(())
+    }
+}

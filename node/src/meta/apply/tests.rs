@@ -1,0 +1,266 @@
+//! The meta shard's commands, applied as they come from the log.
+
+use parlance_proto::store::v1::{
+    AddNode, BeginSplit, FinishSplit, MapNode, MapShard, NodeState, RaiseFeatureLevel, ReplaceNode,
+};
+
+use super::*;
+use crate::store::Table;
+use crate::store::manifest::Existing;
+use crate::store::rocks::RocksStore;
+
+struct Meta {
+    _dir: tempfile::TempDir,
+    machine: MetaMachine,
+    index: u64,
+}
+
+impl Meta {
+    /// Two nodes, two shards.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(RocksStore::open(dir.path(), Existing::No).unwrap());
+        let watch = watch::Sender::new(Arc::default());
+        let mut meta = Self {
+            _dir: dir,
+            machine: MetaMachine::open(store, 1..=2, watch).unwrap(),
+            index: 0,
+        };
+        let shard = |shard, replicas: &[u64], first_slot, last_slot| MapShard {
+            shard,
+            replicas: replicas.to_vec(),
+            founder: shard.into(),
+            first_slot,
+            last_slot,
+            epoch: 1,
+            ..MapShard::default()
+        };
+        let node = |node_id| MapNode {
+            node_id,
+            state: NodeState::Member.into(),
+            ..MapNode::default()
+        };
+        let map = ClusterMap {
+            cluster_id: "c".into(),
+            feature_level: 1,
+            nodes: vec![node(1), node(2)],
+            shards: vec![
+                shard(1, &[1, 2], 0, 8_191),
+                shard(2, &[1, 2], 8_192, 16_383),
+            ],
+            meta_replicas: vec![1, 2],
+            ..ClusterMap::default()
+        };
+        meta.done(meta_command::Body::InitCluster(InitCluster {
+            map: Some(map),
+        }));
+        meta
+    }
+
+    fn command(&mut self, command: &MetaCommand) -> Result<MetaOutcome, StoreError> {
+        self.index += 1;
+        let entry = CommittedEntry {
+            index: self.index,
+            term: 1,
+            payload: Some(command.encode_to_vec().into()),
+            ..CommittedEntry::default()
+        };
+        let mut write = WriteBatch::default();
+        let outcome = self.machine.apply(&[entry], &mut write)?.remove(0);
+        self.machine.store.write(&write)?;
+        self.machine.written();
+        match outcome {
+            Outcome::Meta(outcome) => Ok(outcome),
+            other => panic!("{other}"),
+        }
+    }
+
+    fn ask(&mut self, body: meta_command::Body) -> Result<u64, (Reason, String)> {
+        let command = MetaCommand {
+            body: Some(body),
+            ..MetaCommand::default()
+        };
+        match self.command(&command).unwrap().result.unwrap() {
+            meta_outcome::Result::MapVersion(version) => Ok(version),
+            meta_outcome::Result::Refusal(refusal) => Err((refusal.reason(), refusal.message)),
+        }
+    }
+
+    fn done(&mut self, body: meta_command::Body) -> u64 {
+        self.ask(body).unwrap()
+    }
+
+    fn begin(&mut self, parent: u32, first_slot: u32) -> Result<u64, (Reason, String)> {
+        self.ask(meta_command::Body::BeginSplit(BeginSplit {
+            parent,
+            first_slot,
+        }))
+    }
+
+    fn finish(&mut self, parent: u32, child: u32, epoch: u64) -> Result<u64, (Reason, String)> {
+        let finish = FinishSplit {
+            parent,
+            child,
+            epoch,
+        };
+        self.ask(meta_command::Body::FinishSplit(finish))
+    }
+
+    fn shard(&self, shard: u32) -> MapShard {
+        self.machine
+            .watch
+            .borrow()
+            .shard(ShardId(shard))
+            .unwrap()
+            .clone()
+    }
+
+    fn routes(&self) -> Vec<(u32, String, u64)> {
+        let state = self.machine.watch.borrow().clone();
+        let routes = state.routes().iter();
+        routes
+            .map(|r| (r.shard.0, r.range.to_string(), r.epoch))
+            .collect()
+    }
+}
+
+#[test]
+fn a_child_gets_its_slots_only_when_the_split_is_finished() {
+    let mut meta = Meta::new();
+    meta.begin(1, 4_000).unwrap();
+    let child = meta.shard(3);
+    assert!(child.pending && child.parent == 1 && child.founder == 0);
+    assert_eq!(child.epoch, 2);
+    assert_eq!(child.replicas, [2, 1], "node 1 is the first of both others");
+    assert_eq!(meta.routes()[0], (1, "0-8191".to_owned(), 1), "not yet");
+    meta.finish(1, 3, 2).unwrap();
+    assert_eq!(
+        meta.routes(),
+        [
+            (1, "0-3999".to_owned(), 2),
+            (3, "4000-8191".to_owned(), 2),
+            (2, "8192-16383".to_owned(), 1)
+        ]
+    );
+    // A restart reads the same.
+    let (map, apps) = load(&*meta.machine.store).unwrap();
+    assert_eq!(MetaState::new(map, apps), **meta.machine.watch.borrow());
+}
+
+#[test]
+fn each_step_of_a_split_can_be_repeated() {
+    let mut meta = Meta::new();
+    let begun = meta.begin(1, 4_000).unwrap();
+    assert_eq!(meta.begin(1, 4_000).unwrap(), begun, "the same child");
+    let finished = meta.finish(1, 3, 2).unwrap();
+    assert_eq!(meta.finish(1, 3, 2).unwrap(), finished);
+    assert_eq!(meta.begin(1, 4_000).unwrap(), finished, "done long ago");
+    meta.begin(1, 2_000).unwrap();
+    meta.finish(1, 4, 3).unwrap();
+    meta.begin(3, 5_000).unwrap();
+    assert_eq!(meta.shard(5).epoch, 3);
+    assert_eq!(meta.finish(1, 3, 2).unwrap(), meta.finish(1, 4, 3).unwrap());
+}
+
+#[test]
+fn what_cannot_be_split_is_refused() {
+    let mut meta = Meta::new();
+    for slot in [0, 8_192, 16_383, 20_000] {
+        assert_eq!(
+            meta.begin(1, slot).unwrap_err().0,
+            Reason::Forbidden,
+            "{slot}"
+        );
+    }
+    assert_eq!(meta.begin(9, 100).unwrap_err().0, Reason::NotFound);
+    meta.begin(1, 4_000).unwrap();
+    let (reason, message) = meta.begin(1, 5_000).unwrap_err();
+    assert!(
+        reason == Reason::Forbidden && message.contains("at slot 4000"),
+        "{message}"
+    );
+    assert_eq!(
+        meta.begin(3, 5_000).unwrap_err().0,
+        Reason::Forbidden,
+        "a child without slots"
+    );
+    assert_eq!(meta.finish(1, 3, 7).unwrap_err().0, Reason::Forbidden);
+    assert_eq!(meta.finish(2, 3, 2).unwrap_err().0, Reason::Forbidden);
+    assert_eq!(meta.finish(1, 8, 2).unwrap_err().0, Reason::NotFound);
+    meta.begin(2, 10_000).unwrap();
+}
+
+#[test]
+fn a_node_that_is_replaced_during_a_split_leaves_parent_and_child() {
+    let mut meta = Meta::new();
+    meta.begin(1, 4_000).unwrap();
+    let node = MapNode {
+        node_id: 3,
+        state: NodeState::Member.into(),
+        ..MapNode::default()
+    };
+    meta.done(meta_command::Body::AddNode(AddNode { node: Some(node) }));
+    meta.done(meta_command::Body::ReplaceNode(ReplaceNode {
+        old_node_id: 1,
+        new_node_id: 3,
+    }));
+    assert_eq!(meta.shard(1).replicas, [3, 2]);
+    assert_eq!(meta.shard(3).replicas, [2, 3]);
+}
+
+#[test]
+fn the_level_rises_and_never_falls() {
+    let mut meta = Meta::new();
+    let mut raise = |level| {
+        let version = meta.done(meta_command::Body::RaiseFeatureLevel(RaiseFeatureLevel {
+            level,
+        }));
+        (
+            version,
+            meta.machine.watch.borrow().map().unwrap().feature_level,
+        )
+    };
+    assert_eq!(raise(1), (1, 1));
+    assert_eq!(raise(2), (2, 2));
+    assert_eq!(raise(1), (2, 2));
+}
+
+#[test]
+fn what_this_program_does_not_know_stops_the_replica_and_names_the_level() {
+    let needed = |command: &MetaCommand| match Meta::new().command(command) {
+        Err(StoreError::NeedsNewerVersion { level }) => level,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(needed(&MetaCommand::default()), 3, "a kind that came later");
+    let begin = BeginSplit {
+        parent: 1,
+        first_slot: 10,
+    };
+    let gated = MetaCommand {
+        level: 5,
+        body: Some(meta_command::Body::BeginSplit(begin)),
+        ..MetaCommand::default()
+    };
+    assert_eq!(needed(&gated), 5);
+    let raise = MetaCommand {
+        body: Some(meta_command::Body::RaiseFeatureLevel(RaiseFeatureLevel {
+            level: 4,
+        })),
+        ..MetaCommand::default()
+    };
+    assert_eq!(needed(&raise), 4);
+}
+
+#[test]
+fn a_snapshot_of_a_newer_cluster_stops_the_replica() {
+    let mut meta = Meta::new();
+    let mut map = meta.machine.map.clone().unwrap();
+    map.feature_level = 3;
+    let mut write = WriteBatch::default();
+    write.put(Table::Meta, key::cluster_map(), map.encode_to_vec());
+    meta.machine.store.write(&write).unwrap();
+    assert!(matches!(
+        meta.machine.restored(),
+        Err(StoreError::NeedsNewerVersion { level: 3 })
+    ));
+}

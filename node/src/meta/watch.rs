@@ -1,0 +1,236 @@
+//! The cluster's state for gateways: the whole of it at once, and after that what has changed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::link::v1::{App, AppSecret, ClusterUpdate, Node, ShardLeader, ShardRoute};
+use parlance_proto::store::v1 as stored;
+use tokio::sync::watch;
+use tokio::time::{Duration, sleep};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+
+use super::{Lead, Leaders, MetaState, MetaWatch, Route};
+
+/// Changes that come together (a node fails: a third of the shards get new leaders) go out together.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// What one watcher was told so far, and where it learns what is new.
+struct Watcher {
+    meta: MetaWatch,
+    leaders: watch::Receiver<BTreeMap<ShardId, Lead>>,
+    shown: Option<Shown>,
+    with_secrets: bool,
+    stop: CancellationToken,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Shown {
+    state: Arc<MetaState>,
+    leaders: BTreeMap<ShardId, Lead>,
+}
+
+/// The cluster's state, now and after each change, until `stop`; without the apps unless their secrets are wanted.
+pub fn watch_cluster(
+    meta: MetaWatch,
+    leaders: &Leaders,
+    with_secrets: bool,
+    stop: CancellationToken,
+) -> impl Stream<Item = ClusterUpdate> + Send + use<> {
+    let watcher = Watcher {
+        meta,
+        leaders: leaders.watch(),
+        shown: None,
+        with_secrets,
+        stop,
+    };
+    futures::stream::unfold(watcher, |mut watcher| async move {
+        let update = watcher.next().await?;
+        Some((update, watcher))
+    })
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<ClusterUpdate> {
+        if self.shown.is_some() {
+            let changed = async {
+                tokio::select! {
+                    meta = self.meta.changed() => meta.is_ok(),
+                    leaders = self.leaders.changed() => leaders.is_ok(),
+                }
+            };
+            if self.stop.run_until_cancelled(changed).await != Some(true) {
+                return None;
+            }
+            sleep(GATHER).await;
+        }
+        let now = Shown {
+            state: self.meta.borrow_and_update().clone(),
+            leaders: self.leaders.borrow_and_update().clone(),
+        };
+        let mut update = update(self.shown.as_ref(), &now);
+        if !self.with_secrets {
+            update.apps.clear();
+        }
+        self.shown = Some(now);
+        Some(update)
+    }
+}
+
+/// What has changed since `before`; all of it if there was nothing before.
+fn update(before: Option<&Shown>, now: &Shown) -> ClusterUpdate {
+    let nothing = Shown::default();
+    let whole = before.is_none();
+    let before = before.unwrap_or(&nothing);
+    let (old, new) = (&*before.state, &*now.state);
+    let routes = new.routes().iter();
+    let leaders = now.leaders.iter().filter(|(shard, lead)| {
+        **shard != ShardId::META && before.leaders.get(shard) != Some(lead)
+    });
+    let apps = new.apps().iter();
+    ClusterUpdate {
+        cluster_id: new.map().map(|m| m.cluster_id.clone()).unwrap_or_default(),
+        map_version: new.version(),
+        whole,
+        nodes: if nodes(old) == nodes(new) {
+            Vec::new()
+        } else {
+            nodes(new)
+        },
+        shards: routes
+            .filter(|route| !old.routes().contains(route))
+            .map(shard_route)
+            .collect(),
+        leaders: leaders
+            .map(|(shard, lead)| ShardLeader {
+                shard: shard.0,
+                node_id: NodeId::or_zero(lead.node),
+                term: lead.term,
+            })
+            .collect(),
+        apps: apps
+            .filter(|(id, app)| old.apps().get(*id) != Some(app))
+            .map(|(_, shown)| app(shown))
+            .collect(),
+        feature_level: new.map().map_or(0, |map| map.feature_level),
+    }
+}
+
+fn nodes(state: &MetaState) -> Vec<Node> {
+    let members = state.members().map(|node| Node {
+        node_id: node.node_id,
+        link_address: node.link_address.clone(),
+    });
+    members.collect()
+}
+
+fn shard_route(route: &Route) -> ShardRoute {
+    ShardRoute {
+        shard: route.shard.0,
+        first_slot: route.range.first().number().into(),
+        last_slot: route.range.last().number().into(),
+        epoch: route.epoch,
+    }
+}
+
+fn app(app: &stored::App) -> App {
+    let secrets = app.secrets.iter().map(|secret| AppSecret {
+        secret_id: secret.secret_id.clone(),
+        secret: secret.secret.clone(),
+    });
+    App {
+        app_id: app.app_id.clone(),
+        secrets: secrets.collect(),
+        disabled: app.disabled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use parlance_proto::store::v1::{ClusterMap, MapNode, MapShard, NodeState};
+
+    use super::*;
+
+    fn state(version: u64, first_shard_ends: u32, apps: &[&str]) -> Arc<MetaState> {
+        let shard = |shard, first_slot, last_slot| MapShard {
+            shard,
+            first_slot,
+            last_slot,
+            epoch: version,
+            ..MapShard::default()
+        };
+        let mut shards = vec![shard(1, 0, first_shard_ends)];
+        if first_shard_ends < 99 {
+            shards.push(shard(2, first_shard_ends + 1, 99));
+        }
+        let node = MapNode {
+            node_id: 1,
+            state: NodeState::Member.into(),
+            ..MapNode::default()
+        };
+        let map = ClusterMap {
+            cluster_id: "c".into(),
+            version,
+            feature_level: 1,
+            nodes: vec![node],
+            shards,
+            ..ClusterMap::default()
+        };
+        let app = |id: &&str| {
+            let app = stored::App {
+                app_id: (*id).to_owned(),
+                ..stored::App::default()
+            };
+            (app.app_id.clone(), app)
+        };
+        Arc::new(MetaState::new(Some(map), apps.iter().map(app).collect()))
+    }
+
+    #[tokio::test]
+    async fn a_watcher_gets_everything_once_and_then_only_what_changed() {
+        let meta = watch::Sender::new(state(1, 99, &["one", "two"]));
+        let leaders = Leaders::default();
+        let lead = |shard, term, node| {
+            let node = Some(NodeId(node));
+            leaders.learn(shard, Lead { term, node });
+        };
+        lead(ShardId(1), 3, 1);
+        lead(ShardId::META, 3, 1);
+        let updates = watch_cluster(meta.subscribe(), &leaders, true, CancellationToken::new());
+        let mut updates = Box::pin(updates);
+        let first = updates.next().await.unwrap();
+        assert!(first.whole && first.cluster_id == "c" && first.feature_level == 1);
+        assert_eq!((first.nodes.len(), first.apps.len()), (1, 2));
+        assert_eq!((first.shards.len(), first.leaders.len()), (1, 1));
+
+        lead(ShardId(1), 4, 2);
+        let second = updates.next().await.unwrap();
+        assert_eq!((second.leaders[0].term, second.leaders[0].node_id), (4, 2));
+        assert!(!second.whole && second.nodes.is_empty() && second.apps.is_empty());
+        assert!(second.shards.is_empty());
+
+        meta.send_replace(state(2, 49, &["one", "two", "three"]));
+        let third = updates.next().await.unwrap();
+        assert_eq!(third.map_version, 2);
+        assert_eq!(third.apps.len(), 1);
+        assert!(third.nodes.is_empty() && third.leaders.is_empty());
+        let ranges = third
+            .shards
+            .iter()
+            .map(|r| (r.shard, r.first_slot, r.last_slot));
+        assert_eq!(ranges.collect::<Vec<_>>(), [(1, 0, 49), (2, 50, 99)]);
+    }
+
+    #[tokio::test]
+    async fn a_watch_ends_with_the_node() {
+        let meta = watch::Sender::new(state(1, 99, &[]));
+        let stop = CancellationToken::new();
+        let updates = watch_cluster(meta.subscribe(), &Leaders::default(), false, stop.clone());
+        let mut updates = Box::pin(updates);
+        updates.next().await.unwrap();
+        stop.cancel();
+        assert!(updates.next().await.is_none());
+    }
+}

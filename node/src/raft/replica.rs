@@ -1,0 +1,459 @@
+//! The door to one shard's replica on this node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::error::{
+    ClientWriteError, Fatal, InitializeError, LinearizableReadError, RaftError as LibraryError,
+};
+use openraft::metrics::RaftServerMetrics;
+use openraft::{ChangeMembers, EmptyNode, Instant as _, Raft, ReadPolicy, ServerState};
+use parlance_proto::ids::{NodeId, ShardId};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::error::{MembershipError, ProposeError, RaftError, ReadError};
+use super::feed::Feed;
+use super::log_store::LogStore;
+use super::shard_rows::ReadRows;
+use super::snapshot_folder::SnapshotFolder;
+use super::state_machine::{ReplicaState, SnapshotByBytes};
+use super::types::{Payload, TypeConfig};
+use super::{RaftConfig, metrics};
+use crate::machine::Outcome;
+use crate::store::StoreError;
+
+/// Between looks at followers that are fed by snapshot.
+const FEED_REVIEW: Duration = Duration::from_millis(500);
+
+/// Who leads a shard, as this replica knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// The term.
+    pub term: u64,
+    /// Who leads in it; none if nobody does yet.
+    pub leader: Option<NodeId>,
+    /// Whether that is this replica.
+    pub leading: bool,
+}
+
+/// An entry that was applied here.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// Its place in the log.
+    pub index: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// How a replica is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// Its term.
+    pub term: u64,
+    /// Who leads, if known.
+    pub leader: Option<NodeId>,
+    /// Those that vote, of both sets while they change.
+    pub voters: BTreeSet<NodeId>,
+    /// Those that only learn.
+    pub learners: BTreeSet<NodeId>,
+    /// Voters and learners are committed, and so stay whoever leads next.
+    pub members_committed: bool,
+    /// Index of the last applied entry; 0 if there is none.
+    pub applied: u64,
+    /// Index of the newest entry here; 0 if there is none.
+    pub last_log_index: u64,
+    /// Index of the newest entry in the newest snapshot; 0 if there is none.
+    pub snapshot: u64,
+    /// Index of the newest entry that is no longer in the log; 0 if there is none.
+    pub purged: u64,
+    /// While leading: the newest entry that each replica is known to have.
+    pub matched: BTreeMap<NodeId, u64>,
+    /// Why the replica has stopped, if it has.
+    pub stopped: Option<String>,
+}
+
+impl ReplicaStatus {
+    /// While leading: how many entries a replica lacks; none if that is not known.
+    pub fn behind(&self, node: NodeId) -> Option<u64> {
+        let matched = self.matched.get(&node)?;
+        Some(self.last_log_index.saturating_sub(*matched))
+    }
+}
+
+/// One shard's replica on this node. Clones are the same replica.
+#[derive(Clone)]
+pub struct Replica {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) id: ShardId,
+    pub(super) node_id: NodeId,
+    pub(super) raft: Raft<TypeConfig, ReplicaState>,
+    pub(super) folder: SnapshotFolder,
+    /// Whoever has this receives and installs: one snapshot at a time.
+    pub(super) receiving: Arc<tokio::sync::Mutex<()>>,
+    pub(super) log: LogStore,
+    feed: Arc<Feed>,
+    /// Before this a restarted replica neither votes nor stands: it does not remember to whom it promised not to.
+    pub(super) quiet_until: Option<Instant>,
+    pub(super) stop: CancellationToken,
+    leadership: watch::Sender<Leadership>,
+    read_timeout: Duration,
+    lease: Duration,
+    /// The newest term whose leadership this replica has offered to another: its lease proves nothing any more.
+    offered_term: AtomicU64,
+}
+
+/// What a replica is made of.
+pub(super) struct ReplicaParts {
+    pub(super) raft: Raft<TypeConfig, ReplicaState>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) folder: SnapshotFolder,
+    pub(super) log: LogStore,
+    pub(super) by_bytes: Arc<SnapshotByBytes>,
+    /// How long it neither votes nor stands; none if it never has.
+    pub(super) quiet: Option<Duration>,
+    pub(super) stop: CancellationToken,
+    /// Where it says why it has stopped by itself.
+    pub(super) stopped: watch::Sender<BTreeMap<ShardId, String>>,
+}
+
+impl Replica {
+    pub(super) fn start(node_id: NodeId, config: &RaftConfig, parts: ReplicaParts) -> Self {
+        let ReplicaParts {
+            raft,
+            feed,
+            folder,
+            log,
+            by_bytes,
+            quiet,
+            stop,
+            stopped,
+        } = parts;
+        let inner = Arc::new(Inner {
+            id: feed.rows.shard,
+            node_id,
+            raft,
+            folder,
+            receiving: Arc::default(),
+            log,
+            feed,
+            quiet_until: quiet.map(|quiet| Instant::now() + quiet),
+            stop,
+            leadership: watch::Sender::new(Leadership::default()),
+            read_timeout: config.lease() * 2,
+            lease: config.lease(),
+            offered_term: AtomicU64::new(0),
+        });
+        tokio::spawn(watch_replica(inner.clone(), by_bytes, stopped));
+        Self { inner }
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// Which shard.
+    pub fn id(&self) -> ShardId {
+        self.inner.id
+    }
+
+    /// Proposes an entry and waits until it is applied here. Not safe to cancel in the sense that the entry may be
+    /// applied although nobody waits.
+    pub async fn propose(&self, payload: Bytes) -> Result<Applied, ProposeError> {
+        if self.stopped().is_some() {
+            return Err(ProposeError::Stopped);
+        }
+        match self.inner.raft.client_write(Payload(payload)).await {
+            Ok(response) => Ok(Applied {
+                index: response.log_id.index,
+                outcome: response.data,
+            }),
+            Err(LibraryError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+                Err(ProposeError::NotLeader {
+                    leader: self.other(to.leader_id),
+                })
+            }
+            // The entry was taken in: the next leader may have it too.
+            Err(LibraryError::APIError(_) | LibraryError::Fatal(_)) => {
+                Err(ProposeError::OutcomeUnknown)
+            }
+        }
+    }
+
+    /// Returns when everything that was acknowledged before the call is applied here and this replica leads: by its
+    /// lease, or by asking the others. The lease is of the monotonic clock, which goes on while the process is frozen.
+    pub async fn read_barrier(&self) -> Result<(), ReadError> {
+        // The library may credit an answer to an append that was sent later than the one it answers; the second half of the
+        // lease is the margin for that.
+        if self.holds_lease() && self.try_barrier(ReadPolicy::LeaseRead).await.is_ok() {
+            return Ok(());
+        }
+        self.try_barrier(ReadPolicy::ReadIndex).await
+    }
+
+    /// Whether this replica surely leads at this moment: a majority has answered it well within its lease, and it has
+    /// not offered its leadership to another. False is no proof of the opposite. Asks nobody, not even the shard's task.
+    pub fn holds_lease(&self) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.state == ServerState::Leader
+            && metrics.current_leader == Some(self.inner.node_id)
+            && self.inner.offered_term.load(Ordering::SeqCst) < metrics.current_term
+            && metrics
+                .last_quorum_acked
+                .is_some_and(|at| at.elapsed() < self.inner.lease / 2)
+    }
+
+    /// The term that this replica is in at this moment.
+    pub fn term(&self) -> u64 {
+        self.inner.raft.metrics().borrow_watched().current_term
+    }
+
+    /// Cancelled when the replica has stopped, or is about to.
+    pub fn stopping(&self) -> CancellationToken {
+        self.inner.stop.clone()
+    }
+
+    async fn try_barrier(&self, policy: ReadPolicy) -> Result<(), ReadError> {
+        let barrier = self.inner.raft.ensure_linearizable(policy);
+        let result = timeout(self.inner.read_timeout, barrier)
+            .await
+            .map_err(|_| ReadError::NotLeader { leader: None })?;
+        match result {
+            Ok(_) => Ok(()),
+            Err(LibraryError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
+                Err(ReadError::NotLeader {
+                    leader: self.other(to.leader_id),
+                })
+            }
+            Err(LibraryError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(ReadError::NotLeader { leader: None })
+            }
+            Err(LibraryError::Fatal(_)) => Err(ReadError::Stopped),
+        }
+    }
+
+    /// A leader to send callers to: never this replica itself, which has just said no.
+    fn other(&self, leader: Option<NodeId>) -> Option<NodeId> {
+        leader.filter(|id| *id != self.inner.node_id)
+    }
+
+    /// Who leads, now and at every change.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.subscribe()
+    }
+
+    /// Makes a new shard of these voters. Does nothing if this replica has ever had an entry or a vote.
+    pub async fn initialize(&self, voters: BTreeSet<NodeId>) -> Result<(), RaftError> {
+        let members: BTreeMap<NodeId, EmptyNode> =
+            voters.into_iter().map(|id| (id, EmptyNode {})).collect();
+        match self.inner.raft.initialize(members).await {
+            Ok(()) | Err(LibraryError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(e) => Err(RaftError::Start {
+                shard: self.inner.id,
+                reason: e.to_string(),
+            }),
+        }
+    }
+
+    /// Stands for election now instead of after a time without a leader. Does nothing if the others hear from one.
+    pub async fn elect(&self) {
+        if let Err(error) = self.inner.raft.trigger().elect(true).await {
+            tracing::debug!(shard = %self.inner.id, %error, "no election");
+        }
+    }
+
+    /// Asks another voter to take over. Returns once asked; whether it did shows in [`Replica::leadership`].
+    pub async fn transfer_leader(&self, to: NodeId) {
+        let term = self.leadership().borrow().term;
+        self.inner.offered_term.fetch_max(term, Ordering::SeqCst);
+        if let Err(error) = self.inner.raft.trigger().transfer_leader(to).await {
+            tracing::debug!(shard = %self.inner.id, %error, "leadership is not handed over");
+        }
+    }
+
+    /// Adds a replica that learns. Does not wait for it: [`Replica::status`] says how far it is.
+    pub async fn add_learner(&self, node: NodeId) -> Result<(), MembershipError> {
+        self.changed(self.inner.raft.add_learner(node, EmptyNode {}, false).await)
+    }
+
+    /// Lets replicas go that only learned.
+    pub async fn remove_learners(&self, nodes: BTreeSet<NodeId>) -> Result<(), MembershipError> {
+        let change = ChangeMembers::RemoveNodes(nodes);
+        self.changed(self.inner.raft.change_membership(change, false).await)
+    }
+
+    /// Changes who votes, by way of both sets together. New voters must be learners already; voters that are left out
+    /// leave the shard.
+    pub async fn change_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), MembershipError> {
+        self.changed(self.inner.raft.change_membership(voters, false).await)
+    }
+
+    fn changed<T>(
+        &self,
+        result: Result<T, LibraryError<TypeConfig, ClientWriteError<TypeConfig>>>,
+    ) -> Result<(), MembershipError> {
+        match result {
+            Ok(_) => Ok(()),
+            Err(LibraryError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+                Err(MembershipError::NotLeader {
+                    leader: self.other(to.leader_id),
+                })
+            }
+            Err(LibraryError::APIError(e)) => Err(MembershipError::Refused(e.to_string())),
+            Err(LibraryError::Fatal(_)) => Err(MembershipError::Stopped),
+        }
+    }
+
+    fn stopped(&self) -> Option<Fatal<TypeConfig>> {
+        self.inner
+            .raft
+            .metrics()
+            .borrow_watched()
+            .running_state
+            .clone()
+            .err()
+    }
+
+    /// Reads the rows at one place in the log. Blocks until `read` is done.
+    ///
+    /// # Errors
+    /// A disk that failed, a damaged row, or what `read` answers.
+    pub fn read_rows(&self, read: &mut ReadRows<'_>) -> Result<(), StoreError> {
+        self.inner.feed.rows.view(read)
+    }
+
+    /// How the replica is.
+    pub fn status(&self) -> ReplicaStatus {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let index = |id: &Option<super::types::LogId>| id.map_or(0, |id| id.index);
+        let membership = metrics.membership_config.membership();
+        ReplicaStatus {
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            voters: membership.voter_ids().collect(),
+            learners: membership.learner_ids().collect(),
+            members_committed: membership.get_joint_config().len() == 1
+                && *metrics.membership_config.log_id() <= metrics.last_applied,
+            applied: index(&metrics.last_applied),
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            snapshot: index(&metrics.snapshot),
+            purged: index(&metrics.purged),
+            matched: metrics
+                .replication
+                .iter()
+                .flatten()
+                .map(|(node, id)| (*node, index(id)))
+                .collect(),
+            stopped: metrics
+                .running_state
+                .as_ref()
+                .err()
+                .map(ToString::to_string),
+        }
+    }
+
+    /// Waits until this replica has applied the entry at `index`; false if that takes longer than `within`.
+    pub async fn has_applied(&self, index: u64, within: Duration) -> bool {
+        let wait = self.inner.raft.wait(Some(within));
+        let applied = wait.applied_index_at_least(Some(index), "has_applied");
+        applied.await.is_ok()
+    }
+
+    /// Makes a snapshot now, and lets go of the log that it replaces.
+    pub async fn trigger_snapshot(&self) {
+        let _ = self.inner.raft.trigger().snapshot().await; // stopped: nothing to make
+    }
+
+    /// Stops the replica; its log and rows stay. Returns when its tasks have ended.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::error!(shard = %self.inner.id, %error, "the replica did not stop in good order");
+        }
+    }
+}
+
+/// Publishes who leads, starts snapshots by size, looks after followers that are fed, and ends a restarted replica's
+/// silence. Says in `stopped` why the replica has stopped by itself, if it has.
+async fn watch_replica(
+    inner: Arc<Inner>,
+    by_bytes: Arc<SnapshotByBytes>,
+    stopped: watch::Sender<BTreeMap<ShardId, String>>,
+) {
+    let mut metrics = inner.raft.server_metrics();
+    let mut quiet_until = inner.quiet_until;
+    if quiet_until.is_some() {
+        inner.raft.runtime_config().elect(false);
+    }
+    loop {
+        inner.publish(&metrics.borrow_watched());
+        let silence = tokio::time::sleep_until(quiet_until.unwrap_or_else(Instant::now));
+        let feeds = !inner.feed.feeds_nobody();
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() { break },
+            () = by_bytes.due.notified() => {
+                let _ = inner.raft.trigger().snapshot().await;
+            }
+            () = inner.feed.begun.notified() => {}
+            () = tokio::time::sleep(FEED_REVIEW), if feeds => {
+                let status = Replica { inner: inner.clone() }.status();
+                if inner.feed.review(&status.matched, status.last_log_index, Instant::now()) {
+                    let _ = inner.raft.trigger().snapshot().await;
+                }
+            }
+            () = silence, if quiet_until.is_some() => {
+                inner.raft.runtime_config().elect(true);
+                quiet_until = None;
+            }
+            () = inner.stop.cancelled() => break,
+        }
+    }
+    inner.leadership.send_modify(|last| {
+        *last = Leadership {
+            term: last.term,
+            leader: None,
+            leading: false,
+        }
+    });
+    if !inner.stop.is_cancelled() {
+        let reason = Replica {
+            inner: inner.clone(),
+        }
+        .status()
+        .stopped;
+        let reason = reason.unwrap_or_else(|| "its task ended".to_owned());
+        tracing::error!(shard = %inner.id, reason, "a replica has stopped by itself");
+        inner.stop.cancel();
+        stopped.send_modify(|stopped| {
+            stopped.insert(inner.id, reason);
+            metrics::replicas_stopped(stopped.len());
+        });
+    }
+}
+
+impl Inner {
+    fn publish(&self, metrics: &RaftServerMetrics<TypeConfig>) {
+        let leading =
+            metrics.state == ServerState::Leader && metrics.current_leader == Some(self.node_id);
+        let now = Leadership {
+            term: metrics.vote.leader_id.term,
+            leader: metrics.current_leader,
+            leading,
+        };
+        self.leadership.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
+    }
+}

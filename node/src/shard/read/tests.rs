@@ -1,0 +1,288 @@
+//! What readers see of rows that a shard's state machine wrote.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use parlance_proto::client::v1::{Message as ChatMessage, content, event};
+use parlance_proto::store::v1::{AddConversationCommand, command};
+
+use super::*;
+use crate::apply::tests::fixture::{CHAT, Replica, batch, read, send};
+use crate::conversation::CHECKPOINT_EVENTS;
+use crate::store::rocks::RocksStore;
+use crate::store::{ReadView, RowFile, RowRange, WriteBatch};
+
+/// More than is between two writes of the conversation's row, twice.
+const EVENTS: u64 = 40;
+
+fn app_id() -> AppId {
+    AppId::new("demo").unwrap()
+}
+
+fn chat() -> (ConversationId, ConversationKeys) {
+    let conversation = ConversationId::parse(CHAT).unwrap();
+    let slot = Slot::of_conversation(&app_id(), &conversation);
+    let keys = ConversationKeys::new(slot, &app_id(), &conversation);
+    (conversation, keys)
+}
+
+fn page_of(replica: &Replica, page: HistoryPage) -> HistoryResult {
+    let (conversation, keys) = chat();
+    history(&StoreRows(&*replica.store), &conversation, &keys, page).unwrap()
+}
+
+fn page(start_seq: u64, limit: u32, direction: Direction) -> HistoryPage {
+    HistoryPage {
+        start_seq,
+        limit,
+        direction,
+    }
+}
+
+fn events(page: &HistoryResult) -> Vec<Event> {
+    let events = page.events.iter();
+    events
+        .map(|bytes| Event::decode(&bytes[..]).unwrap())
+        .collect()
+}
+
+fn seqs(page: &HistoryResult) -> Vec<u64> {
+    events(page).iter().map(|event| event.seq).collect()
+}
+
+fn text(event: &Event) -> &str {
+    match &event.body {
+        Some(event::Body::Message(ChatMessage {
+            content: Some(content),
+            ..
+        })) => match &content.kind {
+            Some(content::Kind::Text(text)) => text,
+            other => panic!("no text: {other:?}"),
+        },
+        other => panic!("no message: {other:?}"),
+    }
+}
+
+fn head_of(replica: &Replica, user: &str) -> Conversation {
+    let (conversation, keys) = chat();
+    let user = UserId::new(user).unwrap();
+    head(&StoreRows(&*replica.store), &conversation, &keys, &user).unwrap()
+}
+
+#[test]
+fn history_goes_both_ways_from_any_event_and_says_whether_there_is_more() {
+    let mut replica = Replica::new();
+    for seq in 1..=EVENTS {
+        replica.one(1, send("alice", &format!("m{seq}"), &format!("text {seq}")));
+    }
+    for start in 0..EVENTS + 3 {
+        for limit in [1, 7, 16, 0, 500] {
+            let wanted = match limit {
+                0 => HISTORY_EVENTS_DEFAULT,
+                wanted => wanted,
+            } as usize;
+            let forward = page_of(&replica, page(start, limit, Direction::Forward));
+            let all: Vec<u64> = (start.max(1)..=EVENTS).collect();
+            let expected: Vec<u64> = all.iter().copied().take(wanted).collect();
+            assert_eq!(seqs(&forward), expected, "forward from {start}");
+            assert_eq!(forward.more, all.len() > wanted, "forward from {start}");
+            assert_eq!(forward.head_seq, EVENTS);
+
+            let newest = if start == 0 {
+                EVENTS
+            } else {
+                start.min(EVENTS)
+            };
+            let first = newest.saturating_sub(wanted as u64) + 1;
+            for direction in [Direction::Backward, Direction::Unspecified] {
+                let backward = page_of(&replica, page(start, limit, direction));
+                let expected: Vec<u64> = (first..=newest).collect();
+                assert_eq!(seqs(&backward), expected, "backward from {start}");
+                assert_eq!(backward.more, first > 1, "backward from {start}");
+                assert_eq!(backward.head_seq, EVENTS);
+            }
+        }
+    }
+    let some = events(&page_of(&replica, page(17, 1, Direction::Forward))).remove(0);
+    assert_eq!(
+        (text(&some), &*some.sender, some.time_ms),
+        ("text 17", "alice", 1)
+    );
+    assert_eq!(some.conversation_id, CHAT);
+}
+
+#[test]
+fn a_conversation_without_events_has_an_empty_history_and_head() {
+    let replica = Replica::new();
+    for direction in [Direction::Forward, Direction::Backward] {
+        let page = page_of(&replica, page(0, 10, direction));
+        assert_eq!(page, HistoryResult::default());
+    }
+    let head = head_of(&replica, "bob");
+    assert_eq!((head.head_seq, head.last_event.clone()), (0, None));
+    assert_eq!(head.peer, "alice");
+}
+
+#[test]
+fn large_events_come_in_pages_of_bytes_without_a_gap() {
+    let mut replica = Replica::new();
+    let large = "x".repeat(HISTORY_BYTES_MAX / 10);
+    for seq in 1..=25 {
+        replica.one(1, send("alice", &format!("m{seq}"), &large));
+    }
+    let (mut start, mut seen, mut pages) = (1, Vec::new(), 0);
+    loop {
+        let page = page_of(&replica, page(start, 100, Direction::Forward));
+        assert!(page.events.len() <= 10, "{} events", page.events.len());
+        seen.extend(seqs(&page));
+        (start, pages) = (seen.len() as u64 + 1, pages + 1);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, (1..=25).collect::<Vec<_>>());
+    assert_eq!(pages, 3);
+}
+
+#[test]
+fn heads_say_what_each_user_has_read_and_has_not() {
+    let mut replica = Replica::new();
+    let (mut sent_by_alice, mut sent_by_bob) = (0, 0);
+    for seq in 1..=EVENTS {
+        let sender = if seq % 3 == 0 { "bob" } else { "alice" };
+        match sender {
+            "bob" => sent_by_bob += 1,
+            _ => sent_by_alice += 1,
+        }
+        replica.one(1, send(sender, &format!("m{seq}"), &format!("text {seq}")));
+        let (of_alice, of_bob) = (head_of(&replica, "alice"), head_of(&replica, "bob"));
+        for head in [&of_alice, &of_bob] {
+            assert_eq!(head.head_seq, seq);
+            let last = head.last_event.as_ref().unwrap();
+            assert_eq!(
+                (last.seq, text(last), &*last.sender),
+                (seq, &*format!("text {seq}"), sender)
+            );
+        }
+        assert_eq!(of_alice.unread_count, sent_by_bob, "alice never reads");
+        assert_eq!((of_alice.read_seq, of_bob.peer_read_seq), (0, 0));
+        // Bob reads every fifth time.
+        let read_seq = seq - seq % 5;
+        if seq == read_seq {
+            replica.one(1, read("bob", seq));
+        }
+        let of_bob = head_of(&replica, "bob");
+        let unread = (read_seq + 1..=seq).filter(|seq| seq % 3 != 0).count();
+        assert_eq!(
+            (of_bob.read_seq, of_bob.unread_count),
+            (read_seq, unread as u64)
+        );
+        assert_eq!(head_of(&replica, "alice").peer_read_seq, read_seq);
+    }
+    assert_eq!(sent_by_alice + sent_by_bob, EVENTS);
+    let head = head_of(&replica, "bob");
+    assert_eq!((&*head.conversation_id, &*head.peer), (CHAT, "alice"));
+}
+
+/// A store in which something is written right after the first look at events.
+struct Racing {
+    replica: Mutex<Replica>,
+    store: Arc<RocksStore>,
+    write: Mutex<Option<fn(&mut Replica)>>,
+}
+
+impl StateStore for Racing {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(table, key)
+    }
+
+    fn get_durable(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get_durable(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        order: Order,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        self.store.scan(table, from, to, order, visit)?;
+        if let Some(write) = self.write.lock().take() {
+            write(&mut self.replica.lock());
+        }
+        Ok(())
+    }
+
+    fn write(&self, batch: &WriteBatch) -> Result<(), StoreError> {
+        self.store.write(batch)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.store.flush()
+    }
+
+    fn view(&self, read: &mut ReadView<'_>) -> Result<(), StoreError> {
+        self.store.view(read)
+    }
+
+    fn import(&self, ranges: &[RowRange], dir: &Path, files: &[RowFile]) -> Result<(), StoreError> {
+        self.store.import(ranges, dir, files)
+    }
+}
+
+#[test]
+fn a_head_that_is_read_while_its_counts_are_written_has_no_message_twice() {
+    let mut replica = Replica::new();
+    for seq in 1..CHECKPOINT_EVENTS {
+        replica.one(1, send("alice", &format!("m{seq}"), "x"));
+    }
+    let store = Racing {
+        store: replica.store.clone(),
+        replica: Mutex::new(replica),
+        write: Mutex::new(Some(|replica| drop(replica.one(1, send("bob", "b1", "x"))))),
+    };
+    let (conversation, keys) = chat();
+    let bob = UserId::new("bob").unwrap();
+    let head = head(&StoreRows(&store), &conversation, &keys, &bob).unwrap();
+    assert!(store.write.lock().is_none(), "it was written meanwhile");
+    assert_eq!(
+        (head.head_seq, head.unread_count),
+        (CHECKPOINT_EVENTS, CHECKPOINT_EVENTS - 1)
+    );
+}
+
+fn listed(user: &str, conversation: &str) -> command::Body {
+    command::Body::AddConversation(AddConversationCommand {
+        app_id: "demo".into(),
+        user_id: user.into(),
+        conversation_id: conversation.into(),
+    })
+}
+
+#[test]
+fn a_list_comes_in_pages_in_order_and_has_nobody_elses_conversations() {
+    let mut replica = Replica::new();
+    let mut ids: Vec<String> = (0..250).map(|n| format!("d:5:alice:user{n}")).collect();
+    let own = ids.iter().map(|id| listed("alice", id));
+    let others = ["alic", "alice2", "bob"].map(|user| listed(user, "d:1:x:y"));
+    replica.apply(&[batch(1, own.chain(others), 0)]);
+    ids.sort();
+    let alice = UserId::new("alice").unwrap();
+    let keys = ListKeys::new(Slot::of_user(&app_id(), &alice), &app_id(), &alice);
+    for limit in [1, 7, 100, 1_000] {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = page_of_list(&*replica.store, &keys, &after, limit).unwrap();
+            assert!(page.conversation_ids.len() <= limit.min(CONVERSATIONS_PAGE_MAX) as usize);
+            seen.extend(page.conversation_ids);
+            after = seen.last().cloned().unwrap_or_default();
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(seen, ids, "in pages of {limit}");
+    }
+}

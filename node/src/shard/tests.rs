@@ -1,0 +1,237 @@
+//! A shard with a replica of its own: what commands and reads come to.
+
+use std::collections::BTreeSet;
+
+use parlance_proto::client::v1::Direction;
+use parlance_proto::common::v1::ErrorCode;
+use parlance_proto::ids::{AppId, ConversationId, NodeId, UserId};
+use parlance_proto::slot::Slot;
+use parlance_proto::store::v1::{Consumer, SendCommand, command::Body};
+use parlance_proto::tls::Role;
+
+use super::*;
+use crate::apply::tests::fixture::{CHAT, message, stored};
+use crate::apply::{Levels, ShardMachine, dedup::Dedup, shard_state, watermark};
+use crate::clock::SystemEnvironment;
+use crate::machine::{CommandOutcome, MessageOutcome};
+use crate::raft::tests::fixture::{Authority, InviteHandler, Nodes, ONE, config, eventually};
+use crate::raft::{QuicConfig, QuicLink, RaftHost, RaftHostConfig};
+use crate::store::manifest::Existing;
+use crate::store::rocks::RocksStore;
+
+const NODE: NodeId = NodeId(1);
+
+/// One node that leads one shard, which owns nothing yet.
+struct Lone {
+    _dir: tempfile::TempDir,
+    host: RaftHost,
+    link: QuicLink,
+    shard: Arc<Shard>,
+}
+
+impl Lone {
+    async fn start(limits: ProposerLimits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let quic = QuicConfig {
+            node_id: NODE,
+            listen: ([127, 0, 0, 1], 0).into(),
+            raft: config(),
+        };
+        let tls = Authority::new(dir.path()).identity(Role::Node(NODE.0));
+        let link = QuicLink::start(
+            &quic,
+            &tls,
+            Arc::new(Nodes::default()),
+            Arc::new(InviteHandler),
+        );
+        let link = link.unwrap();
+        let state = dir.path().join("state");
+        let store: Arc<dyn StateStore> = Arc::new(RocksStore::open(&state, Existing::No).unwrap());
+        let config = RaftHostConfig {
+            node_id: NODE,
+            data_dir: dir.path().to_owned(),
+            raft: config(),
+            recover_torn_log: false,
+            existing: Existing::No,
+        };
+        let host = RaftHost::open(config, store.clone(), Arc::new(link.clone()));
+        let host = host.await.unwrap();
+        let parts = ShardParts::new(Arc::default());
+        let (sink, levels) = (parts.sink(), Levels::new(1..=1));
+        let machine = ShardMachine::open(ONE, store.clone(), sink, Dedup::On, levels);
+        let raft = host.start_replica(ONE, Box::new(machine.unwrap())).await;
+        let raft = raft.unwrap();
+        raft.initialize(BTreeSet::from([NODE])).await.unwrap();
+        eventually("it leads", || {
+            raft.leadership().borrow().leading.then_some(())
+        })
+        .await;
+        let (marks, clock) = (parts.marks().clone(), Arc::new(SystemEnvironment));
+        let proposer = Proposer::start(raft.clone(), limits, marks, Arc::new(|| 1), clock);
+        Self {
+            _dir: dir,
+            host,
+            link,
+            shard: Arc::new(Shard::new(raft, proposer, parts, store)),
+        }
+    }
+
+    /// Of a shard that owns every slot.
+    async fn founded(limits: ProposerLimits) -> Self {
+        let lone = Self::start(limits).await;
+        lone.shard.found(SlotRange::ALL).await.unwrap();
+        lone
+    }
+
+    async fn stop(self) {
+        self.link.shutdown().await;
+        self.host.shutdown().await;
+    }
+}
+
+fn say(ids: &[&str]) -> SendCommand {
+    SendCommand {
+        app_id: "demo".into(),
+        conversation_id: CHAT.into(),
+        sender: "alice".into(),
+        session_id: String::new(),
+        messages: ids.iter().map(|id| message(id, "x")).collect(),
+    }
+}
+
+async fn history_of(shard: &Arc<Shard>) -> Result<u64, ShardError> {
+    let page = HistoryPage {
+        start_seq: 0,
+        limit: 1,
+        direction: Direction::Backward,
+    };
+    let (app, conversation) = (AppId::new("demo").unwrap(), ConversationId::parse(CHAT));
+    let (user, shard) = (UserId::new("bob").unwrap(), shard.clone());
+    let history = shard
+        .history(app, conversation.unwrap(), user, page)
+        .await?;
+    Ok(history.head_seq)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_are_answered_and_read_at_once_from_when_the_shard_owns_slots() {
+    let lone = Lone::start(ProposerLimits::default()).await;
+    let shard = &lone.shard;
+    let early = shard.run(say(&["a1"])).await;
+    assert!(
+        matches!(early, Err(ShardError::NotLeader(None))),
+        "{early:?}"
+    );
+    let early = history_of(shard).await;
+    assert!(
+        matches!(early, Err(ShardError::NotLeader(None))),
+        "{early:?}"
+    );
+    shard.found(SlotRange::ALL).await.unwrap();
+    for seq in 1..=3u64 {
+        let id = format!("m{seq}");
+        let outcomes = shard.run(say(&[&id])).await.unwrap();
+        let MessageOutcome::Stored { time_ms, .. } = outcomes[0] else {
+            panic!("{outcomes:?}")
+        };
+        assert_eq!(outcomes, [stored(seq, time_ms, false)]);
+        assert_eq!(history_of(shard).await.unwrap(), seq);
+        assert_eq!(
+            shard.run(say(&[&id])).await.unwrap(),
+            [stored(seq, time_ms, true)]
+        );
+    }
+    lone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_split_commands_and_reads_hear_who_owns_the_slot() {
+    let lone = Lone::founded(ProposerLimits::default()).await;
+    let shard = &lone.shard;
+    shard.run(say(&["a1"])).await.unwrap();
+    let conversation = ConversationId::parse(CHAT).unwrap();
+    let slot = Slot::of_conversation(&AppId::new("demo").unwrap(), &conversation);
+    let split = SplitCommand {
+        child: 7,
+        first_slot: slot.number().into(),
+        last_slot: 16_383,
+        epoch: 2,
+    };
+    shard.split(split).await.unwrap();
+    shard.split(split).await.unwrap();
+    for refused in [
+        shard.run(say(&["a2"])).await.map(drop),
+        history_of(shard).await.map(drop),
+    ] {
+        let Err(ShardError::Moved(range)) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!((range.epoch, &range.splits[..]), (2, &[split][..]));
+    }
+    lone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_fit_the_queue_is_refused_at_once_and_leaves_its_room() {
+    let limits = ProposerLimits {
+        queue_commands_max: 3,
+        ..ProposerLimits::default()
+    };
+    let lone = Lone::founded(limits).await;
+    for _ in 0..3 {
+        let refused = lone.shard.run(say(&["1", "2", "3", "4"])).await;
+        assert!(
+            matches!(refused, Err(ShardError::Overloaded { .. })),
+            "{refused:?}"
+        );
+    }
+    let outcomes = lone.shard.run(say(&["1", "2", "3"])).await.unwrap();
+    assert_eq!(outcomes.len(), 3);
+    lone.stop().await;
+}
+
+/// A command that a later feature level brings.
+struct Later;
+
+impl ShardCommand for Later {
+    type Outcome = ();
+
+    fn level(&self) -> u32 {
+        2
+    }
+
+    fn into_body(self) -> Body {
+        Body::Test(parlance_proto::store::v1::TestCommand {})
+    }
+
+    fn outcome(_: CommandOutcome) -> Option<()> {
+        Some(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_above_the_clusters_level_is_not_proposed() {
+    let lone = Lone::founded(ProposerLimits::default()).await;
+    let refused = lone.shard.run(Later).await;
+    let Err(ShardError::Refused(error)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(error.code(), ErrorCode::Unsupported);
+    lone.shard.run(say(&["a1"])).await.unwrap();
+    lone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_far_a_consumer_is_rides_on_the_next_entry() {
+    let lone = Lone::founded(ProposerLimits::default()).await;
+    let shard = &lone.shard;
+    shard.run(say(&["a1", "a2", "a3"])).await.unwrap();
+    shard.marks().set(Consumer::Relay, 2);
+    shard.run(say(&["a4"])).await.unwrap();
+    let state = shard_state(&**shard.store(), ONE).unwrap();
+    assert_eq!(
+        (state.outbox_last, watermark(&state, Consumer::Relay)),
+        (4, 2)
+    );
+    lone.stop().await;
+}

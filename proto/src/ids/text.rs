@@ -1,0 +1,128 @@
+//! Ids that are texts.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use super::{IdError, shown};
+use crate::limits::{
+    APP_ID_BYTES_MAX, CLIENT_MESSAGE_ID_BYTES_MAX, GROUP_ID_BYTES_MAX, USER_ID_BYTES_MAX,
+};
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $error:ident, $allowed:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks a text.
+            pub fn new(text: impl AsRef<str>) -> Result<Self, IdError> {
+                let text = text.as_ref();
+                let allowed: fn(&str) -> bool = $allowed;
+                if allowed(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(IdError::$error(shown(text)))
+                }
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::new(text)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl From<&$name> for String {
+            fn from(id: &$name) -> String {
+                id.as_str().to_owned()
+            }
+        }
+    };
+}
+
+/// 1 to `max` bytes without control characters; no zero byte in particular, which ends ids in keys.
+pub(super) fn is_plain(text: &str, max: usize) -> bool {
+    !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control)
+}
+
+text_id!(
+    /// A user of an app: 1 to 64 bytes without control characters.
+    UserId,
+    User,
+    |text| is_plain(text, USER_ID_BYTES_MAX)
+);
+
+text_id!(
+    /// An app: 1 to 32 of `a-z`, `0-9` and `-`.
+    AppId,
+    App,
+    |text| {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        !text.is_empty() && text.len() <= APP_ID_BYTES_MAX && text.bytes().all(allowed)
+    }
+);
+
+text_id!(
+    /// A message as its sender named it: 1 to 64 bytes without control characters.
+    ClientMessageId,
+    ClientMessage,
+    |text| is_plain(text, CLIENT_MESSAGE_ID_BYTES_MAX)
+);
+
+pub(super) fn is_group_id(text: &str) -> bool {
+    is_plain(text, GROUP_ID_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn app_ids_are_small_letters_digits_and_dashes() {
+        assert!(AppId::new("demo-1").is_ok());
+        for id in ["", "Demo", "a_b", "a/b", &"a".repeat(33)] {
+            assert!(AppId::new(id).is_err(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn user_ids_are_short_and_have_no_control_characters() {
+        assert_eq!(UserId::new("用户").unwrap().as_str(), "用户");
+        for id in ["", "a\0b", "a\nb", &"x".repeat(65)] {
+            assert!(UserId::new(id).is_err(), "{id:?}");
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! A cluster of real processes on one machine, with everything a fault needs: kill, stop, freeze, damage, replace.
+
+pub mod address;
+pub mod binary;
+pub mod health;
+pub mod network;
+pub mod process;
+mod settings;
+pub mod shards;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use parlance_proto::admin::v1::NodeSpec;
+use parlance_proto::tls::{Role, TlsFiles};
+use tempfile::TempDir;
+
+use crate::admin::Admin;
+use crate::certs::Authority;
+use crate::token::Signer;
+use crate::wait::until;
+use address::Address;
+use network::Network;
+use process::{Process, Program};
+
+/// A process must serve within this time, on a machine with other work too.
+pub const START_WITHIN: Duration = Duration::from_secs(40);
+/// And must be gone within this after a SIGTERM.
+pub const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// The app that tests chat in.
+pub const APP: &str = "chaos";
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct ClusterSpec {
+    pub nodes: u64,
+    pub gateways: usize,
+    pub shards: u32,
+    /// Added to every node's settings file, and to every gateway's.
+    pub node_settings: toml::Table,
+    pub gateway_settings: toml::Table,
+    pub environment: Vec<(String, String)>,
+    /// Nodes reach each other through relays, which faults can cut.
+    pub relays: bool,
+    /// Another program than the usual one.
+    pub binary: Option<PathBuf>,
+}
+
+impl Default for ClusterSpec {
+    fn default() -> Self {
+        let (node_settings, gateway_settings) = (toml::Table::new(), toml::Table::new());
+        Self {
+            nodes: 3,
+            gateways: 2,
+            shards: 4,
+            node_settings,
+            gateway_settings,
+            environment: Vec::new(),
+            relays: false,
+            binary: None,
+        }
+    }
+}
+
+/// Processes, their files and their keys. All of it is gone when this is dropped.
+pub struct Cluster {
+    pub spec: ClusterSpec,
+    pub address: Address,
+    pub authority: Authority,
+    pub operator: TlsFiles,
+    pub signer: Signer,
+    pub nodes: BTreeMap<u64, Process>,
+    pub gateways: Vec<Process>,
+    /// The network between the nodes, with `relays`.
+    pub network: Network,
+    /// Nodes that are out of the cluster for good; their logs are still looked at.
+    pub retired: Vec<Process>,
+    binary: PathBuf,
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts the processes, makes the cluster and the app, and waits until all is served.
+    pub async fn start(spec: ClusterSpec) -> Result<Self> {
+        let mut cluster = Self::prepare(spec)?;
+        let started = cluster.bring_up().await;
+        started.map_err(|error| error.context(cluster.tails()))?;
+        Ok(cluster)
+    }
+
+    /// Files and certificates; nothing runs.
+    pub fn prepare(spec: ClusterSpec) -> Result<Self> {
+        let binary = match &spec.binary {
+            Some(binary) => binary.clone(),
+            None => binary::find()?,
+        };
+        let dir = tempfile::Builder::new()
+            .prefix("parlance-cluster-")
+            .tempdir()?;
+        let authority = Authority::create(&dir.path().join("tls"))?;
+        let operator = authority.issue("operator", Role::Admin)?;
+        let signer = Signer::new(APP, Vec::new());
+        let (node_ids, gateway_count) = (1..=spec.nodes, spec.gateways);
+        let mut cluster = Self {
+            address: Address::take()?,
+            spec,
+            authority,
+            operator,
+            signer,
+            nodes: BTreeMap::new(),
+            gateways: Vec::new(),
+            network: Network::default(),
+            retired: Vec::new(),
+            binary,
+            dir,
+        };
+        for node_id in node_ids {
+            cluster.add_node(node_id)?;
+        }
+        for number in 1..=gateway_count {
+            let process = cluster.gateway_process(number)?;
+            cluster.gateways.push(process);
+        }
+        Ok(cluster)
+    }
+
+    async fn bring_up(&mut self) -> Result<()> {
+        for node in self.nodes.values_mut() {
+            node.start()?;
+        }
+        self.wait_admin_answers(START_WITHIN).await?;
+        let specs = self
+            .nodes
+            .keys()
+            .map(|node_id| self.node_spec(*node_id))
+            .collect::<Vec<_>>();
+        let shards = self.spec.shards;
+        until("the cluster is made", START_WITHIN, async || {
+            self.admin(1).await?.init(specs.clone(), shards).await
+        })
+        .await?;
+        self.wait_nodes_ready(START_WITHIN).await?;
+        let secret = until("the app is made", START_WITHIN, async || {
+            self.admin(1).await?.create_app(APP).await
+        })
+        .await?;
+        self.signer = Signer::new(APP, secret);
+        for gateway in &mut self.gateways {
+            gateway.start()?;
+        }
+        self.wait_gateways_ready(START_WITHIN).await?;
+        self.wait_healthy(START_WITHIN).await
+    }
+
+    /// Files and a process for a node; it does not run yet.
+    pub fn add_node(&mut self, node_id: u64) -> Result<()> {
+        let tls = self
+            .authority
+            .issue(&format!("node-{node_id}"), Role::Node(node_id))?;
+        let settings = settings::node(self, node_id, &tls);
+        let process = self.process(&format!("node-{node_id}"), "node", settings)?;
+        self.nodes.insert(node_id, process);
+        if self.spec.relays {
+            self.network.add(
+                node_id,
+                self.raft_advertise(node_id),
+                self.address.raft(node_id),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn gateway_process(&self, number: usize) -> Result<Process> {
+        let tls = self
+            .authority
+            .issue(&format!("gateway-{number}"), Role::Gateway)?;
+        self.process(
+            &format!("gateway-{number}"),
+            "gateway",
+            settings::gateway(self, number, &tls),
+        )
+    }
+
+    fn process(&self, name: &str, verb: &str, settings: toml::Table) -> Result<Process> {
+        let file = self.dir.path().join(format!("{name}.toml"));
+        std::fs::write(&file, toml::to_string(&settings)?)?;
+        let arguments = vec![
+            verb.to_owned(),
+            "--config".to_owned(),
+            file.display().to_string(),
+        ];
+        let log = self.dir.path().join(format!("{name}.log"));
+        Ok(Process::new(name, self.program(), arguments, log))
+    }
+
+    /// What all processes are at first.
+    pub fn program(&self) -> Program {
+        Program {
+            binary: self.binary.clone(),
+            environment: self.spec.environment.clone(),
+        }
+    }
+
+    /// Where other nodes are told to reach a node.
+    fn raft_advertise(&self, node_id: u64) -> SocketAddr {
+        if self.spec.relays {
+            self.address.raft_relay(node_id)
+        } else {
+            self.address.raft(node_id)
+        }
+    }
+
+    /// How a node is told to the cluster.
+    pub fn node_spec(&self, node_id: u64) -> NodeSpec {
+        let raft_address = self.raft_advertise(node_id).to_string();
+        NodeSpec {
+            node_id,
+            raft_address,
+            link_address: self.address.link(node_id).to_string(),
+        }
+    }
+
+    /// Where a node keeps its data.
+    pub fn data_dir(&self, node_id: u64) -> PathBuf {
+        self.dir.path().join(format!("data-{node_id}"))
+    }
+
+    /// The directory of all files of the cluster.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where clients connect.
+    pub fn gateway_addresses(&self) -> Vec<String> {
+        (1..=self.spec.gateways)
+            .map(|number| self.address.gateway(number).to_string())
+            .collect()
+    }
+
+    /// The admin API of one node.
+    pub async fn admin(&self, node_id: u64) -> Result<Admin> {
+        Admin::connect(&self.address.link(node_id).to_string(), &self.operator).await
+    }
+
+    /// The admin API of any node that answers.
+    pub async fn any_admin(&self) -> Result<Admin> {
+        let mut last = anyhow!("no node runs");
+        for (node_id, node) in &self.nodes {
+            if node.runs() {
+                match self.admin(*node_id).await {
+                    Ok(admin) => return Ok(admin),
+                    Err(error) => last = error,
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// A node's process.
+    pub fn node(&mut self, node_id: u64) -> Result<&mut Process> {
+        self.nodes
+            .get_mut(&node_id)
+            .with_context(|| format!("no node {node_id}"))
+    }
+
+    /// Takes a node out for good and brings an empty one in, in its place. Gives the new node's id.
+    pub async fn replace_node(&mut self, old: u64) -> Result<u64> {
+        if let Some(mut process) = self.nodes.remove(&old) {
+            process.kill()?;
+            self.retired.push(process);
+        }
+        // What a broken disk leaves: nothing. Someone who wants the old files has copied them.
+        let _ = std::fs::remove_dir_all(self.data_dir(old));
+        let new = self
+            .nodes
+            .keys()
+            .max()
+            .copied()
+            .unwrap_or_default()
+            .max(old)
+            + 1;
+        self.add_node(new)?;
+        self.node(new)?.start()?;
+        let spec = self.node_spec(new);
+        until(
+            &format!("node {new} replaces node {old}"),
+            START_WITHIN,
+            async || {
+                self.any_admin_but(new)
+                    .await?
+                    .replace(old, spec.clone())
+                    .await
+            },
+        )
+        .await?;
+        Ok(new)
+    }
+
+    async fn any_admin_but(&self, node_id: u64) -> Result<Admin> {
+        let other = self
+            .nodes
+            .keys()
+            .find(|id| **id != node_id)
+            .context("no other node")?;
+        self.admin(*other).await
+    }
+
+    /// All processes that were ever started.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        self.nodes
+            .values()
+            .chain(&self.gateways)
+            .chain(&self.retired)
+    }
+
+    /// The end of every process's output, for an error message.
+    pub fn tails(&self) -> String {
+        self.processes()
+            .map(|process| format!("--- {}\n{}\n", process.name, process.tail(15)))
+            .collect()
+    }
+
+    /// Copies all process logs and settings.
+    pub fn keep_logs(&self, to: &Path) -> Result<()> {
+        std::fs::create_dir_all(to)?;
+        for process in self.processes() {
+            let from = process.log();
+            if let Some(name) = from.file_name().filter(|_| from.exists()) {
+                std::fs::copy(from, to.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails if a process has ended that should run.
+    pub fn check_all_run(&mut self) -> Result<()> {
+        for process in self.nodes.values_mut().chain(&mut self.gateways) {
+            if let Some(status) = process.ended()? {
+                bail!(
+                    "{} ended by itself with {status}:\n{}",
+                    process.name,
+                    process.tail(20)
+                );
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,32 @@
+//! Where the programs under test are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// The build with switches for tests (feature `unsafe-test-switches`), if `$PARLANCE_BROKEN_BIN` names one.
+pub fn with_switches() -> Option<PathBuf> {
+    std::env::var_os("PARLANCE_BROKEN_BIN").map(PathBuf::from)
+}
+
+/// `$PARLANCE_BIN`, else the release build in the target directory.
+pub fn find() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("PARLANCE_BIN") {
+        let given = PathBuf::from(given);
+        if !given.is_file() {
+            bail!("PARLANCE_BIN says {}, which is not a file", given.display());
+        }
+        return Ok(given);
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace.join("target"), PathBuf::from);
+    let binary = target.join("release/parlance");
+    if !binary.is_file() {
+        bail!(
+            "no program at {}: build it (cargo build --release -p parlance) or say PARLANCE_BIN",
+            binary.display()
+        );
+    }
+    Ok(binary)
+}

@@ -1,0 +1,165 @@
+//! Waiting until a cluster is whole: every process ready, every shard with a leader and all its voters.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::Cluster;
+use crate::wait::until;
+
+impl Cluster {
+    /// Waits for `/readyz` of all nodes that run.
+    pub async fn wait_nodes_ready(&self, within: Duration) -> Result<()> {
+        for (node_id, node) in &self.nodes {
+            if node.runs() {
+                self.wait_node_ready(*node_id, within).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for `/readyz` of one node.
+    pub async fn wait_node_ready(&self, node_id: u64, within: Duration) -> Result<()> {
+        ready(
+            &format!("node {node_id}"),
+            self.address.node_ops(node_id),
+            within,
+        )
+        .await
+    }
+
+    /// Waits until every node answers operators, member of a cluster or not.
+    pub async fn wait_admin_answers(&self, within: Duration) -> Result<()> {
+        for node_id in self.nodes.keys() {
+            until(&format!("node {node_id} answers"), within, async || {
+                self.admin(*node_id).await?.status().await
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// The sum of one metric of a node, over the lines that contain `label`.
+    pub async fn node_metric(&self, node_id: u64, name: &str, label: &str) -> Result<f64> {
+        let (_, text) = http_get(self.address.node_ops(node_id), "/metrics").await?;
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with(name) && line.contains(label));
+        Ok(lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
+    }
+
+    /// Waits for `/readyz` of all gateways that run.
+    pub async fn wait_gateways_ready(&self, within: Duration) -> Result<()> {
+        for (number, gateway) in (1..).zip(&self.gateways) {
+            if gateway.runs() {
+                ready(
+                    &format!("gateway {number}"),
+                    self.address.gateway_ops(number),
+                    within,
+                )
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every running node says that every shard is well and has exactly the voters that the map wants.
+    pub async fn wait_healthy(&self, within: Duration) -> Result<()> {
+        until("every shard is well", within, async || {
+            for (node_id, node) in &self.nodes {
+                if node.runs() {
+                    self.node_is_content(*node_id).await?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn node_is_content(&self, node_id: u64) -> Result<()> {
+        let status = self.admin(node_id).await?.status().await?;
+        let members: Vec<u64> = status
+            .nodes
+            .iter()
+            .filter(|n| n.state == "member")
+            .map(|n| n.node_id)
+            .collect();
+        if !members.iter().eq(self.nodes.keys()) {
+            bail!(
+                "node {node_id} knows the members {members:?}, there are {:?}",
+                self.nodes.keys()
+            );
+        }
+        let meta = status.meta.unwrap_or_default();
+        if meta.leader == 0 || meta.health != "ok" {
+            bail!("node {node_id} says of the meta shard: {meta:?}");
+        }
+        if status.shards.len() != self.spec.shards as usize {
+            bail!(
+                "node {node_id} tells of {} shards of {}",
+                status.shards.len(),
+                self.spec.shards
+            );
+        }
+        for shard in status.shards {
+            let (mut wanted, mut voters) = (shard.wanted.clone(), shard.voters.clone());
+            wanted.sort_unstable();
+            voters.sort_unstable();
+            // A node tells the voters of the shards that it has a replica of.
+            let differ = wanted.contains(&node_id) && voters != wanted;
+            if shard.leader == 0 || shard.health != "ok" || differ {
+                bail!("node {node_id} says: {shard:?}");
+            }
+        }
+        Ok(())
+    }
+
+    /// The node that leads most shards, as the first running node knows.
+    pub async fn busiest_leader(&self) -> Result<u64> {
+        let status = self.any_admin().await?.status().await?;
+        let most = status
+            .nodes
+            .iter()
+            .filter(|node| self.nodes.contains_key(&node.node_id))
+            .max_by_key(|node| node.leads);
+        Ok(most.context("no node in the status")?.node_id)
+    }
+}
+
+async fn ready(name: &str, address: SocketAddr, within: Duration) -> Result<()> {
+    until(&format!("{name} is ready"), within, async || {
+        let (status, body) = http_get(address, "/readyz").await?;
+        if status != 200 {
+            bail!("/readyz answers {status}: {}", body.trim());
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// A plain HTTP GET: the status and the body.
+pub async fn http_get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)
+        .await
+        .with_context(|| format!("connect to {address}"))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .context("no HTTP status in the answer")?;
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned())
+        .unwrap_or_default();
+    Ok((status, body))
+}

@@ -1,0 +1,190 @@
+//! One real process: started, signalled, waited for, its output kept; it never outlives the test.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
+use crate::logs;
+use crate::wait::until;
+
+/// A build of the program under test, and the variables that it is started with.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub binary: PathBuf,
+    pub environment: Vec<(String, String)>,
+}
+
+/// How a process is started, as often as it takes.
+pub struct Process {
+    /// As in `node-1`.
+    pub name: String,
+    program: Program,
+    arguments: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// Nothing runs yet. All output goes to `log`, one start after the other.
+    pub fn new(name: &str, program: Program, arguments: Vec<String>, log: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            program,
+            arguments,
+            log,
+            child: None,
+        }
+    }
+
+    /// From its next start on it is this program.
+    pub fn becomes(&mut self, program: &Program) {
+        self.program = program.clone();
+    }
+
+    /// Where its output goes.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Starts it.
+    pub fn start(&mut self) -> Result<()> {
+        if self.child.is_some() {
+            bail!("{} runs already", self.name);
+        }
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
+        let child = self
+            .command(log)?
+            .spawn()
+            .with_context(|| format!("start {}", self.program.binary.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// `setpriv` makes the kernel kill the process when this program dies, however it dies.
+    fn command(&self, log: File) -> Result<Command> {
+        let mut command = if Path::new(SETPRIV).exists() {
+            let mut command = Command::new(SETPRIV);
+            command
+                .args(["--pdeathsig", "KILL", "--"])
+                .arg(&self.program.binary);
+            command
+        } else {
+            Command::new(&self.program.binary)
+        };
+        command
+            .args(&self.arguments)
+            .envs(self.program.environment.iter().cloned());
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        Ok(command)
+    }
+
+    /// The process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// How it ended, if it did since it was started.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let Some(child) = &mut self.child else {
+            return Ok(None);
+        };
+        let status = child.try_wait()?;
+        if status.is_some() {
+            self.child = None;
+        }
+        Ok(status)
+    }
+
+    /// True from [`Process::start`] until its end was noticed.
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for a clean end.
+    pub async fn stop(&mut self, within: Duration) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        let status = self.wait_for_end(within).await?;
+        if !status.success() {
+            bail!("{} was asked to stop and ended with {status}", self.name);
+        }
+        Ok(())
+    }
+
+    /// Waits for its end, whatever it is.
+    pub async fn wait_for_end(&mut self, within: Duration) -> Result<ExitStatus> {
+        let name = self.name.clone();
+        until(&format!("{name} ends"), within, async || {
+            self.ended()?.ok_or_else(|| anyhow!("it still runs"))
+        })
+        .await
+    }
+
+    /// SIGSTOP: it keeps its sockets and says nothing. Returns once all its threads stand still: on a busy machine some
+    /// of them run on for milliseconds after the signal.
+    pub fn freeze(&self) -> Result<()> {
+        let pid = self.signal(Signal::STOP)?;
+        // NOWAIT: an end that comes instead is for `ended` to find.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), stopped).with_context(|| format!("freeze {}", self.name))?;
+        Ok(())
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT).map(drop)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<Pid> {
+        let pid = self
+            .pid()
+            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid = pid.ok_or_else(|| anyhow!("{} does not run", self.name))?;
+        kill_process(pid, signal).with_context(|| format!("signal {}", self.name))?;
+        Ok(pid)
+    }
+
+    /// The last lines of its output, without the frames of backtraces.
+    pub fn tail(&self, lines: usize) -> String {
+        let text = logs::read(&self.log).unwrap_or_default();
+        let all: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with("    ") && !is_frame(line))
+            .collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+/// `  12: some::function`
+fn is_frame(line: &str) -> bool {
+    line.trim_start()
+        .split_once(": ")
+        .is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+}
+
+const SETPRIV: &str = "/usr/bin/setpriv";
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A failure here means that it is gone already.
+        let _ = self.kill();
+    }
+}
