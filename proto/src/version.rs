@@ -18,6 +18,9 @@ pub const PEER_PROTOCOLS: RangeInclusive<u32> = 1..=1;
 /// The feature levels that this build can speak.
 pub const FEATURE_LEVELS: RangeInclusive<u32> = 1..=1;
 
+/// The first level that this build does not speak: tests of upgrades speak it with the command `TestCommand`.
+pub const TEST_FEATURE_LEVEL: u32 = *FEATURE_LEVELS.end() + 1;
+
 /// For a greeting.
 pub fn greeting(versions: RangeInclusive<u32>) -> Option<VersionRange> {
     Some(VersionRange {

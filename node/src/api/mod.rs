@@ -137,6 +137,18 @@ fn user(field: &str, id: &str) -> Result<UserId, ShardError> {
     UserId::new(id).map_err(|e| invalid(field, &e))
 }
 
+/// The ids of a request that becomes a command, which has them as text.
+fn check_ids(
+    app_id: &str,
+    conversation_id: &str,
+    (field, user_id): (&str, &str),
+) -> Result<(), ShardError> {
+    app(app_id)?;
+    conversation(conversation_id)?;
+    user(field, user_id)?;
+    Ok(())
+}
+
 fn conversation(id: &str) -> Result<ConversationId, ShardError> {
     let parsed = ConversationId::parse(id).map_err(|e| invalid("conversation_id", &e))?;
     if is_carried(&parsed) {

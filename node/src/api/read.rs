@@ -7,11 +7,12 @@ use parlance_proto::link::v1::{
 };
 use parlance_proto::store::v1::MarkReadCommand;
 
-use super::{Answer, Reply, app, conversation, user};
-use crate::shard::{HistoryPage, Shard, ShardError};
+use super::{Answer, Reply, app, check_ids, conversation, user};
+use crate::shard::{HistoryPage, Shard};
 
 pub(super) fn mark_read(shard: &Shard, ask: MarkRead, reply: Reply) {
-    if let Err(error) = check_ids(&ask) {
+    let reader = ("user_id", &*ask.user_id);
+    if let Err(error) = check_ids(&ask.app_id, &ask.conversation_id, reader) {
         return reply.answer(Err(error));
     }
     let command = MarkReadCommand {
@@ -28,13 +29,6 @@ pub(super) fn mark_read(shard: &Shard, ask: MarkRead, reply: Reply) {
             })
         }));
     });
-}
-
-fn check_ids(ask: &MarkRead) -> Result<(), ShardError> {
-    app(&ask.app_id)?;
-    conversation(&ask.conversation_id)?;
-    user("user_id", &ask.user_id)?;
-    Ok(())
 }
 
 pub(super) async fn history(shard: Arc<Shard>, ask: History) -> Answer {

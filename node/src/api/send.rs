@@ -6,13 +6,14 @@ use parlance_proto::limits::EVENT_BODY_BYTES_MAX;
 use parlance_proto::link::v1::{MessageResult, OutgoingMessage, Send, SendResult, response};
 use parlance_proto::store::v1::{NewMessage, SendCommand};
 
-use super::{Answer, Reply};
+use super::{Answer, Reply, check_ids};
 use crate::machine::MessageOutcome;
 use crate::metrics;
 use crate::shard::{Shard, ShardError};
 
 pub(super) fn send(shard: &Shard, ask: Send, reply: Reply) {
-    if let Err(error) = check_ids(&ask) {
+    let sender = ("sender", &*ask.sender);
+    if let Err(error) = check_ids(&ask.app_id, &ask.conversation_id, sender) {
         return reply.answer(Err(error));
     }
     // A message that breaks a rule gets its error; the others go on, in order.
@@ -42,13 +43,6 @@ pub(super) fn send(shard: &Shard, ask: Send, reply: Reply) {
     shard.submit(command, move |outcomes| {
         reply.answer(answer(outcomes, checks));
     });
-}
-
-fn check_ids(ask: &Send) -> Result<(), ShardError> {
-    super::app(&ask.app_id)?;
-    super::conversation(&ask.conversation_id)?;
-    super::user("sender", &ask.sender)?;
-    Ok(())
 }
 
 fn check_message(message: &OutgoingMessage) -> Result<(), Error> {

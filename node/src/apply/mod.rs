@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use parlance_proto::ids::ShardId;
 use parlance_proto::store::v1::{Command, ShardBatch, ShardState, command};
+use parlance_proto::version::TEST_FEATURE_LEVEL;
 use prost::Message;
 
 use batch::Batch;
@@ -136,7 +137,9 @@ fn apply_command(
         Some(command::Body::AddConversation(add)) => conversation_list::apply(add, batch),
         Some(command::Body::Split(split)) => split::apply(&split, batch),
         Some(command::Body::Found(found)) => range::found(&found, batch),
-        Some(command::Body::Test(_)) => levels.check(2).map(|()| CommandOutcome::Nothing),
+        Some(command::Body::Test(_)) => levels
+            .check(TEST_FEATURE_LEVEL)
+            .map(|()| CommandOutcome::Nothing),
         // Going on without it would make this replica differ from those that know it.
         None => Err(levels.unknown()),
     }

@@ -255,8 +255,7 @@ impl Task {
     #[cfg(feature = "unsafe-test-switches")]
     fn add_test_command(&self, entry: &mut ShardBatch) {
         use parlance_proto::store::v1::TestCommand;
-        const LEVEL: u32 = 2;
-        if entry.level >= LEVEL {
+        if entry.level >= parlance_proto::version::TEST_FEATURE_LEVEL {
             entry.commands.push(Command {
                 body: Some(Body::Test(TestCommand {})),
             });
