@@ -1,5 +1,7 @@
 //! Timing and sizes of Raft on a node.
 
+use std::time::Duration;
+
 use openraft::{Config, SnapshotPolicy, StepDownPolicy};
 
 /// A replica that is this near to the end of the log has caught up.
@@ -11,11 +13,9 @@ pub(super) const CAUGHT_UP_ENTRIES: u64 = 64;
 pub struct RaftConfig {
     /// Between a leader's heartbeats, in ms. Default: 150. Allowed: 10 to 10,000.
     pub heartbeat_ms: u64,
-    /// Shortest time without a leader before a replica stands for election, in ms, after the lease. Default: 350.
-    /// Allowed: above twice the heartbeat.
-    pub election_min_ms: u64,
-    /// Longest such time, and the length of a leader's lease, in ms. Default: 600. Allowed: above `election_min_ms`.
-    pub election_max_ms: u64,
+    /// Length of a leader's lease in ms: no other is elected for so long after its last word. Default: 600. Allowed: from
+    /// three heartbeats to 600,000.
+    pub lease_ms: u64,
     /// Unanswered appends per shard and follower. Default: 2. Allowed: 1 to 64.
     pub append_window: usize,
     /// Entries after which a shard's log is compacted. Default: 50,000. Allowed: from 100.
@@ -43,8 +43,7 @@ impl Default for RaftConfig {
     fn default() -> Self {
         Self {
             heartbeat_ms: 150,
-            election_min_ms: 350,
-            election_max_ms: 600,
+            lease_ms: 600,
             append_window: 2,
             snapshot_entries: 50_000,
             snapshot_bytes: 64 << 20,
@@ -68,17 +67,10 @@ impl RaftConfig {
                 "heartbeat_ms: must be 10 to 10000",
             ),
             (
-                self.election_min_ms > 2 * self.heartbeat_ms,
-                "election_min_ms: must be above twice heartbeat_ms",
+                self.lease_ms >= 3 * self.heartbeat_ms,
+                "lease_ms: must be at least three times heartbeat_ms",
             ),
-            (
-                self.election_max_ms > self.election_min_ms,
-                "election_max_ms: must be above election_min_ms",
-            ),
-            (
-                self.election_max_ms <= 600_000,
-                "election_max_ms: must be at most 600000",
-            ),
+            (self.lease_ms <= 600_000, "lease_ms: must be at most 600000"),
             (
                 (1..=64).contains(&self.append_window),
                 "append_window: must be 1 to 64",
@@ -116,8 +108,13 @@ impl RaftConfig {
     }
 
     /// How long a leader may serve reads without asking.
-    pub(super) fn lease(&self) -> std::time::Duration {
-        std::time::Duration::from_millis(self.election_max_ms)
+    pub(super) fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+
+    /// How long a request without entries may take, and the least that the library waits behind a lease.
+    pub(super) fn control_timeout(&self) -> Duration {
+        self.lease() / 2
     }
 
     /// Entries that are purged at a time, at least: purges are range deletes, few and large.
@@ -129,8 +126,8 @@ impl RaftConfig {
         Config {
             cluster_name: "parlance".to_owned(),
             heartbeat_interval: self.heartbeat_ms,
-            election_timeout_min: self.election_min_ms,
-            election_timeout_max: self.election_max_ms,
+            election_timeout_min: self.lease_ms / 2,
+            election_timeout_max: self.lease_ms,
             max_payload_entries: 4096,
             max_append_entries: Some(4096),
             // Only what adding a learner waits for.

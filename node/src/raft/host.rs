@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use openraft::Raft;
-use openraft::raft::SnapshotResponse as LibrarySnapshotResponse;
+use openraft::raft::{AppendEntriesResponse, SnapshotResponse as LibrarySnapshotResponse};
 use openraft::storage::Snapshot;
 use parking_lot::RwLock;
 use parlance_proto::ids::{NodeId, ShardId};
@@ -391,6 +391,9 @@ async fn answer(replica: &Replica, from: NodeId, body: Body) -> Result<Body, Fai
             let request = convert::to_append_request(request)?;
             check_sender(&request.vote, from)?;
             let response = raft.append_entries(request).await.map_err(stopped)?;
+            if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                replica.inner().standing.heard(Instant::now());
+            }
             Ok(Body::AppendResponse(convert::append_response(&response)))
         }
         Body::Vote(request) | Body::PreVote(request)

@@ -24,6 +24,7 @@ mod snapshot;
 mod snapshot_folder;
 mod snapshot_receive;
 mod snapshot_send;
+mod standing;
 mod state_machine;
 mod types;
 

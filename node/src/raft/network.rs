@@ -64,7 +64,7 @@ impl NetworkFactory {
             feed: self.feed.clone(),
             log: self.log.clone(),
             sending: self.sending.clone(),
-            control_timeout: Duration::from_millis(self.config.election_min_ms),
+            control_timeout: self.config.control_timeout(),
         }
     }
 }

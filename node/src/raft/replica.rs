@@ -22,6 +22,7 @@ use super::feed::Feed;
 use super::log_store::LogStore;
 use super::shard_rows::ReadRows;
 use super::snapshot_folder::SnapshotFolder;
+use super::standing::{self, Standing};
 use super::state_machine::{ReplicaState, SnapshotByBytes};
 use super::types::{Payload, TypeConfig};
 use super::{RaftConfig, metrics};
@@ -101,6 +102,7 @@ pub(super) struct Inner {
     pub(super) receiving: Arc<tokio::sync::Mutex<()>>,
     pub(super) log: LogStore,
     feed: Arc<Feed>,
+    pub(super) standing: Standing,
     /// Before this a restarted replica neither votes nor stands: it does not remember to whom it promised not to.
     pub(super) quiet_until: Option<Instant>,
     pub(super) stop: CancellationToken,
@@ -145,6 +147,7 @@ impl Replica {
             receiving: Arc::default(),
             log,
             feed,
+            standing: Standing::default(),
             quiet_until: quiet.map(|quiet| Instant::now() + quiet),
             stop,
             leadership: watch::Sender::new(Leadership::default()),
@@ -383,8 +386,8 @@ impl Replica {
     }
 }
 
-/// Publishes who leads, starts snapshots by size, looks after followers that are fed, and ends a restarted replica's
-/// silence. Says in `stopped` why the replica has stopped by itself, if it has.
+/// Publishes who leads, stands for election in its turn, starts snapshots by size, looks after followers that are fed, and
+/// ends a restarted replica's silence. Says in `stopped` why the replica has stopped by itself, if it has.
 async fn watch_replica(
     inner: Arc<Inner>,
     by_bytes: Arc<SnapshotByBytes>,
@@ -397,6 +400,9 @@ async fn watch_replica(
     }
     loop {
         inner.publish(&metrics.borrow_watched());
+        let turn = inner
+            .turn(&metrics.borrow_watched())
+            .filter(|_| quiet_until.is_none());
         let silence = tokio::time::sleep_until(quiet_until.unwrap_or_else(Instant::now));
         let feeds = !inner.feed.feeds_nobody();
         tokio::select! {
@@ -405,6 +411,13 @@ async fn watch_replica(
                 let _ = inner.raft.trigger().snapshot().await;
             }
             () = inner.feed.begun.notified() => {}
+            () = tokio::time::sleep_until(turn.unwrap_or_else(Instant::now)), if turn.is_some() => {
+                // The leader may have been heard meanwhile.
+                if turn == inner.turn(&metrics.borrow_watched()) {
+                    inner.standing.took_turn();
+                    let _ = inner.raft.trigger().elect(true).await;
+                }
+            }
             () = tokio::time::sleep(FEED_REVIEW), if feeds => {
                 let status = Replica { inner: inner.clone() }.status();
                 if inner.feed.review(&status.matched, status.last_log_index, Instant::now()) {
@@ -442,6 +455,18 @@ async fn watch_replica(
 }
 
 impl Inner {
+    /// When to stand for election if no leader is heard before.
+    fn turn(&self, metrics: &RaftServerMetrics<TypeConfig>) -> Option<Instant> {
+        if metrics.state == ServerState::Leader {
+            return None;
+        }
+        let voters: BTreeSet<NodeId> = metrics.membership_config.membership().voter_ids().collect();
+        let leader = Some(metrics.vote.leader_id.node_id).filter(|_| metrics.vote.is_committed());
+        let rank = standing::rank(self.id, self.node_id, leader, &voters)?;
+        let others = u32::try_from(voters.len()).unwrap_or(u32::MAX);
+        self.standing.due(self.lease, rank, others)
+    }
+
     fn publish(&self, metrics: &RaftServerMetrics<TypeConfig>) {
         let leading =
             metrics.state == ServerState::Leader && metrics.current_leader == Some(self.node_id);

@@ -193,8 +193,7 @@ async fn a_new_member_learns_and_replaces_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_is_handed_over_without_an_election_timeout() {
     let slow = RaftConfig {
-        election_min_ms: 4_000,
-        election_max_ms: 6_000,
+        lease_ms: 6_000,
         ..config()
     };
     let cluster = Cluster::start(slow).await;

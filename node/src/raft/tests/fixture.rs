@@ -176,8 +176,7 @@ pub(crate) fn node_ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
 pub(crate) fn config() -> RaftConfig {
     RaftConfig {
         heartbeat_ms: 50,
-        election_min_ms: 200,
-        election_max_ms: 400,
+        lease_ms: 400,
         ..RaftConfig::default()
     }
 }

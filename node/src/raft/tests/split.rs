@@ -42,8 +42,7 @@ async fn restart(cluster: &mut Cluster, id: NodeId) {
 async fn a_shard_starts_from_rows_without_a_log_and_goes_on_after_restarts() {
     // Elections by themselves take longer than the test has.
     let slow = RaftConfig {
-        election_min_ms: 20_000,
-        election_max_ms: 30_000,
+        lease_ms: 30_000,
         ..config()
     };
     let cluster = Cluster::start(slow).await;
