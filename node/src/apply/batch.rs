@@ -4,7 +4,7 @@ use parlance_proto::ids::ShardId;
 use parlance_proto::slot::{Slot, SlotRange};
 use parlance_proto::store::v1::{OutboxBatch, OutboxItem, ShardState, outbox_item};
 
-use super::dedup::Dedup;
+use super::dedup::{Dedup, Known};
 use super::effect::Effect;
 use super::level::Levels;
 use super::place::Place;
@@ -22,6 +22,7 @@ pub(super) struct Batch<'a, 's> {
     pub(super) rows: &'a mut Rows<'s>,
     pub(super) tips: &'a mut Tips,
     pub(super) dedup: Dedup,
+    pub(super) known: &'a mut Known,
     pub(super) levels: &'a Levels,
     /// None: nobody wants them.
     pub(super) effects: Option<&'a mut Vec<Effect>>,

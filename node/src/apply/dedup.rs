@@ -1,6 +1,7 @@
 //! A send and its retries store one message: what was stored under a client message id is remembered for at least
 //! a day, and the day before, by the time that the batches carry.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use parlance_proto::ids::UserId;
@@ -11,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::batch::Batch;
 use super::place::Place;
 use super::rows::Rows;
-use crate::store::{StoreError, Table, key};
+use crate::store::{StateStore, StoreError, Table, decode, key};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -64,37 +65,70 @@ fn day(time_ms: i64) -> u32 {
     u32::try_from(time_ms / DAY_MS).unwrap_or(0)
 }
 
-/// What was stored for this message before, if anything.
-pub(super) fn find(
-    batch: &Batch<'_, '_>,
-    slot: Slot,
-    fingerprint: &Fingerprint,
-) -> Result<Option<DedupRecord>, StoreError> {
-    if batch.dedup != Dedup::On {
-        return Ok(None);
-    }
-    let today = day(batch.state.time_ms);
-    for day in [today, today.saturating_sub(1)] {
-        let found = batch
-            .rows
-            .get(Table::Dedup, key::dedup(day, slot, &fingerprint.id))?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    Ok(None)
+/// Where a message that comes at a time may have been stored before: on that day, and on the day before.
+fn places(time_ms: i64, slot: Slot, fingerprint: &Fingerprint) -> [Vec<u8>; 2] {
+    let today = day(time_ms);
+    [today, today.saturating_sub(1)].map(|day| key::dedup(day, slot, &fingerprint.id))
 }
 
-/// Remembers what was stored.
-pub(super) fn remember(batch: &mut Batch<'_, '_>, slot: Slot, fingerprint: &Fingerprint, seq: u64) {
-    let time_ms = batch.state.time_ms;
-    let record = DedupRecord {
-        seq,
-        time_ms,
-        payload_digest: fingerprint.payload,
-    };
-    let place = key::dedup(day(time_ms), slot, &fingerprint.id);
-    batch.rows.put(Table::Dedup, place, &record);
+/// What is to be asked of the store before entries are applied: all at once costs half.
+#[derive(Default)]
+pub(super) struct Questions(Vec<Vec<u8>>);
+
+impl Questions {
+    /// A message that comes at a time.
+    pub(super) fn add(&mut self, time_ms: i64, slot: Slot, fingerprint: &Fingerprint) {
+        self.0.extend(places(time_ms, slot, fingerprint));
+    }
+
+    pub(super) fn ask(self, store: &dyn StateStore, dedup: Dedup) -> Result<Known, StoreError> {
+        let mut known = Known::default();
+        if dedup != Dedup::On || self.0.is_empty() {
+            return Ok(known);
+        }
+        let rows = store.get_many(Table::Dedup, &self.0)?;
+        for (place, row) in self.0.into_iter().zip(rows) {
+            if let Some(row) = row {
+                known.0.insert(place, decode(Table::Dedup.name(), &row)?);
+            }
+        }
+        Ok(known)
+    }
+}
+
+/// What was stored before, of the messages that are applied together, by their places.
+#[derive(Default)]
+pub(super) struct Known(HashMap<Vec<u8>, DedupRecord>);
+
+impl Batch<'_, '_> {
+    /// What was stored for this message before, if anything.
+    pub(super) fn find_duplicate(
+        &self,
+        slot: Slot,
+        fingerprint: &Fingerprint,
+    ) -> Option<DedupRecord> {
+        if self.dedup != Dedup::On || self.known.0.is_empty() {
+            return None;
+        }
+        let places = places(self.state.time_ms, slot, fingerprint);
+        places
+            .iter()
+            .find_map(|place| self.known.0.get(place))
+            .copied()
+    }
+
+    /// Remembers what was stored.
+    pub(super) fn remember(&mut self, slot: Slot, fingerprint: &Fingerprint, seq: u64) {
+        let time_ms = self.state.time_ms;
+        let record = DedupRecord {
+            seq,
+            time_ms,
+            payload_digest: fingerprint.payload,
+        };
+        let place = key::dedup(day(time_ms), slot, &fingerprint.id);
+        self.rows.put(Table::Dedup, place.clone(), &record);
+        self.known.0.insert(place, record);
+    }
 }
 
 /// The days that may have rows, by a shard's counters.

@@ -23,12 +23,14 @@ pub(super) fn apply(
         conversation: &mark.conversation_id,
         user_field: "user_id",
         user: &mark.user_id,
-        action: Action::MarkRead,
     };
-    let (place, user) = match deed.check(batch)? {
-        Ok(checked) => checked,
-        Err(outcome) => return Ok(outcome),
+    let (place, user) = match deed.parse() {
+        Ok(parsed) => parsed,
+        Err(error) => return Ok(CommandOutcome::Refused(error)),
     };
+    if let Some(outcome) = place.refusal(&user, Action::MarkRead, batch)? {
+        return Ok(outcome);
+    }
     let tip = batch.tips.take(batch.rows, &place.keys)?;
     let outcome = move_position(&place, &user, mark.seq, &tip, batch);
     batch.tips.put(place.keys, tip);

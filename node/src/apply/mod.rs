@@ -19,8 +19,9 @@ mod tips;
 
 use std::sync::Arc;
 
+use parlance_proto::common::v1::Error;
 use parlance_proto::ids::ShardId;
-use parlance_proto::store::v1::{Command, ShardBatch, ShardState, command};
+use parlance_proto::store::v1::{ShardBatch, ShardState, command};
 use parlance_proto::version::TEST_FEATURE_LEVEL;
 use prost::Message;
 
@@ -88,10 +89,15 @@ impl ShardMachine {
 
     fn apply_batch(
         &mut self,
-        entry: &CommittedEntry,
-        batch: ShardBatch,
+        entry: Parsed<'_>,
         rows: &mut Rows<'_>,
+        known: &mut dedup::Known,
     ) -> Result<Vec<CommandOutcome>, StoreError> {
+        let Parsed {
+            entry,
+            batch,
+            commands,
+        } = entry;
         self.levels.check(batch.level)?;
         self.state.time_ms = self.state.time_ms.max(batch.time_ms);
         let day_before = self.state.dedup_day;
@@ -106,12 +112,13 @@ impl ShardMachine {
             rows,
             tips: &mut self.tips,
             dedup: self.dedup,
+            known,
             levels: &self.levels,
             effects,
             outbox: Vec::new(),
         };
-        let mut outcomes = Vec::with_capacity(batch.commands.len());
-        for command in batch.commands {
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for command in commands {
             outcomes.push(apply_command(command, &mut applied, &self.levels)?);
         }
         applied.finish();
@@ -126,13 +133,74 @@ impl ShardMachine {
     }
 }
 
+/// An entry whose commands are ready to be applied.
+struct Parsed<'a> {
+    entry: &'a CommittedEntry,
+    batch: ShardBatch,
+    commands: Vec<ParsedCommand>,
+}
+
+/// A send is parsed before, so that what it needs of the store is read together with what others need.
+enum ParsedCommand {
+    Send(Result<send::Parsed, Error>),
+    Other(Option<command::Body>),
+}
+
+impl<'a> Parsed<'a> {
+    /// None: there is nothing in it for a machine.
+    fn of(entry: &'a CommittedEntry, shard: ShardId) -> Result<Option<Self>, StoreError> {
+        let Some(payload) = &entry.payload else {
+            return Ok(None);
+        };
+        let mut batch = ShardBatch::decode(payload.clone()).map_err(|e| StoreError::Damaged {
+            what: format!("log entry {} of shard {shard}", entry.index),
+            reason: e.to_string(),
+        })?;
+        let commands = std::mem::take(&mut batch.commands).into_iter();
+        let parsed = commands.map(|command| match command.body {
+            Some(command::Body::Send(send)) => ParsedCommand::Send(send::Parsed::of(send)),
+            other => ParsedCommand::Other(other),
+        });
+        Ok(Some(Self {
+            commands: parsed.collect(),
+            entry,
+            batch,
+        }))
+    }
+
+    /// What was stored before of what these entries want to store.
+    fn known(
+        entries: &[Option<Self>],
+        mut time_ms: i64,
+        store: &dyn StateStore,
+        dedup: dedup::Dedup,
+    ) -> Result<dedup::Known, StoreError> {
+        let mut questions = dedup::Questions::default();
+        for entry in entries.iter().flatten() {
+            time_ms = time_ms.max(entry.batch.time_ms);
+            for command in &entry.commands {
+                if let ParsedCommand::Send(Ok(send)) = command {
+                    for fingerprint in send.fingerprints() {
+                        questions.add(time_ms, send.place.slot, fingerprint);
+                    }
+                }
+            }
+        }
+        questions.ask(store, dedup)
+    }
+}
+
 fn apply_command(
-    command: Command,
+    command: ParsedCommand,
     batch: &mut Batch<'_, '_>,
     levels: &Levels,
 ) -> Result<CommandOutcome, StoreError> {
-    match command.body {
-        Some(command::Body::Send(send)) => send::apply(send, batch),
+    let body = match command {
+        ParsedCommand::Send(send) => return send::apply(send, batch),
+        ParsedCommand::Other(body) => body,
+    };
+    match body {
+        Some(command::Body::Send(send)) => send::apply(send::Parsed::of(send), batch),
         Some(command::Body::MarkRead(mark)) => mark_read::apply(mark, batch),
         Some(command::Body::AddConversation(add)) => conversation_list::apply(add, batch),
         Some(command::Body::Split(split)) => split::apply(&split, batch),
@@ -161,21 +229,16 @@ impl StateMachine for ShardMachine {
         write: &mut WriteBatch,
     ) -> Result<Vec<Outcome>, StoreError> {
         let store = self.store.clone();
+        let parsed = entries.iter().map(|entry| Parsed::of(entry, self.shard));
+        let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
+        let mut known = Parsed::known(&parsed, self.state.time_ms, &*store, self.dedup)?;
         let mut rows = Rows::new(&*store);
         let mut outcomes = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let outcome = match &entry.payload {
+        for entry in parsed {
+            outcomes.push(match entry {
                 None => Outcome::None,
-                Some(payload) => {
-                    let batch =
-                        ShardBatch::decode(payload.clone()).map_err(|e| StoreError::Damaged {
-                            what: format!("log entry {} of shard {}", entry.index, self.shard),
-                            reason: e.to_string(),
-                        })?;
-                    Outcome::Shard(self.apply_batch(entry, batch, &mut rows)?)
-                }
-            };
-            outcomes.push(outcome);
+                Some(entry) => Outcome::Shard(self.apply_batch(entry, &mut rows, &mut known)?),
+            });
         }
         rows.put(Table::Meta, key::shard_state(self.shard), &self.state);
         rows.finish(write);

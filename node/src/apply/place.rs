@@ -24,43 +24,37 @@ pub(super) struct Deed<'a> {
     pub(super) conversation: &'a str,
     pub(super) user_field: &'static str,
     pub(super) user: &'a str,
-    pub(super) action: Action,
 }
 
 impl Deed<'_> {
-    /// Where, and by whom; or what the command comes to instead.
-    pub(super) fn check(
-        &self,
-        batch: &Batch<'_, '_>,
-    ) -> Result<Result<(Place, UserId), CommandOutcome>, StoreError> {
-        let parsed = Place::of(self.app, self.conversation)
-            .and_then(|place| Ok((place, user(self.user_field, self.user)?)));
-        let (place, user) = match parsed {
-            Ok(parsed) => parsed,
-            Err(error) => return Ok(Err(CommandOutcome::Refused(error))),
-        };
-        if !batch.owns(place.slot) {
-            return Ok(Err(CommandOutcome::Moved));
-        }
-        if !is_carried(&place.conversation) {
-            return Err(batch.levels.unknown());
-        }
-        let asked = may(
-            batch.rows,
-            &place.keys,
-            &place.conversation,
-            &user,
-            self.action,
-        );
-        match asked {
-            Ok(()) => Ok(Ok((place, user))),
-            Err(Denied::Refused(error)) => Ok(Err(CommandOutcome::Refused(error))),
-            Err(Denied::Failed(error)) => Err(error),
-        }
+    /// Where, and by whom.
+    pub(super) fn parse(&self) -> Result<(Place, UserId), Error> {
+        let place = Place::of(self.app, self.conversation)?;
+        Ok((place, user(self.user_field, self.user)?))
     }
 }
 
 impl Place {
+    /// What a command of `user` comes to instead, if it may not be.
+    pub(super) fn refusal(
+        &self,
+        user: &UserId,
+        action: Action,
+        batch: &Batch<'_, '_>,
+    ) -> Result<Option<CommandOutcome>, StoreError> {
+        if !batch.owns(self.slot) {
+            return Ok(Some(CommandOutcome::Moved));
+        }
+        if !is_carried(&self.conversation) {
+            return Err(batch.levels.unknown());
+        }
+        match may(batch.rows, &self.keys, &self.conversation, user, action) {
+            Ok(()) => Ok(None),
+            Err(Denied::Refused(error)) => Ok(Some(CommandOutcome::Refused(error))),
+            Err(Denied::Failed(error)) => Err(error),
+        }
+    }
+
     pub(super) fn of(app: &str, conversation: &str) -> Result<Self, Error> {
         let app = AppId::new(app).map_err(|e| Error::invalid("app_id", e.to_string()))?;
         let conversation = ConversationId::parse(conversation)

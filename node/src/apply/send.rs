@@ -5,7 +5,7 @@ use parlance_proto::ids::UserId;
 use parlance_proto::store::v1::{NewMessage, SendCommand, StoredEvent, outbox_item};
 
 use super::batch::Batch;
-use super::dedup::{self, Fingerprint};
+use super::dedup::Fingerprint;
 use super::effect::Effect;
 use super::outbox::frame_of_event;
 use super::place::{Deed, Place};
@@ -13,31 +13,64 @@ use crate::conversation::{Action, Tip, audience};
 use crate::machine::{CommandOutcome, MessageOutcome};
 use crate::store::{StoreError, Table};
 
+/// A command whose ids are parsed, and whose messages' fingerprints are taken.
+pub(super) struct Parsed {
+    pub(super) place: Place,
+    sender: UserId,
+    session_id: String,
+    messages: Vec<(Fingerprint, NewMessage)>,
+}
+
+impl Parsed {
+    pub(super) fn of(send: SendCommand) -> Result<Self, Error> {
+        let deed = Deed {
+            app: &send.app_id,
+            conversation: &send.conversation_id,
+            user_field: "sender",
+            user: &send.sender,
+        };
+        let (place, sender) = deed.parse()?;
+        let fingerprint = |message: &NewMessage| Fingerprint::of(&place, &sender, message);
+        let messages = send.messages.into_iter();
+        Ok(Self {
+            messages: messages.map(|m| (fingerprint(&m), m)).collect(),
+            place,
+            sender,
+            session_id: send.session_id,
+        })
+    }
+
+    pub(super) fn fingerprints(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.messages.iter().map(|(fingerprint, _)| fingerprint)
+    }
+}
+
 pub(super) fn apply(
-    send: SendCommand,
+    send: Result<Parsed, Error>,
     batch: &mut Batch<'_, '_>,
 ) -> Result<CommandOutcome, StoreError> {
-    let deed = Deed {
-        app: &send.app_id,
-        conversation: &send.conversation_id,
-        user_field: "sender",
-        user: &send.sender,
-        action: Action::Send,
+    let Parsed {
+        place,
+        sender,
+        session_id,
+        messages,
+    } = match send {
+        Ok(send) => send,
+        Err(error) => return Ok(CommandOutcome::Refused(error)),
     };
-    let (place, sender) = match deed.check(batch)? {
-        Ok(checked) => checked,
-        Err(outcome) => return Ok(outcome),
-    };
+    if let Some(outcome) = place.refusal(&sender, Action::Send, batch)? {
+        return Ok(outcome);
+    }
     let mut tip = batch.tips.take(batch.rows, &place.keys)?;
     let mut sending = Sending {
         own: tip.sent(batch.rows, &place.keys, &sender)?,
         place: &place,
         sender: &sender,
-        session_id: &send.session_id,
+        session_id: &session_id,
     };
-    let mut outcomes = Vec::with_capacity(send.messages.len());
-    for message in send.messages {
-        outcomes.push(sending.apply(message, &mut tip, batch)?);
+    let mut outcomes = Vec::with_capacity(messages.len());
+    for (fingerprint, message) in messages {
+        outcomes.push(sending.apply(&fingerprint, message, &mut tip, batch)?);
     }
     batch.tips.put(place.keys, tip);
     Ok(CommandOutcome::Sent(outcomes))
@@ -54,12 +87,12 @@ struct Sending<'a> {
 impl Sending<'_> {
     fn apply(
         &mut self,
+        fingerprint: &Fingerprint,
         message: NewMessage,
         tip: &mut Tip,
         batch: &mut Batch<'_, '_>,
     ) -> Result<MessageOutcome, StoreError> {
-        let fingerprint = Fingerprint::of(self.place, self.sender, &message);
-        if let Some(first) = dedup::find(batch, self.place.slot, &fingerprint)? {
+        if let Some(first) = batch.find_duplicate(self.place.slot, fingerprint) {
             if fingerprint.same_payload(&first) {
                 return Ok(MessageOutcome::Stored {
                     seq: first.seq,
@@ -90,7 +123,7 @@ impl Sending<'_> {
         batch
             .rows
             .put(Table::Events, self.place.keys.event(seq), &stored);
-        dedup::remember(batch, self.place.slot, &fingerprint, seq);
+        batch.remember(self.place.slot, fingerprint, seq);
         if tip.is_checkpoint() {
             self.checkpoint(tip, batch)?;
         }

@@ -203,6 +203,11 @@ pub trait StateStore: Send + Sync + 'static {
     /// One row.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
+    /// Several rows of a table, in the order of `keys`; cheaper than one after the other.
+    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        keys.iter().map(|key| self.get(table, key)).collect()
+    }
+
     /// One row as it would be there after a power cut at this moment.
     fn get_durable(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 

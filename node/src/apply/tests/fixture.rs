@@ -8,7 +8,8 @@ use parlance_proto::common::v1::ErrorCode;
 use parlance_proto::event::encode_body;
 use parlance_proto::slot::SlotRange;
 use parlance_proto::store::v1::{
-    Consumer, FoundCommand, MarkReadCommand, NewMessage, SendCommand, SplitCommand, Watermark,
+    Command, Consumer, FoundCommand, MarkReadCommand, NewMessage, SendCommand, SplitCommand,
+    Watermark,
 };
 
 use super::super::*;

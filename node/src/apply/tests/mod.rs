@@ -6,7 +6,7 @@ mod split;
 
 use parlance_proto::common::v1::ErrorCode;
 use parlance_proto::slot::SlotRange;
-use parlance_proto::store::v1::{AddConversationCommand, TestCommand};
+use parlance_proto::store::v1::{AddConversationCommand, Command, TestCommand};
 
 use super::*;
 use fixture::*;
