@@ -6,10 +6,13 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use parlance_proto::ids::{AppId, ConversationId};
+use bytes::Bytes;
+use parlance_proto::ids::{AppId, ConversationId, UserId};
+use parlance_proto::link::v1::{Publish, Topic, topic};
 use parlance_proto::raft::v1::RelayItem;
 use parlance_proto::slot::Slot;
 use parlance_proto::store::v1::{Consumer, OutboxItem, StoredEvent, outbox_item};
+use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
@@ -159,17 +162,29 @@ impl Reader<'_> {
         let count = u32::try_from(users.len()).unwrap_or(u32::MAX);
         let deliveries = self.under_way.begin(count, bytes);
         for (user, delivery) in users.iter().zip(deliveries) {
-            let item = RelayItem {
-                app_id: effect.app.as_str().to_owned(),
-                user_id: user.as_str().to_owned(),
-                conversation_id: effect.conversation.as_str().to_owned(),
-                except_session_id: effect.except_session_id.clone(),
-                frame: effect.frame.clone(),
-            };
             let slot = Slot::of_user(&effect.app, user);
-            self.sender.send(slot, item, delivery).await;
+            self.sender
+                .send(slot, relay_item(&effect, user), delivery)
+                .await;
         }
     }
+}
+
+/// What the home shard of `user` gets, encoded.
+fn relay_item(effect: &Effect, user: &UserId) -> Bytes {
+    let publish = Publish {
+        topic: Some(Topic {
+            app_id: effect.app.as_str().to_owned(),
+            name: Some(topic::Name::UserId(user.as_str().to_owned())),
+        }),
+        except_session_id: effect.except_session_id.clone(),
+        frame: effect.frame.clone(),
+    };
+    let item = RelayItem {
+        conversation_id: effect.conversation.as_str().to_owned(),
+        publish: publish.encode_to_vec().into(),
+    };
+    item.encode_to_vec().into()
 }
 
 /// What an outbox row says; none if it has moved to a child.

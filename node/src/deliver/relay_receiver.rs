@@ -6,10 +6,11 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
+use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use parlance_proto::ids::{AppId, NodeId, ShardId, UserId};
-use parlance_proto::link::v1::{Publish, Topic, topic};
+use parlance_proto::link::v1::{Publish, topic};
 use parlance_proto::raft::v1::{
     RelayItem, RelayRequest, RelayResponse, RelayVerdict, ShardRelay, relay_verdict::Verdict,
 };
@@ -50,7 +51,9 @@ struct Listed {
 struct Item {
     topic: UserTopic,
     slot: Slot,
-    item: RelayItem,
+    conversation_id: String,
+    /// Encoded.
+    publish: Bytes,
 }
 
 impl RelayReceiver {
@@ -121,15 +124,14 @@ impl RelayReceiver {
         let mut marks = HashSet::new();
         for item in items {
             let mark = self.listed.mark(item);
-            if item.item.conversation_id.is_empty() || self.listed.has(mark) || !marks.insert(mark)
-            {
+            if item.conversation_id.is_empty() || self.listed.has(mark) || !marks.insert(mark) {
                 continue;
             }
             if !is_listed(shard, item)? {
                 missing.push(shard.run(AddConversationCommand {
-                    app_id: item.item.app_id.clone(),
-                    user_id: item.item.user_id.clone(),
-                    conversation_id: item.item.conversation_id.clone(),
+                    app_id: item.topic.0.as_str().to_owned(),
+                    user_id: item.topic.1.as_str().to_owned(),
+                    conversation_id: item.conversation_id.clone(),
                 }));
             }
         }
@@ -164,23 +166,37 @@ fn verdict(verdict: Verdict, leader: Option<NodeId>) -> RelayVerdict {
 }
 
 /// An item that no leader can deliver is nobody's: it is logged and passed over.
-fn checked(item: RelayItem) -> Option<Item> {
-    match (AppId::new(&item.app_id), UserId::new(&item.user_id)) {
-        (Ok(app), Ok(user)) => Some(Item {
-            slot: Slot::of_user(&app, &user),
-            topic: (app, user),
-            item,
-        }),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "a relayed item is passed over");
-            None
-        }
-    }
+fn checked(item: Bytes) -> Option<Item> {
+    parsed(item)
+        .inspect_err(|error| tracing::error!(error, "a relayed item is passed over"))
+        .ok()
+}
+
+fn parsed(item: Bytes) -> Result<Item, String> {
+    let RelayItem {
+        conversation_id,
+        publish,
+    } = RelayItem::decode(item).map_err(|e| e.to_string())?;
+    let topic = Publish::decode(publish.clone())
+        .map_err(|e| e.to_string())?
+        .topic;
+    let topic = topic.ok_or("it has no topic")?;
+    let Some(topic::Name::UserId(user)) = topic.name else {
+        return Err("its topic is no user".to_owned());
+    };
+    let app = AppId::new(topic.app_id).map_err(|e| e.to_string())?;
+    let user = UserId::new(user).map_err(|e| e.to_string())?;
+    Ok(Item {
+        slot: Slot::of_user(&app, &user),
+        topic: (app, user),
+        conversation_id,
+        publish,
+    })
 }
 
 impl Listed {
     fn mark(&self, item: &Item) -> (u64, u64) {
-        let entry = (&item.topic, &item.item.conversation_id);
+        let entry = (&item.topic, &item.conversation_id);
         (self.keys.0.hash_one(entry), self.keys.1.hash_one(entry))
     }
 
@@ -202,27 +218,20 @@ impl Listed {
 
 fn is_listed(shard: &Shard, item: &Item) -> Result<bool, StoreError> {
     let (app, user) = &item.topic;
-    let place = ListKeys::new(item.slot, app, user).entry(&item.item.conversation_id);
+    let place = ListKeys::new(item.slot, app, user).entry(&item.conversation_id);
     Ok(shard.store().get(Table::Users, &place)?.is_some())
 }
 
 /// Queues the items on the links that want them. The answer comes when all links have acknowledged or are gone.
 fn publish(shard: &Shard, items: Vec<Item>) -> oneshot::Receiver<()> {
     let (receipt, received) = Receipt::new();
-    for Item { topic, item, .. } in items {
+    for Item { topic, publish, .. } in items {
         let links = shard.subscriptions().links(&topic);
         if links.is_empty() {
             continue;
         }
-        let publish = Publish {
-            topic: Some(Topic {
-                app_id: item.app_id,
-                name: Some(topic::Name::UserId(item.user_id)),
-            }),
-            except_session_id: item.except_session_id,
-            frame: item.frame,
-        };
-        let publish = bytes::Bytes::from(publish.encode_to_vec());
+        // Copied: a part of the request would keep the whole in memory, above the links' bounds.
+        let publish = Bytes::copy_from_slice(&publish);
         for link in links {
             link.publish(publish.clone(), receipt.clone());
         }

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{
-    RelayItem, RelayRequest, RelayVerdict, ShardRelay, peer_message::Body, relay_verdict::Verdict,
+    RelayRequest, RelayVerdict, ShardRelay, peer_message::Body, relay_verdict::Verdict,
 };
 use parlance_proto::slot::Slot;
 use tokio::sync::mpsc;
@@ -41,7 +42,8 @@ const RETRY_DELAY_MAX: Duration = Duration::from_millis(800);
 /// An item, its user's slot and its place in the outbox.
 struct Queued {
     slot: Slot,
-    item: RelayItem,
+    /// Encoded.
+    item: Bytes,
     delivery: Delivery,
 }
 
@@ -107,8 +109,8 @@ impl RelaySender {
         &self.budget
     }
 
-    /// Queues an item for its user's home shard; waits while the lane is full.
-    pub(super) async fn send(&self, slot: Slot, item: RelayItem, delivery: Delivery) {
+    /// Queues an encoded `RelayItem` for its user's home shard; waits while the lane is full.
+    pub(super) async fn send(&self, slot: Slot, item: Bytes, delivery: Delivery) {
         // Items of shards without a known leader have a lane of their own.
         let leader = self.route.leaders.of(self.route.shard_of(slot));
         let lane = self.lane(leader);
@@ -263,7 +265,6 @@ impl Route {
 mod tests {
     use std::collections::HashSet;
 
-    use bytes::Bytes;
     use futures::future::ready;
     use parlance_proto::ids::{AppId, UserId};
     use parlance_proto::raft::v1::{
@@ -306,8 +307,8 @@ mod tests {
             };
             let verdict = |relay: &ShardRelay| {
                 let shard = ShardId(relay.shard);
-                let frames = relay.items.iter().map(|item| (shard, item.frame.clone()));
-                self.seen.lock().extend(frames);
+                let items = relay.items.iter().map(|item| (shard, item.clone()));
+                self.seen.lock().extend(items);
                 RelayVerdict {
                     verdict: if shard == STUCK {
                         Verdict::NotLeader.into()
@@ -355,20 +356,14 @@ mod tests {
 
     const BORDER: u32 = 8_191;
 
-    fn item(shard: ShardId, number: u64) -> (Slot, RelayItem) {
+    fn item(shard: ShardId, number: u64) -> (Slot, Bytes) {
         let app = AppId::new("demo").unwrap();
         let users = (0..).map(|n| UserId::new(format!("user{n}")).unwrap());
-        let (slot, user) = users
-            .map(|user| (Slot::of_user(&app, &user), user))
-            .find(|(slot, _)| state(BORDER).shard_of(*slot) == Some(shard))
+        let slot = users
+            .map(|user| Slot::of_user(&app, &user))
+            .find(|slot| state(BORDER).shard_of(*slot) == Some(shard))
             .unwrap();
-        let item = RelayItem {
-            app_id: "demo".into(),
-            user_id: user.as_str().to_owned(),
-            frame: Bytes::copy_from_slice(&number.to_be_bytes()),
-            ..RelayItem::default()
-        };
-        (slot, item)
+        (slot, Bytes::copy_from_slice(&number.to_be_bytes()))
     }
 
     async fn eventually(what: &str, holds: impl Fn() -> bool) {
@@ -421,7 +416,7 @@ mod tests {
         let (items, done) = under_way();
         for number in 0..300 {
             let (slot, item) = item(STUCK, number);
-            let sent = (STUCK, item.frame.clone());
+            let sent = (STUCK, item.clone());
             let delivery = stuck_items.begin(1, 8).remove(0);
             sender.send(slot, item, delivery).await;
             // Each goes in a batch of its own.
@@ -443,7 +438,7 @@ mod tests {
         } = &fixture();
         let (items, done) = under_way();
         let (slot, item) = item(STUCK, 1);
-        let sent = (STUCK, item.frame.clone());
+        let sent = (STUCK, item.clone());
         sender.send(slot, item, items.begin(1, 8).remove(0)).await;
         eventually("its first try", || peers.seen.lock().contains(&sent)).await;
         meta.send_replace(Arc::new(state(0)));
