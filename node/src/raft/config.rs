@@ -112,7 +112,7 @@ impl RaftConfig {
         Duration::from_millis(self.lease_ms)
     }
 
-    /// How long a request without entries may take, and the least that the library waits behind a lease.
+    /// How long a request without entries may take.
     pub(super) fn control_timeout(&self) -> Duration {
         self.lease() / 2
     }
@@ -140,6 +140,8 @@ impl RaftConfig {
             state_machine_channel_size: Some(256),
             removed_leader_step_down: StepDownPolicy::After(150),
             enable_pre_vote: Some(true),
+            // `standing.rs` and `pulse.rs` do both.
+            enable_tick: false,
             // A restarted leader would take its commit mark on disk, which may be old, for the point to read from.
             enable_leader_restore: Some(false),
             backoff: "50ms 100ms 200ms ...1s".to_owned(),

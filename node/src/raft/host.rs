@@ -36,7 +36,7 @@ use super::snapshot_folder::SnapshotFolder;
 use super::snapshot_receive;
 use super::state_machine::{ReplicaState, SnapshotByBytes};
 use super::types::{TypeConfig, Vote};
-use super::{RaftConfig, metrics};
+use super::{RaftConfig, metrics, pulse};
 use crate::machine::StateMachine;
 use crate::store::StateStore;
 use crate::store::manifest::{self, Existing, ManifestGuard};
@@ -123,6 +123,8 @@ impl RaftHost {
             }),
             replicas: Arc::default(),
         };
+        let every = Duration::from_millis(host.parts.config.raft.heartbeat_ms);
+        tokio::spawn(pulse::beat(Arc::downgrade(&host.replicas), every));
         tokio::spawn(forget_idle_tails(
             Arc::downgrade(&host.parts),
             Arc::downgrade(&host.replicas),
@@ -182,9 +184,6 @@ impl RaftHost {
                 shard,
                 reason: e.to_string(),
             })?;
-        if quiet.is_some() {
-            raft.runtime_config().elect(false);
-        }
         raft.run();
         parts.stopped.send_if_modified(|stopped| {
             let again = stopped.remove(&shard).is_some();

@@ -16,6 +16,7 @@ mod log_store;
 pub mod metrics;
 mod network;
 mod peer;
+mod pulse;
 mod purge_gate;
 mod replica;
 mod retry;

@@ -147,7 +147,7 @@ impl Replica {
             receiving: Arc::default(),
             log,
             feed,
-            standing: Standing::default(),
+            standing: Standing::new(Instant::now()),
             quiet_until: quiet.map(|quiet| Instant::now() + quiet),
             stop,
             leadership: watch::Sender::new(Leadership::default()),
@@ -259,7 +259,11 @@ impl Replica {
         let members: BTreeMap<NodeId, EmptyNode> =
             voters.into_iter().map(|id| (id, EmptyNode {})).collect();
         match self.inner.raft.initialize(members).await {
-            Ok(()) | Err(LibraryError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Ok(()) => {
+                self.elect().await;
+                Ok(())
+            }
+            Err(LibraryError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(e) => Err(RaftError::Start {
                 shard: self.inner.id,
                 reason: e.to_string(),
@@ -272,6 +276,16 @@ impl Replica {
         if let Err(error) = self.inner.raft.trigger().elect(true).await {
             tracing::debug!(shard = %self.inner.id, %error, "no election");
         }
+    }
+
+    /// Whether this replica leads, as far as it knows.
+    pub(super) fn leads(&self) -> bool {
+        self.inner.leadership.borrow().leading
+    }
+
+    /// Tells the others that this replica still leads.
+    pub(super) async fn heartbeat(&self) {
+        let _ = self.inner.raft.trigger().heartbeat().await; // stopped: it leads no more
     }
 
     /// Asks another voter to take over. Returns once asked; whether it did shows in [`Replica::leadership`].
@@ -386,24 +400,16 @@ impl Replica {
     }
 }
 
-/// Publishes who leads, stands for election in its turn, starts snapshots by size, looks after followers that are fed, and
-/// ends a restarted replica's silence. Says in `stopped` why the replica has stopped by itself, if it has.
+/// Publishes who leads, stands for election in its turn, starts snapshots by size, and looks after followers that are fed. Says in `stopped` why the replica has stopped by itself, if it has.
 async fn watch_replica(
     inner: Arc<Inner>,
     by_bytes: Arc<SnapshotByBytes>,
     stopped: watch::Sender<BTreeMap<ShardId, String>>,
 ) {
     let mut metrics = inner.raft.server_metrics();
-    let mut quiet_until = inner.quiet_until;
-    if quiet_until.is_some() {
-        inner.raft.runtime_config().elect(false);
-    }
     loop {
         inner.publish(&metrics.borrow_watched());
-        let turn = inner
-            .turn(&metrics.borrow_watched())
-            .filter(|_| quiet_until.is_none());
-        let silence = tokio::time::sleep_until(quiet_until.unwrap_or_else(Instant::now));
+        let turn = inner.turn(&metrics.borrow_watched());
         let feeds = !inner.feed.feeds_nobody();
         tokio::select! {
             changed = metrics.changed() => if changed.is_err() { break },
@@ -423,10 +429,6 @@ async fn watch_replica(
                 if inner.feed.review(&status.matched, status.last_log_index, Instant::now()) {
                     let _ = inner.raft.trigger().snapshot().await;
                 }
-            }
-            () = silence, if quiet_until.is_some() => {
-                inner.raft.runtime_config().elect(true);
-                quiet_until = None;
             }
             () = inner.stop.cancelled() => break,
         }
@@ -464,7 +466,7 @@ impl Inner {
         let leader = Some(metrics.vote.leader_id.node_id).filter(|_| metrics.vote.is_committed());
         let rank = standing::rank(self.id, self.node_id, leader, &voters)?;
         let others = u32::try_from(voters.len()).unwrap_or(u32::MAX);
-        self.standing.due(self.lease, rank, others)
+        Some(self.standing.due(self.lease, rank, others))
     }
 
     fn publish(&self, metrics: &RaftServerMetrics<TypeConfig>) {
