@@ -1,6 +1,7 @@
 //! One WebSocket, reader and writer in one task with little memory. Frames are read one by one; what is queued is
 //! written together. While a write is stuck nothing is read: a client that does not listen is not listened to.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,14 +73,13 @@ async fn serve(client: &Client, socket: &mut Socket) -> CloseReason {
     let opened = Instant::now();
     let mut heard = opened;
     let mut pinged = false;
+    let idle = limits.idle_timeout();
+    let log_in_until = opened + limits.login_timeout();
+    // What is heard only puts off what the timer is for: it is set anew when it fires.
+    let mut timer = pin!(sleep_until(log_in_until.min(opened + idle / 2)));
     loop {
         if let Some(reason) = outbound.closed() {
             return Box::pin(finish(client, socket, reason)).await;
-        }
-        let idle = limits.idle_timeout();
-        let mut wake = heard + if pinged { idle } else { idle / 2 };
-        if client.session.caller().is_none() {
-            wake = wake.min(opened + limits.login_timeout());
         }
         tokio::select! {
             () = outbound.changed() => {
@@ -95,20 +95,23 @@ async fn serve(client: &Client, socket: &mut Socket) -> CloseReason {
                 }
                 continue;
             }
-            () = sleep_until(wake) => {
+            () = &mut timer => {
                 let now = Instant::now();
-                if client.session.caller().is_none() && now >= opened + limits.login_timeout() {
+                let logging_in = client.session.caller().is_none();
+                if logging_in && now >= log_in_until {
                     client.answer(0, error(ErrorCode::NotLoggedIn, "no login in time"));
                     outbound.close(CloseReason::LoginTimeout);
                 } else if now >= heard + idle {
                     outbound.close(CloseReason::Idle);
-                } else if !pinged {
+                } else if !pinged && now >= heard + idle / 2 {
                     pinged = true;
                     let ping = async { socket.send(Message::Ping(Default::default())).await };
                     if let Err(reason) = in_time(outbound, limits.write_timeout(), ping).await {
                         return reason;
                     }
                 }
+                let next = heard + if pinged { idle } else { idle / 2 };
+                timer.as_mut().reset(if logging_in { next.min(log_in_until) } else { next });
             }
         }
         let written = write_queued(outbound, client.format, socket, limits.write_timeout()).await;
