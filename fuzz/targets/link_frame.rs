@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use parlance_proto::link::v1::{ClusterUpdate, GatewayFrame, NodeFrame, Publish};
+use parlance_proto::link::v1::{ClusterUpdate, GatewayFrame, NodeFrame, Publish, Request};
 use parlance_proto::slot::SlotRange;
 use prost::Message;
 
@@ -18,6 +18,7 @@ fn round_trip<M: Message + Default + PartialEq + std::fmt::Debug>(data: &[u8]) {
 
 fuzz_target!(|data: &[u8]| {
     round_trip::<GatewayFrame>(data);
+    round_trip::<Request>(data);
     round_trip::<NodeFrame>(data);
     round_trip::<ClusterUpdate>(data);
     if let Ok(update) = ClusterUpdate::decode(data) {

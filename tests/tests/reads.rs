@@ -58,7 +58,7 @@ impl Link {
         };
         Ok(self.frames.try_send(GatewayFrame {
             number: 1,
-            requests: vec![request],
+            requests: vec![request.encode_to_vec().into()],
             ..GatewayFrame::default()
         })?)
     }

@@ -2,6 +2,7 @@
 //! shard is looked up for every attempt, so a lane follows moved slots between two batches and never with two at once.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,19 @@ pub use super::batch::Waiting;
 const PAUSE_LEAST: Duration = Duration::from_millis(5);
 const PAUSE_MOST: Duration = Duration::from_millis(200);
 
-type Key = (Uuid, ConversationId);
+/// Which lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Key {
+    session: Uuid,
+    conversation: ConversationId,
+}
+
+impl Hash for Key {
+    /// Session ids are random, and what one session has unanswered is bounded: that is spread enough.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.session.hash(state);
+    }
+}
 
 /// What waits behind the batches in progress; a lane is here as long as its task runs.
 #[derive(Debug, Default)]
@@ -55,10 +68,13 @@ impl Lanes {
 
 /// Puts a message at the end of its lane, and starts the lane if it stood still.
 pub fn enqueue(api: &Arc<Api>, caller: &Caller, conversation: ConversationId, waiting: Waiting) {
-    let key = (caller.session, conversation);
+    let key = Key {
+        session: caller.session,
+        conversation,
+    };
     if let Some(first) = api.lanes.push(&key, waiting) {
         let lane = Lane {
-            slot: Place::Slot(slot_of(caller, &key.1)),
+            slot: Place::Slot(slot_of(caller, &key.conversation)),
             sender: caller.user.clone(),
             key,
         };
@@ -78,16 +94,15 @@ impl Lane {
     async fn run(self, api: Arc<Api>, first: Waiting) {
         let mut backoff = Backoff::new(PAUSE_LEAST, PAUSE_MOST);
         let mut batch = vec![first];
+        // Also before the first batch: what came in one read with the first message goes along.
         while api.lanes.fill(&self.key, &mut batch) {
-            let asked = batch.len();
             let (done, rest) = self.attempt(&api, batch).await;
-            let progress = done.len();
             for (waiting, result) in done {
                 // Whoever asked may have gone.
                 let _ = waiting.done.send(result);
             }
             batch = rest;
-            if batch.is_empty() || progress == asked {
+            if batch.is_empty() {
                 backoff = Backoff::new(PAUSE_LEAST, PAUSE_MOST);
             } else {
                 sleep(backoff.pause()).await;
@@ -99,14 +114,19 @@ impl Lane {
     async fn attempt(&self, api: &Api, mut batch: Vec<Waiting>) -> (Vec<Settled>, Vec<Waiting>) {
         let deadline = batch.iter().map(|w| w.deadline).min();
         let deadline = deadline.unwrap_or_else(Instant::now);
+        let messages = batch.iter_mut().map(|w| std::mem::take(&mut w.message));
         let ask = Send {
             app_id: (&self.sender.app).into(),
-            conversation_id: (&self.key.1).into(),
+            conversation_id: (&self.key.conversation).into(),
             sender: (&self.sender.id).into(),
-            session_id: self.key.0.to_string(),
-            messages: batch.iter().map(|w| w.message.clone()).collect(),
+            session_id: self.key.session.to_string(),
+            messages: messages.collect(),
         };
-        match api.router.call(self.slot, &ask, deadline).await {
+        let answered = api.router.call(self.slot, &ask, deadline).await;
+        for (waiting, message) in batch.iter_mut().zip(ask.messages) {
+            waiting.message = message;
+        }
+        match answered {
             Ok(answered) => {
                 let (mut done, rest) = split_by_results(batch, answered.answer.results);
                 let error = "the message could not be stored in time";

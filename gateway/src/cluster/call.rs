@@ -10,7 +10,7 @@ use parlance_proto::slot::Slot;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::requests::{Reply, SubmitError};
+use super::requests::{GivenUp, Reply, SubmitError};
 use super::{Ask, Backoff, Router, Topology};
 use crate::metrics::RETRIES;
 
@@ -121,8 +121,11 @@ impl Router {
         let Some(link) = self.link(node) else {
             return retry("no_leader", false);
         };
-        let reply = match link.requests.submit(shard, ask.clone().into_body()) {
-            Ok(reply) => reply,
+        let answer = match link
+            .requests
+            .submit(shard, ask.clone().into_body(), deadline)
+        {
+            Ok(answer) => answer,
             Err(SubmitError::Down) => return retry("link_down", false),
             Err(SubmitError::Full) => {
                 let error = "too many requests wait for a node";
@@ -130,23 +133,14 @@ impl Router {
                 return retry("refused", false);
             }
         };
-        tokio::select! {
-            reply = reply => match reply {
-                Ok(reply) => self.judge::<A>(place, shard, node, reply, history),
-                Err(_) => {
-                    history.doubt = true;
-                    retry("link_lost", false)
-                }
-            },
-            _ = topology.wait_for(|v| v.leader(shard).is_some_and(|id| id != node)) => {
-                history.doubt = true;
-                retry("leader_moved", true)
-            }
-            () = sleep_until(deadline) => {
-                history.doubt = true;
-                Attempt::Deadline
-            }
-        }
+        let lost = match answer.await {
+            Ok(Ok(reply)) => return self.judge::<A>(place, shard, node, reply, history),
+            Ok(Err(GivenUp::Deadline)) => Attempt::Deadline,
+            Ok(Err(GivenUp::LeaderMoved)) => retry("leader_moved", true),
+            Err(_) => retry("link_lost", false),
+        };
+        history.doubt = true;
+        lost
     }
 
     fn judge<A: Ask>(

@@ -160,6 +160,9 @@ pub fn client(channel: Channel) -> LinkClient<Channel> {
 impl Link {
     /// Keeps the link up until dropped.
     pub async fn run(self: Arc<Self>, router: Arc<Router>) {
+        let (link, topology) = (self.clone(), router.topology());
+        let give_up = async move { link.requests.give_up(link.node, topology).await };
+        let _giving_up = AbortOnDropHandle::new(tokio::spawn(give_up));
         let mut session: Option<LinkSession> = None;
         let mut backoff = Backoff::new(PAUSE_LEAST, PAUSE_MOST);
         let mut warned = false;

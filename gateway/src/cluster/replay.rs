@@ -60,11 +60,11 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parlance_proto::link::v1::Request;
+    use bytes::Bytes;
 
     fn frame(requests: usize) -> GatewayFrame {
         GatewayFrame {
-            requests: vec![Request::default(); requests],
+            requests: vec![Bytes::new(); requests],
             ..GatewayFrame::default()
         }
     }

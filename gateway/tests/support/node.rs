@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use parlance_proto::link::v1::link_server::{Link, LinkServer};
 use parlance_proto::link::v1::{
-    ClusterUpdate, GatewayFrame, NodeFrame, WatchClusterRequest, Welcome,
+    ClusterUpdate, GatewayFrame, NodeFrame, Request, WatchClusterRequest, Welcome,
 };
 use parlance_proto::tls::Role;
 use parlance_proto::version::{LINK_PROTOCOLS, common};
 use parlance_testkit::certs::Authority;
 use parlance_testkit::peer::NodePeer;
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
 use tokio_stream::{Stream, StreamExt};
@@ -94,7 +95,7 @@ impl Link for Service {
                     link.received = frame.number;
                 }
                 for request in frame.requests {
-                    inner.take(&key, request);
+                    inner.take(&key, Request::decode(request).unwrap());
                 }
             }
         });

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use futures::StreamExt;
 use parlance_proto::ids::NodeId;
 use parlance_proto::link::v1::{
-    ClusterUpdate, GatewayFrame, Hello, NodeFrame, WatchClusterRequest, Welcome, link_server::Link,
+    ClusterUpdate, GatewayFrame, Hello, NodeFrame, Request as LinkRequest, WatchClusterRequest,
+    Welcome, link_server::Link,
 };
 use parlance_proto::tls::{Role, role_of};
 use parlance_proto::version::{LINK_PROTOCOLS, common, mismatch};
+use prost::Message as _;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -21,7 +23,7 @@ use super::session::{Arrived, LinkSession, stream_channel};
 pub type WatchStream = Pin<Box<dyn Stream<Item = ClusterUpdate> + Send>>;
 
 /// Takes a link's request.
-type Dispatch = dyn Fn(&Arc<LinkSession>, parlance_proto::link::v1::Request) + Send + Sync;
+type Dispatch = dyn Fn(&Arc<LinkSession>, LinkRequest) + Send + Sync;
 
 /// The service, and what it needs of its node.
 #[derive(Clone)]
@@ -152,7 +154,14 @@ impl LinkService {
                 }
             }
             for request in frame.requests {
-                (self.dispatch)(session, request);
+                match LinkRequest::decode(request) {
+                    Ok(request) => (self.dispatch)(session, request),
+                    Err(error) => {
+                        let gateway = session.gateway_id();
+                        tracing::warn!(gateway, %error, "a request cannot be read: its stream ends");
+                        return;
+                    }
+                }
             }
         }
     }
