@@ -5,6 +5,7 @@
 //! to test, and the test says so and is skipped.
 
 use anyhow::{Result, ensure};
+use parlance_proto::version::{FEATURE_LEVELS, TEST_FEATURE_LEVEL};
 use parlance_tests::cli::{NOT_POSSIBLE, Shell};
 use parlance_tests::client::Connection;
 use parlance_tests::cluster::process::Program;
@@ -15,8 +16,14 @@ use parlance_tests::story::tell_under;
 
 /// A send may wait for an election, no more.
 const LONGEST_WAIT_MS: f64 = 4000.0;
+/// The level of this build, and the one that the other build can speak beyond it.
+const NOW: u32 = *FEATURE_LEVELS.end();
+const NEXT: u32 = TEST_FEATURE_LEVEL;
+
 /// How a node of the older build says why it does not start.
-const REFUSAL: &str = "feature level 2";
+fn refusal() -> String {
+    format!("feature level {NEXT}")
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_upgraded_and_put_back_under_load_until_its_level_is_raised() -> Result<()> {
@@ -26,10 +33,10 @@ async fn a_cluster_is_upgraded_and_put_back_under_load_until_its_level_is_raised
     };
     let newer = Program {
         binary,
-        environment: vec![("PARLANCE_TEST_FEATURE_LEVEL".into(), "2".into())],
+        environment: vec![("PARLANCE_TEST_FEATURE_LEVEL".into(), NEXT.to_string())],
     };
     let allowed = Allowed {
-        texts: vec![REFUSAL.into()],
+        texts: vec![refusal()],
         ..Allowed::default()
     };
     let gaps = tell_under(
@@ -39,17 +46,17 @@ async fn a_cluster_is_upgraded_and_put_back_under_load_until_its_level_is_raised
         async |cluster| {
             let older = cluster.program();
             let shell = Shell::new(cluster)?;
-            levels(&shell, 1, 1).await?;
+            levels(&shell, NOW, NOW).await?;
             replaced(cluster, 1, &newer).await?;
             side_by_side(&shell).await?;
             for node_id in [2, 3] {
                 replaced(cluster, node_id, &newer).await?;
             }
-            levels(&shell, 1, 2).await?;
+            levels(&shell, NOW, NEXT).await?;
             for node_id in [3, 1, 2] {
                 replaced(cluster, node_id, &older).await?;
             }
-            levels(&shell, 1, 1).await?;
+            levels(&shell, NOW, NOW).await?;
             for node_id in [2, 3, 1] {
                 replaced(cluster, node_id, &newer).await?;
             }
@@ -90,30 +97,33 @@ async fn levels(shell: &Shell, is: u32, possible: u32) -> Result<()> {
 
 /// One node of three is new: the level stays, and the others are named.
 async fn side_by_side(shell: &Shell) -> Result<()> {
-    levels(shell, 1, 1).await?;
+    levels(shell, NOW, NOW).await?;
     let status = shell.data(&["cluster", "status"]).await?;
     let highest = |node: usize| &status["nodes"][node]["feature_level_max"];
-    ensure!(highest(0) == 2 && highest(1) == 1, "{status}");
+    ensure!(highest(0) == NEXT && highest(1) == NOW, "{status}");
     let refused = shell.run(&["cluster", "upgrade"]).await?;
     ensure!(
         refused.code == NOT_POSSIBLE && refused.stderr.contains("nodes 2, 3 cannot speak"),
         "{refused:?}"
     );
-    levels(shell, 1, 1).await
+    levels(shell, NOW, NOW).await
 }
 
 async fn raised(shell: &Shell) -> Result<()> {
     let check = shell.data(&["cluster", "upgrade", "--check"]).await?;
-    ensure!(check["level"] == 2 && check["done"] == false, "{check}");
-    levels(shell, 1, 2).await?;
+    ensure!(check["level"] == NEXT && check["done"] == false, "{check}");
+    levels(shell, NOW, NEXT).await?;
     let raised = shell.data(&["cluster", "upgrade"]).await?;
     ensure!(
-        raised["level_before"] == 1 && raised["level"] == 2,
+        raised["level_before"] == NOW && raised["level"] == NEXT,
         "{raised}"
     );
-    levels(shell, 2, 2).await?;
+    levels(shell, NEXT, NEXT).await?;
     let again = shell.data(&["cluster", "upgrade"]).await?;
-    ensure!(again["level_before"] == 2 && again["level"] == 2, "{again}");
+    ensure!(
+        again["level_before"] == NEXT && again["level"] == NEXT,
+        "{again}"
+    );
     Ok(())
 }
 
@@ -133,7 +143,7 @@ async fn stays_out(
     let said = logs::read(node.log())?;
     let said = said.get(said_before..).unwrap_or_default();
     ensure!(
-        !status.success() && said.contains(REFUSAL) && !said.contains("panicked"),
+        !status.success() && said.contains(&refusal()) && !said.contains("panicked"),
         "the older build ended with {status}:\n{said}"
     );
     node.becomes(newer);

@@ -10,11 +10,14 @@ use super::level::Levels;
 use super::place::Place;
 use super::rows::Rows;
 use super::tips::Tips;
+use crate::conversation::{Audience, audience};
 use crate::machine::Replicas;
-use crate::store::{Table, key};
+use crate::store::{StoreError, Table, key};
 
 pub(super) struct Batch<'a, 's> {
     pub(super) shard: ShardId,
+    /// The entry's feature level, from which on a command may do something else than before.
+    pub(super) level: u32,
     pub(super) state: &'a mut ShardState,
     /// What the shard owns; none before it has applied anything.
     pub(super) slots: Option<SlotRange>,
@@ -39,17 +42,19 @@ impl Batch<'_, '_> {
         &mut self,
         place: &Place,
         item: outbox_item::Body,
-        effect: impl FnOnce(u64) -> Effect,
-    ) {
+        effect: impl FnOnce(u64, Audience) -> Effect,
+    ) -> Result<(), StoreError> {
         let number = self.next_number();
         if let Some(effects) = &mut self.effects {
-            effects.push(effect(number));
+            let audience = audience(self.rows, &place.keys, &place.conversation)?;
+            effects.push(effect(number, audience));
         }
         self.outbox.push(OutboxItem {
             app_id: place.app.as_str().to_owned(),
             conversation_id: place.conversation.as_str().to_owned(),
             body: Some(item),
         });
+        Ok(())
     }
 
     fn next_number(&mut self) -> u64 {

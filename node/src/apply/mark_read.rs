@@ -8,9 +8,7 @@ use super::batch::Batch;
 use super::effect::Effect;
 use super::outbox::frame_of_read_cursor;
 use super::place::{Deed, Place};
-use crate::conversation::{
-    Action, ConversationRows as _, Tip, audience, messages_of_others, unread,
-};
+use crate::conversation::{Action, ConversationRows as _, Tip, messages_of_others, unread};
 use crate::machine::CommandOutcome;
 use crate::store::{StoreError, Table};
 
@@ -69,14 +67,14 @@ fn move_position(
             .put(Table::Members, place.keys.member(user), &member);
         let frame = frame_of_read_cursor(&place.conversation, user, seq);
         let item = outbox_item::Body::Frame(frame.clone());
-        batch.put_outbox(place, item, |number| Effect {
+        batch.put_outbox(place, item, |number, audience| Effect {
             number,
             app: place.app.clone(),
             conversation: place.conversation.clone(),
-            audience: audience(&place.conversation),
+            audience,
             except_session_id: String::new(),
             frame,
-        });
+        })?;
     }
     let sent = tip.sent(batch.rows, &place.keys, user)?;
     Ok(CommandOutcome::Read {

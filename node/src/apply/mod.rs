@@ -102,10 +102,14 @@ impl ShardMachine {
         self.state.time_ms = self.state.time_ms.max(batch.time_ms);
         let day_before = self.state.dedup_day;
         dedup::forget_old_days(&mut self.state, self.range.slots, rows);
+        if self.state.epoch > 0 {
+            outbox::add_consumers(&mut self.state, batch.level);
+        }
         outbox::advance(self.shard, &mut self.state, &batch.watermarks, rows);
         let effects = self.sink.wanted().then_some(&mut self.effects);
         let mut applied = Batch {
             shard: self.shard,
+            level: batch.level,
             state: &mut self.state,
             slots: self.range.slots,
             replicas: &entry.replicas,

@@ -14,9 +14,31 @@ use crate::store::{Order, StateStore, StoreError, Table, decode, key};
 
 /// Outbox rows are removed this many items at a time, so that a watermark on each batch does not cost a range tombstone each.
 pub(super) const TRIM_ITEMS: u64 = 4096;
-/// Everybody who reads the outbox of a new shard. An item is kept until all are done with it that the shard's counters name: a
-/// later consumer is added by a command of its own feature level.
+/// Everybody who reads outboxes. An item is kept until all are done with it that the shard's counters name.
 pub const CONSUMERS: [Consumer; 1] = [Consumer::Relay];
+
+/// The feature level from which on a consumer is there.
+fn since(consumer: Consumer) -> u32 {
+    match consumer {
+        Consumer::Unspecified | Consumer::Relay => 1,
+    }
+}
+
+/// Names the consumers of a feature level that the counters lack. Those begin behind what is there, since rows may be gone.
+pub(super) fn add_consumers(state: &mut ShardState, level: u32) {
+    for consumer in CONSUMERS {
+        let named = state
+            .watermarks
+            .iter()
+            .any(|mark| mark.consumer() == consumer);
+        if !named && level >= since(consumer) {
+            state.watermarks.push(Watermark {
+                consumer: consumer.into(),
+                number: state.outbox_last,
+            });
+        }
+    }
+}
 
 /// How far a consumer has come; 0 if it has not begun.
 pub fn watermark(state: &ShardState, consumer: Consumer) -> u64 {

@@ -3,11 +3,11 @@
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::ShardId;
 use parlance_proto::slot::{Slot, SlotRange};
-use parlance_proto::store::v1::{Consumer, FoundCommand, ShardState, SplitCommand, Watermark};
+use parlance_proto::store::v1::{FoundCommand, ShardState, SplitCommand};
 
 use super::batch::Batch;
 use super::dedup;
-use super::outbox::CONSUMERS;
+use super::outbox;
 use crate::machine::CommandOutcome;
 use crate::store::{RowRange, StoreError, Table, key};
 
@@ -33,23 +33,15 @@ impl OwnedRange {
 }
 
 /// The counters of a shard that begins without rows and owns these slots.
-pub(super) fn state_of_new_shard(slots: SlotRange, epoch: u64) -> ShardState {
-    ShardState {
+pub(super) fn state_of_new_shard(slots: SlotRange, epoch: u64, level: u32) -> ShardState {
+    let mut state = ShardState {
         first_slot: slots.first().number().into(),
         last_slot: slots.last().number().into(),
         epoch,
-        watermarks: unread_outbox(),
         ..ShardState::default()
-    }
-}
-
-/// All consumers, before they have read anything.
-fn unread_outbox() -> Vec<Watermark> {
-    let mark = |consumer: Consumer| Watermark {
-        consumer: consumer.into(),
-        number: 0,
     };
-    CONSUMERS.map(mark).into()
+    outbox::add_consumers(&mut state, level);
+    state
 }
 
 /// What a shard's counters say that it owns.
@@ -89,7 +81,7 @@ pub(super) fn found(
     batch.state.first_slot = found.first_slot;
     batch.state.last_slot = found.last_slot;
     batch.state.epoch = FIRST_EPOCH;
-    batch.state.watermarks = unread_outbox();
+    outbox::add_consumers(batch.state, batch.level);
     batch.slots = Some(slots);
     Ok(CommandOutcome::Found)
 }

@@ -9,7 +9,7 @@ use super::dedup::Fingerprint;
 use super::effect::Effect;
 use super::outbox::frame_of_event;
 use super::place::{Deed, Place};
-use crate::conversation::{Action, Tip, audience};
+use crate::conversation::{Action, Tip};
 use crate::machine::{CommandOutcome, MessageOutcome};
 use crate::store::{StoreError, Table};
 
@@ -128,14 +128,18 @@ impl Sending<'_> {
             self.checkpoint(tip, batch)?;
         }
         let place = self.place;
-        batch.put_outbox(place, outbox_item::Body::EventSeq(seq), |number| Effect {
-            number,
-            app: place.app.clone(),
-            conversation: place.conversation.clone(),
-            audience: audience(&place.conversation),
-            except_session_id: self.session_id.to_owned(),
-            frame: frame_of_event(&place.conversation, seq, &stored),
-        });
+        batch.put_outbox(
+            place,
+            outbox_item::Body::EventSeq(seq),
+            |number, audience| Effect {
+                number,
+                app: place.app.clone(),
+                conversation: place.conversation.clone(),
+                audience,
+                except_session_id: self.session_id.to_owned(),
+                frame: frame_of_event(&place.conversation, seq, &stored),
+            },
+        )?;
         Ok(MessageOutcome::Stored {
             seq,
             time_ms,

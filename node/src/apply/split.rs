@@ -117,7 +117,7 @@ fn write_child(
         time_ms: batch.state.time_ms,
         dedup_day: batch.state.dedup_day,
         outbox_last: items.len() as u64,
-        ..state_of_new_shard(slots, epoch)
+        ..state_of_new_shard(slots, epoch, batch.level)
     };
     if !items.is_empty() {
         let place = key::outbox(child, state.outbox_last);

@@ -80,13 +80,20 @@ pub fn may(
     .map_err(Denied::Refused)
 }
 
-/// Whom the conversation's events are for.
-pub fn audience(conversation: &ConversationId) -> Audience {
-    match conversation {
+/// Whom the conversation's events are for, by its rows.
+///
+/// # Errors
+/// The rows could not be read.
+pub fn audience(
+    _rows: &impl ConversationRows,
+    _keys: &ConversationKeys,
+    conversation: &ConversationId,
+) -> Result<Audience, StoreError> {
+    Ok(match conversation {
         ConversationId::Direct(direct) => direct::audience(direct),
         // Nobody may send to one yet.
         ConversationId::Group(_) | ConversationId::Room(_) => Audience::Users(Vec::new()),
-    }
+    })
 }
 
 /// How a conversation's list entry looks to one user.

@@ -23,7 +23,7 @@ use crate::apply::{Effect, OwnedRange, frame_of_event, shard_state, undelivered,
 use crate::conversation::{Audience, audience};
 use crate::metrics;
 use crate::raft::Leadership;
-use crate::shard::{Fed, Shard};
+use crate::shard::{Fed, Shard, StoreRows};
 use crate::store::key::ConversationKeys;
 use crate::store::{StateStore, StoreError, Table, decode};
 
@@ -205,9 +205,9 @@ fn effect_of_row(
     if !range.contains(slot) {
         return Ok(None);
     }
+    let keys = ConversationKeys::new(slot, &app, &conversation);
     let frame = match item.body {
         Some(outbox_item::Body::EventSeq(seq)) => {
-            let keys = ConversationKeys::new(slot, &app, &conversation);
             let row = store.get(Table::Events, &keys.event(seq))?;
             let row = row.ok_or_else(|| damaged(format!("its event, {seq}, is missing")))?;
             let stored: StoredEvent = decode("event", &row)?;
@@ -218,7 +218,7 @@ fn effect_of_row(
     };
     Ok(Some(Effect {
         number,
-        audience: audience(&conversation),
+        audience: audience(&StoreRows(store), &keys, &conversation)?,
         app,
         conversation,
         except_session_id: String::new(),

@@ -25,7 +25,7 @@ pub use error::ShardError;
 pub use feed::{Fed, Feed};
 pub use marks::Marks;
 pub use proposer::{Proposer, ProposerLimits};
-pub use read::HistoryPage;
+pub use read::{HistoryPage, StoreRows};
 pub use registry::Shards;
 pub use subscriptions::{Subscriptions, UserTopic};
 

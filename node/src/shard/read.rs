@@ -119,7 +119,7 @@ impl Shard {
 }
 
 /// The rows of the store.
-struct StoreRows<'a>(&'a dyn StateStore);
+pub struct StoreRows<'a>(pub &'a dyn StateStore);
 
 impl StoreRows<'_> {
     fn row<M: Message + Default>(&self, table: Table, key: &[u8]) -> Result<Option<M>, StoreError> {

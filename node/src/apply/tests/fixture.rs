@@ -11,6 +11,7 @@ use parlance_proto::store::v1::{
     Command, Consumer, FoundCommand, MarkReadCommand, NewMessage, SendCommand, SplitCommand,
     Watermark,
 };
+use parlance_proto::version::FEATURE_LEVELS;
 
 use super::super::*;
 use crate::machine::MessageOutcome;
@@ -49,7 +50,7 @@ pub(crate) struct Replica {
 
 pub(crate) fn open(shard: ShardId, store: &Arc<RocksStore>, effects: &Collected) -> ShardMachine {
     let sink = Box::new(effects.clone());
-    let levels = Levels::new(1..=1);
+    let levels = Levels::new(FEATURE_LEVELS);
     ShardMachine::open(shard, store.clone(), sink, dedup::Dedup::On, levels).unwrap()
 }
 
@@ -153,7 +154,7 @@ pub(crate) fn batch(
             consumer: Consumer::Relay.into(),
             number: relayed,
         }],
-        level: 1,
+        level: *FEATURE_LEVELS.end(),
     }
 }
 

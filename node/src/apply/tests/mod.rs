@@ -159,7 +159,7 @@ fn an_entry_that_cannot_be_decoded_stops_the_replica() {
 #[test]
 fn what_a_newer_program_proposed_stops_the_replica() {
     let level = ShardBatch {
-        level: 2,
+        level: TEST_FEATURE_LEVEL,
         ..ShardBatch::default()
     };
     // A command whose field this build does not know decodes to none.
@@ -171,7 +171,7 @@ fn what_a_newer_program_proposed_stops_the_replica() {
     for batch in [level, unknown, test] {
         let refused = apply_bytes(&batch.encode_to_vec());
         assert!(
-            matches!(refused, Err(StoreError::NeedsNewerVersion { level: 2 })),
+            matches!(refused, Err(StoreError::NeedsNewerVersion { level }) if level == TEST_FEATURE_LEVEL),
             "{batch:?}"
         );
     }
