@@ -47,7 +47,7 @@ pub fn load<S: Settings>(file: Option<&Path>) -> anyhow::Result<S> {
             |file| file.display().to_string(),
         );
         not_possible(format!(
-            "the {name}'s settings ({source}) are refused:\n  {}",
+            "invalid {name} settings in {source}:\n  {}",
             faults.join("\n  ")
         ))
     };
@@ -70,7 +70,12 @@ fn merge<S: Settings>(
     let mut given = match toml::from_str::<toml::Table>(file).map(serde_json::to_value) {
         Ok(Ok(Value::Object(given))) => given,
         Ok(_) => Map::new(),
-        Err(e) => return Err(vec![format!("no TOML: {}", e.to_string().trim_end())]),
+        Err(e) => {
+            return Err(vec![format!(
+                "not valid TOML: {}",
+                e.to_string().trim_end()
+            )]);
+        }
     };
     let mut faults = Vec::new();
     let prefix = format!("PARLANCE_{}__", S::NAME.to_ascii_uppercase());
@@ -88,7 +93,7 @@ fn merge<S: Settings>(
         if get(&given, &path).is_none() {
             let variable = format!("{prefix}{}", path.join("__").to_ascii_uppercase());
             faults.push(format!(
-                "{}: needed, there is no default (or {variable})",
+                "{}: required; set it in the file or as {variable}",
                 path.join(".")
             ));
         }
@@ -215,7 +220,7 @@ fn known(template: &Map<String, Value>, path: &[String]) -> String {
     };
     match siblings {
         Some(siblings) => format!(
-            "known are {}",
+            "known settings: {}",
             siblings.keys().cloned().collect::<Vec<_>>().join(", ")
         ),
         None => format!("{} has no settings below it", parent.join(".")),

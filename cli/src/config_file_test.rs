@@ -110,10 +110,10 @@ fn every_fault_is_told_at_once_by_name() {
     for start in [
         "PARLANCE_DEMO__TIMING__STRICT: ",
         "PARLANCE_DEMO__FOO__BAR: unknown setting",
-        "id: needed, there is no default (or PARLANCE_DEMO__ID)",
+        "id: required; set it in the file or as PARLANCE_DEMO__ID",
         "listen: invalid socket address",
-        "listen_port: unknown setting; known are id, listen, seeds, timing, tls",
-        "timing.beat: unknown setting; known are heartbeat_ms, strict",
+        "listen_port: unknown setting; known settings: id, listen, seeds, timing, tls",
+        "timing.beat: unknown setting; known settings: heartbeat_ms, strict",
         "timing.heartbeat_ms: at least 10",
         "tls: unknown field `crt`",
     ] {
@@ -128,7 +128,7 @@ fn every_fault_is_told_at_once_by_name() {
             .unwrap_err()
             .first()
             .unwrap()
-            .starts_with("no TOML")
+            .starts_with("not valid TOML")
     );
 }
 

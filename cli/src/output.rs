@@ -1,6 +1,7 @@
 //! Data goes to stdout, as a table or as JSON; talk goes to stderr.
 
 use std::io::{IsTerminal, Write};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use comfy_table::{Attribute, Cell, Color, Table, presets};
@@ -123,34 +124,13 @@ pub fn confirm(question: &str, yes: bool) -> anyhow::Result<()> {
     }
 }
 
-/// A time of the protocol as text, UTC, to the millisecond.
-pub fn time_text(time_ms: i64) -> String {
-    let (days, ms_of_day) = (
-        time_ms.div_euclid(86_400_000),
-        time_ms.rem_euclid(86_400_000),
-    );
-    let (year, month, day) = civil_from_days(days);
-    let (seconds, ms) = (ms_of_day / 1000, ms_of_day % 1000);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
-}
+/// The last millisecond of the year 9999.
+const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
-/// Days since 1970-01-01 to year, month and day of the Gregorian calendar.
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    // Counted from 0000-03-01, so that the leap day is the last of its year.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+/// A time of the protocol as text, UTC, to the millisecond; at least 1970, at most 9999.
+pub fn time_text(time_ms: i64) -> String {
+    let since_1970 = Duration::from_millis(u64::try_from(time_ms).unwrap_or(0).min(TIME_MS_MAX));
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since_1970).to_string()
 }
 
 #[cfg(test)]
@@ -162,7 +142,8 @@ mod tests {
         assert_eq!(time_text(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(time_text(951_782_400_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(time_text(1_795_262_399_999), "2026-11-21T11:59:59.999Z");
-        assert_eq!(time_text(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(time_text(-1), "1970-01-01T00:00:00.000Z");
+        assert_eq!(time_text(i64::MAX), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]

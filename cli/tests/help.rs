@@ -1,4 +1,4 @@
-//! The text of every `--help`, so that a change of the command line is seen in review.
+//! The text of every `--help` but that of `bench`, so that a change of the command line is seen in review.
 //! `PARLANCE_BLESS=1 cargo test -p parlance --test help` rewrites it.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]

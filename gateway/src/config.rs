@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Names this gateway towards the nodes; unique in the cluster. Default: `gateway-1`. 1 to 64 bytes of
+    /// Names this gateway towards the nodes; unique in the cluster. Default: none; required. 1 to 64 bytes of
     /// letters, digits, `-`, `_` and `.`.
     pub gateway_id: String,
-    /// Where clients connect: at least one. Default: one at `127.0.0.1:7080`.
+    /// Where clients connect: at least one. Default: none; required.
     pub listener: Vec<Listener>,
     /// Link addresses (`host:port`) of some nodes, asked for the cluster's state at start. Default: none; at least one.
     pub nodes: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listener {
-    /// Where it listens. Default: `127.0.0.1:7080`. Port 0 takes any free port.
+    /// Where it listens; required. Port 0 takes any free port.
     pub address: SocketAddr,
     /// What is spoken. Default: `native`.
     pub protocol: Protocol,
@@ -153,7 +153,7 @@ impl Config {
                 .any(|l| l.address == listener.address);
             if twice && listener.address.port() != 0 {
                 faults.push(format!(
-                    "listener[{i}].address: {} is taken by another",
+                    "listener[{i}].address: {} is already used by another listener",
                     listener.address
                 ));
             }

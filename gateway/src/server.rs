@@ -105,7 +105,7 @@ impl Gateway {
         if self.shared.api.draining() {
             return Err("stopping".to_owned());
         }
-        if !self.router.with_topology(|v| v.is_known()) {
+        if !self.router.with_topology(|topology| topology.is_known()) {
             return Err("no node has told the cluster's state yet".to_owned());
         }
         if !self.router.linked() {

@@ -59,7 +59,7 @@ pub struct TlsFiles {
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file is missing or is no PEM of the right kind.
+    /// The file is missing or is not PEM of the right kind.
     #[error("{path}: {reason}")]
     File {
         /// Which file.

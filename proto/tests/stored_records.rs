@@ -299,6 +299,7 @@ fn map_node() -> MapNode {
         link_address: "10.0.0.3:7100".into(),
         store_id: "s1".into(),
         state: NodeState::Member.into(),
+        replaced_by: 4,
     }
 }
 

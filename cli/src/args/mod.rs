@@ -22,7 +22,7 @@ pub use node_spec::NodeSpecArg;
     propagate_version = true,
     max_term_width = 100
 )]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 not possible as asked, 64 bad usage.")]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 request refused, 64 bad usage.")]
 pub struct Args {
     #[command(flatten)]
     pub globals: Globals,
@@ -110,7 +110,7 @@ pub enum Command {
     Node(NodeArgs),
     /// Run a gateway
     Gateway(ProcessArgs),
-    /// Make a cluster, see how it does, let it grow
+    /// Create, inspect and grow a cluster
     #[command(subcommand)]
     Cluster(ClusterCommand),
     /// Apps: the tenants of a cluster
@@ -238,7 +238,7 @@ pub enum ClusterCommand {
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..16384))]
         at: Option<u32>,
     },
-    /// Raise the feature level to what all nodes can speak; programs that cannot then never come back
+    /// Raise the feature level to the highest that all nodes support; older programs can no longer join
     Upgrade {
         /// Only say what would happen
         #[arg(long)]

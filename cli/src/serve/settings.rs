@@ -58,8 +58,10 @@ impl<C: Serialize> Serialize for WithProcess<C> {
 impl<'de, C: DeserializeOwned> Deserialize<'de> for WithProcess<C> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut part = Map::deserialize(deserializer)?;
+        let defaults =
+            serde_json::to_value(ProcessSettings::default()).map_err(D::Error::custom)?;
         let mut process = Map::new();
-        for key in ["ops_listen", "log_format", "log_filter"] {
+        for key in defaults.as_object().into_iter().flat_map(Map::keys) {
             if let Some((key, value)) = part.remove_entry(key) {
                 process.insert(key, value);
             }

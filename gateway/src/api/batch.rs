@@ -77,7 +77,7 @@ fn outcome(result: MessageResult) -> Result<Sent, Error> {
             error: Some(error), ..
         } => Err(error),
         MessageResult { seq: 0, .. } => {
-            let error = "a node gave a result that says nothing";
+            let error = "a node returned an empty result";
             Err(Error::new(ErrorCode::Internal, error))
         }
         MessageResult {

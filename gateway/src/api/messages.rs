@@ -100,7 +100,7 @@ pub async fn history(api: &Api, caller: &Request, range: Range) -> Result<Histor
 
 fn check(content: &Content) -> Result<(), Error> {
     if content.kind.is_none() {
-        let rule = "a text or a custom content is needed";
+        let rule = "the content must be a text or custom";
         return Err(Error::invalid("send.content", rule));
     }
     let bytes = content.encoded_len();

@@ -49,10 +49,10 @@ async fn admit<'s>(
         let error = "this gateway is stopping, connect to another";
         return Err(Error::new(ErrorCode::ShuttingDown, error));
     }
-    if !api.router.with_topology(|v| v.is_known()) {
+    if !api.router.with_topology(|topology| topology.is_known()) {
         return Err(unknown_cluster());
     }
-    let apps = |id: &str| api.router.with_topology(|v| v.app(id));
+    let apps = |id: &str| api.router.with_topology(|topology| topology.app(id));
     let identity = api.verifier.verify(credentials, apps).await?;
     let user = User {
         app: identity.app,

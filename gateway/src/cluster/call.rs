@@ -165,7 +165,8 @@ impl Router {
                     Place::Shard(_) => Attempt::Moved,
                     // Another's answer may have said so before.
                     Place::Slot(slot) => {
-                        let elsewhere = self.with_topology(|v| v.shard_of(slot) != Some(shard));
+                        let elsewhere =
+                            self.with_topology(|topology| topology.shard_of(slot) != Some(shard));
                         retry("shard_moved", news || elsewhere)
                     }
                 }

@@ -59,7 +59,7 @@ impl Router {
 
     /// Whether at least one node can be asked.
     pub fn linked(&self) -> bool {
-        self.with_topology(|v| !v.link_sessions.is_empty())
+        self.with_topology(|topology| !topology.link_sessions.is_empty())
     }
 
     /// A leader said so itself.
@@ -128,10 +128,11 @@ impl Router {
     /// One link for each node of the cluster, none for others.
     fn fit_links(&self) {
         let Some(me) = self.me.upgrade() else { return };
-        let nodes = self.with_topology(|v| v.nodes.clone());
         let mut gone = Vec::new();
         let mut links = self.links.lock();
         let Some(open) = &mut *links else { return };
+        // Read under the lock: of two that fit at once the second sees what the first saw, or more.
+        let nodes = self.with_topology(|topology| topology.nodes.clone());
         open.retain(|node, (link, task)| {
             let stays = nodes.get(node) == Some(&link.address);
             if !stays {

@@ -37,7 +37,7 @@ pub async fn seeds(addresses: Vec<String>, router: Arc<Router>) {
         for address in &addresses {
             // The links watch too: seeds are only for when there are none.
             if topology
-                .wait_for(|v| v.link_sessions.is_empty())
+                .wait_for(|topology| topology.link_sessions.is_empty())
                 .await
                 .is_err()
             {
@@ -60,7 +60,7 @@ async fn ask(address: &str, router: &Router) -> Result<(), client::LinkError> {
     let mut topology = router.topology();
     tokio::select! {
         result = stream(&mut client, router) => Ok(result?),
-        _ = topology.wait_for(|v| !v.link_sessions.is_empty()) => Ok(()),
+        _ = topology.wait_for(|topology| !topology.link_sessions.is_empty()) => Ok(()),
     }
 }
 

@@ -123,7 +123,7 @@ async fn tell_all(id: ShardId, shard: &Shard, router: &Router, registry: &Regist
     if !missed.is_empty() {
         resync(registry, &missed);
     }
-    if router.with_topology(|v| v.term(id)) > term {
+    if router.with_topology(|topology| topology.term(id)) > term {
         // An answer of an old term: the leader of the new one is asked, a little later.
         sleep(PAUSE).await;
     }

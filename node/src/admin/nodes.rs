@@ -25,6 +25,9 @@ pub(super) async fn replace(
     check_addresses(&spec)?;
     let (old, new) = (NodeId(ask.old_node_id), NodeId(spec.node_id));
     let state = runtime.view().state();
+    if state.is_replaced(old, new) {
+        return Ok(state.version());
+    }
     check_nodes(&state, old, new)?;
     check_live(runtime.view(), &state, old)?;
     if !state.is_member(new) {
@@ -81,7 +84,7 @@ fn may_leave(
     is_reachable: impl Fn(NodeId) -> bool,
 ) -> Result<(), &'static str> {
     if !settled {
-        return Err("has replicas on the way, or no leader that was heard");
+        return Err("is still moving replicas, or has no leader that is known");
     }
     if !replicas.contains(&old) {
         return Ok(());

@@ -54,7 +54,7 @@ fn possible(members: &[(NodeId, Option<VersionRange>)], now: u32) -> Result<u32,
     if !silent.is_empty() {
         let silent = silent.join(", ");
         return refuse(format!(
-            "nodes {silent} were not heard, and what they can speak is unknown: start or replace them first"
+            "nodes {silent} have not reported, so their feature levels are unknown: start or replace them first"
         ));
     }
     let ranges = members.iter().filter_map(|(_, range)| *range);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::link::v1::{
     Subscribe, SubscribeResult, Topic, Unsubscribe, response, topic::Name,
 };
@@ -21,10 +22,9 @@ pub(super) fn subscribe(shard: &Shard, link: &Arc<LinkSession>, ask: Subscribe) 
         .iter()
         .map(user_topic)
         .collect::<Result<Vec<_>, _>>()?;
-    for (app, user) in topics.iter().flatten() {
+    for (app, user) in &topics {
         shard.owned(Slot::of_user(app, user))?;
     }
-    let topics = topics.into_iter().flatten().collect();
     let seamless = shard
         .subscriptions()
         .subscribe(leadership.term, link, topics, ask.complete);
@@ -38,15 +38,17 @@ pub(super) fn unsubscribe(shard: &Shard, link: &Arc<LinkSession>, ask: Unsubscri
     let topics: Vec<UserTopic> = ask
         .topics
         .iter()
-        .filter_map(|topic| user_topic(topic).ok().flatten())
+        .filter_map(|topic| user_topic(topic).ok())
         .collect();
     shard.subscriptions().unsubscribe(link, &topics);
 }
 
-/// None for a kind of topic that this version does not have.
-fn user_topic(topic: &Topic) -> Result<Option<UserTopic>, ShardError> {
+fn user_topic(topic: &Topic) -> Result<UserTopic, ShardError> {
     match &topic.name {
-        Some(Name::UserId(id)) => Ok(Some((app(&topic.app_id)?, user("subscribe.topics", id)?))),
-        None => Ok(None),
+        Some(Name::UserId(id)) => Ok((app(&topic.app_id)?, user("subscribe.topics", id)?)),
+        None => Err(ShardError::Refused(Error::new(
+            ErrorCode::Unsupported,
+            "this node does not know the kind of topic: it is older than the gateway",
+        ))),
     }
 }

@@ -45,6 +45,7 @@ pub fn map_node(spec: &NodeSpec) -> MapNode {
         link_address: spec.link_address.clone(),
         store_id: String::new(),
         state: NodeState::Member.into(),
+        replaced_by: 0,
     }
 }
 

@@ -207,7 +207,7 @@ fn no_leader(shard: ShardId) -> Error {
 
 fn late(split: &Split, why: &str) -> Error {
     let message = format!(
-        "splitting shard {} into shard {} takes long and goes on: {why}. See parlance cluster status, or ask again",
+        "the split of shard {} into shard {} is still in progress: {why}. See parlance cluster status, or ask again",
         split.parent, split.child
     );
     Error::new(ErrorCode::Unavailable, message)

@@ -182,7 +182,7 @@ fn parsed(item: Bytes) -> Result<Item, String> {
         .topic;
     let topic = topic.ok_or("it has no topic")?;
     let Some(topic::Name::UserId(user)) = topic.name else {
-        return Err("its topic is no user".to_owned());
+        return Err("its topic is not a user".to_owned());
     };
     let app = AppId::new(topic.app_id).map_err(|e| e.to_string())?;
     let user = UserId::new(user).map_err(|e| e.to_string())?;

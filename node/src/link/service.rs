@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::registry::{Attached, Links};
 use super::session::{Arrived, LinkSession, stream_channel};
+use crate::metrics;
 
 /// The cluster's state and its changes.
 pub type WatchStream = Pin<Box<dyn Stream<Item = ClusterUpdate> + Send>>;
@@ -141,6 +142,17 @@ impl LinkService {
 
     async fn read(&self, session: &Arc<LinkSession>, mut frames: Streaming<GatewayFrame>) {
         while let Ok(Some(frame)) = frames.message().await {
+            let requests = frame.requests.into_iter().map(LinkRequest::decode);
+            let requests: Vec<LinkRequest> = match requests.collect() {
+                Ok(requests) => requests,
+                Err(error) => {
+                    // Not resumed, the gateway asks again elsewhere for what has no answer.
+                    let gateway = session.gateway_id();
+                    tracing::warn!(gateway, %error, "link closed: a request cannot be read");
+                    metrics::link_closed("unreadable");
+                    return session.close();
+                }
+            };
             session.acknowledge(frame.ack);
             if frame.number > 0 {
                 match session.receive(frame.number) {
@@ -153,15 +165,8 @@ impl LinkService {
                     }
                 }
             }
-            for request in frame.requests {
-                match LinkRequest::decode(request) {
-                    Ok(request) => (self.dispatch)(session, request),
-                    Err(error) => {
-                        let gateway = session.gateway_id();
-                        tracing::warn!(gateway, %error, "a request cannot be read: its stream ends");
-                        return;
-                    }
-                }
+            for request in requests {
+                (self.dispatch)(session, request);
             }
         }
     }

@@ -68,6 +68,11 @@ impl MetaState {
             .is_some_and(|node| node.state() == NodeState::Member)
     }
 
+    /// Whether a node was replaced by another.
+    pub fn is_replaced(&self, old: NodeId, new: NodeId) -> bool {
+        self.node(old).is_some_and(|node| node.replaced_by == new.0)
+    }
+
     /// The nodes that are in the cluster now.
     pub fn members(&self) -> impl Iterator<Item = &MapNode> {
         self.map()

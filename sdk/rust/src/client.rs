@@ -81,7 +81,7 @@ impl Client {
         let queue = outbox.downgrade();
         tokio::spawn(async move {
             let closed = tokio::select! {
-                closed = task::read(reader, &task_shared, push, queue) => closed,
+                closed = task::read(reader, &task_shared, push, queue, keepalive) => closed,
                 closed = task::write(writer, queued, keepalive) => closed,
             };
             task_shared.end(closed);

@@ -248,6 +248,25 @@ async fn a_quiet_connection_is_kept_alive_and_dropping_it_closes_it_cleanly() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_is_never_heard_again_is_given_up() {
+    let (given_up, rest) = oneshot::channel::<()>();
+    let url = gateway(async |peer| {
+        // Open, and silent as after a power cut.
+        let _ = rest.await;
+        drop(peer);
+    })
+    .await;
+    let options = Options {
+        keepalive: Some(Duration::from_millis(50)),
+        ..Options::default()
+    };
+    let (client, _pushes) = connect(&url, options).await.unwrap();
+    let closed = client.closed().await;
+    assert!(closed.reason.contains("nothing was heard"), "{closed}");
+    drop(given_up);
+}
+
+#[tokio::test]
 async fn an_address_that_does_not_answer_says_so() {
     let refused = async |url: &str| connect(url, Options::default()).await.err().unwrap();
     let error = refused("ws://127.0.0.1:1/ws").await;

@@ -19,7 +19,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// Time that a request waits for its answer. `Default: 15 s`, above the gateway's own limit for a send
     pub request_timeout: Duration,
-    /// A ping goes out when nothing else did for so long; none: never. `Default: 15 s`, below the gateway's idle limit
+    /// A ping goes out when nothing else did for so long; none: never. When nothing comes in for twice as long the connection
+    /// counts as lost. `Default: 15 s`, below the gateway's idle limit
     pub keepalive: Option<Duration>,
     /// Pushes that wait for [`crate::PushStream::recv`]; beyond that nothing more is read from the socket, answers
     /// included. `Default: 1,024`

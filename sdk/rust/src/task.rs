@@ -34,9 +34,15 @@ pub(crate) async fn read(
     shared: &Shared,
     pushes: mpsc::Sender<Push>,
     queue: mpsc::WeakSender<Outgoing>,
+    keepalive: Option<Duration>,
 ) -> Closed {
+    // Pings go out and are answered meanwhile.
+    let silence_max = keepalive.unwrap_or(FAR_AWAY) * 2;
     loop {
-        let frame = match reader.next().await {
+        let Ok(next) = tokio::time::timeout(silence_max, reader.next()).await else {
+            return Closed::cut(format!("nothing was heard for {silence_max:?}"));
+        };
+        let frame = match next {
             Ok(Incoming::Frame(bytes)) => reader.format().decode(bytes),
             Ok(Incoming::Ping(payload)) => {
                 if let Some(queue) = queue.upgrade() {

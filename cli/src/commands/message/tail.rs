@@ -44,6 +44,8 @@ struct Tail {
     have: HashMap<String, u64>,
     printed: u64,
     count: u64,
+    /// Where each conversation stood at the start is known.
+    started: bool,
 }
 
 /// Why the reading of one connection ended without an error.
@@ -62,6 +64,7 @@ pub async fn run(session: &Session, args: TailArgs) -> anyhow::Result<()> {
         have: HashMap::new(),
         printed: 0,
         count,
+        started: false,
     };
     let mut first = true;
     let mut failed = 0;
@@ -85,7 +88,7 @@ pub async fn run(session: &Session, args: TailArgs) -> anyhow::Result<()> {
         } else {
             "connected again"
         });
-        match tail.follow(connected.0, connected.1, first).await {
+        match tail.follow(connected.0, connected.1).await {
             Ok(Ended::Enough) => return Ok(()),
             Ok(Ended::Reconnect) => {}
             Err(e) if e.is::<ClientError>() && exit::code_of(&e) == exit::FAILED => {
@@ -99,18 +102,14 @@ pub async fn run(session: &Session, args: TailArgs) -> anyhow::Result<()> {
 }
 
 impl Tail {
-    async fn follow(
-        &mut self,
-        client: Client,
-        mut pushes: PushStream,
-        first: bool,
-    ) -> anyhow::Result<Ended> {
-        self.catch_up(&client, first).await?;
+    async fn follow(&mut self, client: Client, mut pushes: PushStream) -> anyhow::Result<Ended> {
+        self.catch_up(&client).await?;
+        self.started = true;
         while self.printed < self.count {
             match pushes.recv().await {
                 Some(Push::Event(event)) => self.event(&client, event).await?,
                 Some(Push::ReadCursor(cursor)) => self.read_cursor(cursor)?,
-                Some(Push::Resync) => self.catch_up(&client, false).await?,
+                Some(Push::Resync) => self.catch_up(&client).await?,
                 Some(Push::Reconnect { .. }) => return Ok(Ended::Reconnect),
                 None => {
                     let closed = client.closed().await;
@@ -125,14 +124,14 @@ impl Tail {
     }
 
     /// Fetches what is new in each conversation; at the start only notes where each stands.
-    async fn catch_up(&mut self, client: &Client, first: bool) -> anyhow::Result<()> {
+    async fn catch_up(&mut self, client: &Client) -> anyhow::Result<()> {
         let mut after = String::new();
         loop {
             let page = client
                 .request(ConversationsRequest { after, limit: 0 })
                 .await?;
             for conversation in page.conversations {
-                if first {
+                if !self.started {
                     self.have
                         .insert(conversation.conversation_id, conversation.head_seq);
                 } else {

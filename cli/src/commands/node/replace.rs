@@ -1,6 +1,6 @@
 //! `parlance node replace`: a new node in the place of a lost one.
 
-use parlance_proto::admin::v1::ReplaceNodeRequest;
+use parlance_proto::admin::v1::{NodeStatus, ReplaceNodeRequest};
 use serde::Serialize;
 
 use crate::admin::Admin;
@@ -28,7 +28,7 @@ pub(super) async fn run(
     let lost = status
         .nodes
         .iter()
-        .find(|n| n.node_id == old && n.state == "member")
+        .find(|n| n.node_id == old)
         .ok_or_else(|| {
             let members = status
                 .nodes
@@ -36,7 +36,7 @@ pub(super) async fn run(
                 .filter(|n| n.state == "member")
                 .map(|n| n.node_id.to_string());
             not_possible(format!(
-                "node {old} is not a member; members are {}",
+                "node {old} is not known; members are {}",
                 members.collect::<Vec<_>>().join(", ")
             ))
         })?;
@@ -45,19 +45,11 @@ pub(super) async fn run(
             "node {old} cannot replace itself: give the new node another id"
         )));
     }
-    say(format!(
-        "node {} at {} takes the {} replicas of node {old} at {}.",
-        with.node_id, with.raft_address, lost.replicas, lost.raft_address
-    ));
-    say(format!(
-        "node {old} is removed for ever: its id and its data directory are never let in again."
-    ));
-    if lost.reachable {
-        say(format!(
-            "warning: node {old} is reachable; a healthy node can be drained and kept"
-        ));
+    // One that was removed is asked for again after an answer that was lost: the cluster knows by whom it was replaced.
+    if lost.state == "member" {
+        announce(lost, &with);
+        confirm(&format!("replace node {old}"), yes)?;
     }
-    confirm(&format!("replace node {old}"), yes)?;
     let new_node_id = with.node_id;
     let request = ReplaceNodeRequest {
         old_node_id: old,
@@ -79,4 +71,20 @@ pub(super) async fn run(
     session.output.print(&replaced, |_, r| {
         format!("replaced {} by {}", r.old_node_id, r.new_node_id)
     })
+}
+
+fn announce(lost: &NodeStatus, with: &NodeSpecArg) {
+    let old = lost.node_id;
+    say(format!(
+        "node {} at {} takes the {} replicas of node {old} at {}.",
+        with.node_id, with.raft_address, lost.replicas, lost.raft_address
+    ));
+    say(format!(
+        "node {old} is removed for ever: its id and its data directory are never let in again."
+    ));
+    if lost.reachable {
+        say(format!(
+            "warning: node {old} is reachable; a healthy node can be drained and kept"
+        ));
+    }
 }

@@ -20,6 +20,10 @@ pub(super) fn add(map: &mut ClusterMap, node: MapNode) -> Change {
 
 pub(super) fn replace(map: &mut ClusterMap, replace: &ReplaceNode) -> Change {
     let (old, new) = (replace.old_node_id, replace.new_node_id);
+    let mut nodes = map.nodes.iter();
+    if nodes.any(|n| n.node_id == old && n.replaced_by == new) {
+        return Ok(false);
+    }
     let member = |id| {
         map.nodes
             .iter()
@@ -49,6 +53,7 @@ pub(super) fn replace(map: &mut ClusterMap, replace: &ReplaceNode) -> Change {
     }
     for node in map.nodes.iter_mut().filter(|n| n.node_id == old) {
         node.set_state(NodeState::Removed);
+        node.replaced_by = new;
     }
     Ok(true)
 }

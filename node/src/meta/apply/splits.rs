@@ -20,7 +20,7 @@ pub(super) fn begin(map: &mut ClusterMap, parent: u32, first_slot: u32) -> Chang
     }
     if let Some(child) = children.find(|child| child.pending) {
         let message = format!(
-            "shard {parent} is being split at slot {}: that must be over first",
+            "shard {parent} is being split at slot {}: wait until that is done",
             child.first_slot
         );
         return Err(refusal(Reason::Forbidden, message));

@@ -200,12 +200,16 @@ fn a_node_that_is_replaced_during_a_split_leaves_parent_and_child() {
         ..MapNode::default()
     };
     meta.done(meta_command::Body::AddNode(AddNode { node: Some(node) }));
-    meta.done(meta_command::Body::ReplaceNode(ReplaceNode {
-        old_node_id: 1,
-        new_node_id: 3,
-    }));
+    let replace = || {
+        meta_command::Body::ReplaceNode(ReplaceNode {
+            old_node_id: 1,
+            new_node_id: 3,
+        })
+    };
+    let version = meta.done(replace());
     assert_eq!(meta.shard(1).replicas, [3, 2]);
     assert_eq!(meta.shard(3).replicas, [2, 3]);
+    assert_eq!(meta.done(replace()), version, "asked again");
 }
 
 #[test]
