@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Api, slot_of};
 use crate::cluster::{Backoff, Failure, Place};
-use crate::session::{Caller, Request};
+use crate::session::Caller;
 
 /// Shards may be split while their heads are asked for: the next round waits for news of the cluster, or so long.
 const PAUSE_LEAST: Duration = Duration::from_millis(5);
@@ -30,7 +30,7 @@ pub struct Page {
 
 /// The conversations behind the id `after`: ids from the user's home shard, heads from the conversations' shards, merged
 /// in the order of the ids. A `limit` of 0 means the most.
-pub async fn list(api: &Api, caller: &Request, after: String, limit: u32) -> Result<Page, Error> {
+pub async fn list(api: &Api, caller: &Caller, after: String, limit: u32) -> Result<Page, Error> {
     let limit = match limit {
         0 => CONVERSATIONS_PAGE_MAX,
         limit => limit.min(CONVERSATIONS_PAGE_MAX),
@@ -58,7 +58,7 @@ pub async fn list(api: &Api, caller: &Request, after: String, limit: u32) -> Res
 /// Moves the caller's read cursor; it never moves back.
 pub async fn mark_read(
     api: &Api,
-    caller: &Request,
+    caller: &Caller,
     conversation: &ConversationId,
     seq: u64,
 ) -> Result<MarkReadResult, Error> {

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use parlance_proto::client::v1::{Content, Direction, Message, event};
+use parlance_proto::client::v1::{Content, Direction, Event, Message, event};
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::event::encode_body;
 use parlance_proto::ids::{ClientMessageId, ConversationId};
 use parlance_proto::limits::{CONTENT_BYTES_MAX, HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX};
-use parlance_proto::link::v1::{History, HistoryResult, OutgoingMessage};
+use parlance_proto::link::v1::{History, OutgoingMessage};
 use prost::Message as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::lane::{self, Waiting};
 use super::{Api, slot_of};
-use crate::session::Request;
+use crate::session::{Caller, Unanswered};
 
 /// A message to be sent.
 #[derive(Debug)]
@@ -48,11 +48,22 @@ pub struct Range {
     pub direction: Direction,
 }
 
+/// Events of a conversation.
+#[derive(Debug)]
+pub struct Page {
+    /// In ascending seq, whatever the direction asked for.
+    pub events: Vec<Event>,
+    /// The newest seq of the conversation; 0 if it has no events.
+    pub head_seq: u64,
+    /// There are more events in the direction asked for.
+    pub more: bool,
+}
+
 /// Sends a message. It has its place behind what the caller sent to that conversation before as soon as this returns;
 /// the future only waits for the answer, and dropping it does not take the message back.
 pub fn send(
     api: &Arc<Api>,
-    request: &Request,
+    request: &Unanswered,
     message: NewMessage,
 ) -> impl Future<Output = Result<Sent, Error>> + Send + use<> {
     let (done, answer) = oneshot::channel();
@@ -83,7 +94,7 @@ pub fn send(
 }
 
 /// Reads events, in ascending seq.
-pub async fn history(api: &Api, caller: &Request, range: Range) -> Result<HistoryResult, Error> {
+pub async fn history(api: &Api, caller: &Caller, range: Range) -> Result<Page, Error> {
     let ask = History {
         app_id: (&caller.user.app).into(),
         conversation_id: (&range.conversation).into(),
@@ -95,7 +106,17 @@ pub async fn history(api: &Api, caller: &Request, range: Range) -> Result<Histor
         },
         direction: range.direction.into(),
     };
-    api.ask(slot_of(caller, &range.conversation), &ask).await
+    let found = api.ask(slot_of(caller, &range.conversation), &ask).await?;
+    let events = found.events.into_iter().map(Event::decode);
+    let events = events.collect::<Result<_, _>>().map_err(|error| {
+        tracing::error!(conversation = %range.conversation, %error, "an event cannot be read");
+        Error::new(ErrorCode::Internal, "an event cannot be read")
+    })?;
+    Ok(Page {
+        events,
+        head_seq: found.head_seq,
+        more: found.more,
+    })
 }
 
 fn check(content: &Content) -> Result<(), Error> {

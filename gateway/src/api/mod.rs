@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::cluster::{Ask, Place, Router};
 use crate::config::Limits;
 use crate::fanout::Subscriptions;
-use crate::session::{Caller, Registry, Request, Session};
+use crate::session::{Caller, Registry, Unanswered};
 use crate::token::Verifier;
 
 /// What all endpoints share.
@@ -64,14 +64,12 @@ impl Api {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Begins a request of the session, without which nothing can be asked: whoever is not logged in, or has too many
-    /// unanswered ones, is refused.
-    pub fn begin(&self, session: &Session) -> Result<Request, Error> {
-        let caller = session
-            .caller()
-            .ok_or_else(|| Error::new(ErrorCode::NotLoggedIn, "log in first"))?;
+    /// Begins a request, without which nothing can be asked: whoever is not logged in, or has too many unanswered ones, is
+    /// refused.
+    pub fn begin(&self, caller: Option<&Arc<Caller>>) -> Result<Unanswered, Error> {
+        let caller = caller.ok_or_else(|| Error::new(ErrorCode::NotLoggedIn, "log in first"))?;
         let max = self.limits.requests_in_flight_max;
-        Request::begin(caller, max).ok_or_else(|| {
+        Unanswered::begin(caller, max).ok_or_else(|| {
             let error = format!("at most {max} requests may be unanswered");
             Error::new(ErrorCode::Overloaded, error)
         })

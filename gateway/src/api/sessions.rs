@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::Api;
 use crate::metrics::LOGINS;
 use crate::session::{Agreed, Caller, InFlight, Session, User};
-use crate::token::Credentials;
+use crate::token::{Credentials, Identity};
 
 /// Verifies the credentials and lets the user's events come to this session.
 pub async fn log_in<'s>(
@@ -35,6 +35,18 @@ pub fn log_out(api: &Api, session: &Session) {
     }
 }
 
+/// Whom the credentials speak for.
+///
+/// # Errors
+/// They are not valid, or this gateway cannot tell yet.
+pub async fn authenticate(api: &Api, credentials: &Credentials) -> Result<Identity, Error> {
+    if !api.router.with_topology(|topology| topology.is_known()) {
+        return Err(unknown_cluster());
+    }
+    let apps = |id: &str| api.router.with_topology(|topology| topology.app(id));
+    api.verifier.verify(credentials, apps).await
+}
+
 async fn admit<'s>(
     api: &Api,
     session: &'s Arc<Session>,
@@ -49,11 +61,7 @@ async fn admit<'s>(
         let error = "this gateway is stopping, connect to another";
         return Err(Error::new(ErrorCode::ShuttingDown, error));
     }
-    if !api.router.with_topology(|topology| topology.is_known()) {
-        return Err(unknown_cluster());
-    }
-    let apps = |id: &str| api.router.with_topology(|topology| topology.app(id));
-    let identity = api.verifier.verify(credentials, apps).await?;
+    let identity = authenticate(api, credentials).await?;
     let user = User {
         app: identity.app,
         id: identity.user,

@@ -18,12 +18,12 @@ pub struct InFlight {
 /// A request that is not answered yet, and whose it is. Counts until all clones are dropped: whoever answers keeps one
 /// until the answer is queued.
 #[derive(Debug, Clone)]
-pub struct Request(Arc<Counted>);
+pub struct Unanswered(Arc<Counted>);
 
 #[derive(Debug)]
 struct Counted(Arc<Caller>);
 
-impl Request {
+impl Unanswered {
     /// One more request; none if the caller has `max` unanswered ones.
     pub fn begin(caller: &Arc<Caller>, max: u32) -> Option<Self> {
         let count = &caller.in_flight.count;
@@ -35,7 +35,7 @@ impl Request {
     }
 }
 
-impl Deref for Request {
+impl Deref for Unanswered {
     type Target = Caller;
 
     fn deref(&self) -> &Caller {

@@ -14,7 +14,7 @@ use parlance_proto::slot::Slot;
 use uuid::Uuid;
 
 pub use close::CloseReason;
-pub use in_flight::{InFlight, Request};
+pub use in_flight::{InFlight, Unanswered};
 pub use push::{Dialect, Push};
 pub use queue::{Item, Outbound};
 pub use registry::Registry;

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use parlance_proto::client::v1::{
-    ClientFrame, ConversationsRequest, ConversationsResponse, Event, HistoryRequest,
-    HistoryResponse, LoginRequest, MarkReadRequest, MarkReadResponse, PingResponse, SendRequest,
-    SendResponse, ServerFrame, client_frame, history_request, mark_read_request, send_request,
-    server_frame,
+    ClientFrame, ConversationsRequest, ConversationsResponse, HistoryRequest, HistoryResponse,
+    LoginRequest, MarkReadRequest, MarkReadResponse, PingResponse, SendRequest, SendResponse,
+    ServerFrame, client_frame, history_request, mark_read_request, send_request, server_frame,
 };
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{ClientMessageId, ConversationId, DirectId, UserId};
-use prost::Message as _;
 use server_frame::Body;
 
 use super::codec::{Format, encode_server_frame};
@@ -18,7 +16,7 @@ use super::login;
 use crate::api::messages::{NewMessage, Range};
 use crate::api::{Api, conversations, messages, now_ms};
 use crate::metrics::count_request;
-use crate::session::{Caller, Item, Request, Session};
+use crate::session::{Caller, Item, Session, Unanswered};
 
 /// One native client: its session, and how its frames are written.
 #[derive(Clone)]
@@ -103,7 +101,7 @@ impl Client {
 
     /// Starts a request and answers it later. Sends have their order when this returns.
     fn start(&self, id: u64, body: client_frame::Body) {
-        let request = match self.api.begin(&self.session) {
+        let request = match self.api.begin(self.session.caller()) {
             Ok(request) => request,
             Err(error) => return self.finish(id, "unknown", Err(error)),
         };
@@ -134,7 +132,7 @@ impl Client {
         &self,
         id: u64,
         kind: &'static str,
-        request: Request,
+        request: Unanswered,
         answer: impl Future<Output = Answer> + Send + 'static,
     ) {
         let client = self.clone();
@@ -149,7 +147,7 @@ impl Client {
 /// The message has its place when this returns; the future waits for the answer.
 fn send(
     api: &Arc<Api>,
-    caller: &Request,
+    caller: &Unanswered,
     request: SendRequest,
 ) -> impl Future<Output = Answer> + Send + use<> {
     let sending = new_message(caller, request).map(|message| {
@@ -181,7 +179,7 @@ fn new_message(caller: &Caller, request: SendRequest) -> Result<NewMessage, Erro
     })
 }
 
-async fn history(api: &Api, caller: &Request, request: HistoryRequest) -> Answer {
+async fn history(api: &Api, caller: &Caller, request: HistoryRequest) -> Answer {
     let direction = request.direction();
     let target = request.target.map(|target| match target {
         history_request::Target::WithUser(user) => Target::User(user),
@@ -196,20 +194,15 @@ async fn history(api: &Api, caller: &Request, request: HistoryRequest) -> Answer
         direction,
     };
     let found = messages::history(api, caller, range).await?;
-    let events: Result<Vec<Event>, _> = found.events.into_iter().map(Event::decode).collect();
-    let events = events.map_err(|error| {
-        tracing::error!(%conversation_id, %error, "an event cannot be read");
-        Error::new(ErrorCode::Internal, "an event cannot be read")
-    })?;
     Ok(Body::History(HistoryResponse {
         conversation_id,
-        events,
+        events: found.events,
         head_seq: found.head_seq,
         more: found.more,
     }))
 }
 
-async fn list(api: &Api, caller: &Request, request: ConversationsRequest) -> Answer {
+async fn list(api: &Api, caller: &Caller, request: ConversationsRequest) -> Answer {
     let page = conversations::list(api, caller, request.after, request.limit).await?;
     Ok(Body::Conversations(ConversationsResponse {
         conversations: page.conversations,
@@ -217,7 +210,7 @@ async fn list(api: &Api, caller: &Request, request: ConversationsRequest) -> Ans
     }))
 }
 
-async fn mark_read(api: &Api, caller: &Request, request: MarkReadRequest) -> Answer {
+async fn mark_read(api: &Api, caller: &Caller, request: MarkReadRequest) -> Answer {
     let target = request.target.map(|target| match target {
         mark_read_request::Target::WithUser(user) => Target::User(user),
         mark_read_request::Target::ConversationId(id) => Target::Conversation(id),
