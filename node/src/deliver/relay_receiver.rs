@@ -101,6 +101,7 @@ impl RelayReceiver {
         if !leadership.leading {
             return Err(ShardError::NotLeader(leadership.leader));
         }
+        let turn = shard.subscriptions().push_turn().await;
         if !shard.subscriptions().is_open(leadership.term) {
             // What was split off by an earlier leader must be known here first.
             shard.raft().read_barrier().await?;
@@ -113,6 +114,7 @@ impl RelayReceiver {
         self.list(&shard, &items).await?;
         let slots: Vec<Slot> = items.iter().map(|item| item.slot).collect();
         let received = publish(&shard, items);
+        drop(turn);
         confirm(&shard, leadership.term, &slots).await?;
         let _ = received.await; // an error is what comes: the last receipt is gone
         Ok(())
