@@ -259,11 +259,7 @@ impl Replica {
         let members: BTreeMap<NodeId, EmptyNode> =
             voters.into_iter().map(|id| (id, EmptyNode {})).collect();
         match self.inner.raft.initialize(members).await {
-            Ok(()) => {
-                self.elect().await;
-                Ok(())
-            }
-            Err(LibraryError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Ok(()) | Err(LibraryError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(e) => Err(RaftError::Start {
                 shard: self.inner.id,
                 reason: e.to_string(),
