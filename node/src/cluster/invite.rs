@@ -3,7 +3,7 @@
 use parlance_proto::admin::v1::NodeSpec;
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::raft::v1::{InviteRequest, InviteResponse, peer_message::Body};
+use parlance_proto::raft::v1::{InviteRequest, InviteResponse};
 use parlance_proto::store::v1::{ClusterMap, MapNode, NodeState};
 use prost::Message;
 use tokio::time::{Duration, sleep, timeout};
@@ -12,7 +12,7 @@ use super::context::NodeContext;
 use super::levels::speaks;
 use super::runtime::Runtime;
 use crate::config::is_host_and_port;
-use crate::raft::{Directory, Lane, PeerError};
+use crate::raft::{self, Directory, Lane, PeerError};
 use crate::store::StoreError;
 
 /// How long an invited node may take to make its data directory.
@@ -98,10 +98,15 @@ pub(super) async fn ask(
     // same invitation again.
     let answered = async {
         loop {
-            let body = Body::Invite(request.clone());
-            let call = context
-                .peers
-                .call(node_id, Lane::Control, ShardId::META, body, TIMEOUT);
+            let (peers, lane) = (&*context.peers, Lane::Control);
+            let call = raft::ask(
+                peers,
+                node_id,
+                lane,
+                ShardId::META,
+                request.clone(),
+                TIMEOUT,
+            );
             match call.await {
                 Err(PeerError::Unreachable { .. }) => sleep(RETRY_DELAY).await,
                 answer => return answer,
@@ -112,11 +117,8 @@ pub(super) async fn ask(
         .await
         .map_err(|_| unavailable("no answer".to_owned()))?;
     match answer {
-        Ok(Body::InviteResponse(response)) if response.error.is_empty() => Ok(response),
-        Ok(Body::InviteResponse(response)) => {
-            Err(Error::new(ErrorCode::PreconditionFailed, response.error))
-        }
-        Ok(_) => Err(unavailable("it answered something else".to_owned())),
+        Ok(response) if response.error.is_empty() => Ok(response),
+        Ok(response) => Err(Error::new(ErrorCode::PreconditionFailed, response.error)),
         Err(e) => Err(unavailable(e.to_string())),
     }
 }

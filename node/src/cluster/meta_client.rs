@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::raft::v1::{ForwardRequest, ForwardResponse, peer_message::Body};
+use parlance_proto::raft::v1::{ForwardRequest, ForwardResponse};
 use parlance_proto::store::v1::{
     MetaCommand, MetaOutcome, meta_command, meta_outcome, meta_refusal::Reason,
 };
@@ -15,7 +15,7 @@ use tokio::time::{Duration, sleep, timeout};
 use crate::clock::Environment;
 use crate::machine::Outcome;
 use crate::meta::Leaders;
-use crate::raft::{Lane, PeerLink, ProposeError, Replica};
+use crate::raft::{Lane, PeerLink, ProposeError, Replica, ask};
 
 /// How long a command for the meta shard may look for its leader.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,13 +87,10 @@ impl MetaClient {
             None => Err(ProposeError::NotLeader { leader: None }),
             Some(leader) if leader == self.node_id => self.propose_here(command).await,
             Some(leader) => {
-                let request = Body::Forward(ForwardRequest { command });
-                let answer = self
-                    .peers
-                    .call(leader, Lane::Control, ShardId::META, request, TIMEOUT)
-                    .await;
-                match answer {
-                    Ok(Body::ForwardResponse(response)) if !response.not_leader => {
+                let (lane, request) = (Lane::Control, ForwardRequest { command });
+                let answer = ask(&*self.peers, leader, lane, ShardId::META, request, TIMEOUT);
+                match answer.await {
+                    Ok(response) if !response.not_leader => {
                         let outcome = MetaOutcome::decode(response.outcome);
                         let outcome = outcome.map_err(|_| ProposeError::OutcomeUnknown)?;
                         Ok((outcome, response.index))

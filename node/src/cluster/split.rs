@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::ShardId;
-use parlance_proto::raft::v1::{SplitRequest, SplitResponse, peer_message::Body};
+use parlance_proto::raft::v1::{SplitRequest, SplitResponse};
 use parlance_proto::slot::{Slot, SlotRange};
 use parlance_proto::store::v1::{BeginSplit, FinishSplit, MapShard, SplitCommand, meta_command};
 use tokio::time::{Duration, Instant, sleep};
@@ -14,7 +14,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::meta_client::MetaClient;
 use super::view::ClusterView;
 use crate::meta::MetaState;
-use crate::raft::{Lane, PeerLink};
+use crate::raft::{Lane, PeerLink, ask};
 use crate::shard::Shard;
 
 /// How long a split may take as a whole; what is left then is done in the background.
@@ -154,18 +154,16 @@ impl Splitter {
         if leader == self.view.node_id {
             return self.propose_here(split).await;
         }
-        let request = Body::Split(SplitRequest {
+        let request = SplitRequest {
             child: split.child.0,
             first_slot: split.first_slot,
             last_slot: split.last_slot,
             epoch: split.epoch,
-        });
-        let call = self
-            .peers
-            .call(leader, Lane::Control, split.parent, request, CALL_TIMEOUT);
+        };
+        let (lane, parent) = (Lane::Control, split.parent);
+        let call = ask(&*self.peers, leader, lane, parent, request, CALL_TIMEOUT);
         match call.await {
-            Ok(Body::SplitResponse(response)) => response.error.map_or(Ok(()), Err),
-            Ok(_) => Err(no_leader(split.parent)),
+            Ok(response) => response.error.map_or(Ok(()), Err),
             Err(error) => Err(Error::new(ErrorCode::Unavailable, error.to_string())),
         }
     }

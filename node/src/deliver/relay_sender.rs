@@ -12,9 +12,7 @@ use futures::future::{BoxFuture, FutureExt, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::raft::v1::{
-    RelayRequest, RelayVerdict, ShardRelay, peer_message::Body, relay_verdict::Verdict,
-};
+use parlance_proto::raft::v1::{RelayRequest, RelayVerdict, ShardRelay, relay_verdict::Verdict};
 use parlance_proto::slot::Slot;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep, timeout};
@@ -24,7 +22,7 @@ use super::relay_receiver::RelayReceiver;
 use super::under_way::Delivery;
 use crate::meta::{Leaders, MetaWatch};
 use crate::metrics;
-use crate::raft::{Lane, PeerLink};
+use crate::raft::{Lane, PeerLink, ask};
 
 /// Items that wait in one lane.
 const LANE_ITEMS_MAX: usize = 16 * 1024;
@@ -250,14 +248,10 @@ impl Route {
                 .map(|response| response.verdicts)
                 .unwrap_or_default();
         }
-        let body = Body::Relay(request);
-        let call = self
-            .peers
-            .call(to, Lane::Relay, ShardId::META, body, ANSWER_TIMEOUT);
-        match call.await {
-            Ok(Body::RelayResponse(response)) => response.verdicts,
-            Ok(_) | Err(_) => Vec::new(),
-        }
+        let (peers, lane) = (&*self.peers, Lane::Relay);
+        let call = ask(peers, to, lane, ShardId::META, request, ANSWER_TIMEOUT);
+        let answered = call.await.map(|response| response.verdicts);
+        answered.unwrap_or_default()
     }
 }
 
@@ -268,7 +262,7 @@ mod tests {
     use futures::future::ready;
     use parlance_proto::ids::{AppId, UserId};
     use parlance_proto::raft::v1::{
-        RelayResponse, SnapshotChunk, SnapshotHeader, SnapshotResponse,
+        RelayResponse, SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
     };
     use parlance_proto::slot::SlotRange;
     use parlance_proto::store::v1::{ClusterMap, Consumer, MapShard};

@@ -38,8 +38,8 @@ pub use group_commit::{Done, GroupCommit, LogEngine, LogWrite};
 pub use host::{RaftHost, RaftHostConfig, log_dir};
 pub use log_db::{LoadedRows, TornLog};
 pub use peer::{
-    Directory, Lane, LocalIdentity, PeerError, PeerHandler, PeerLink, QuicConfig, QuicLink,
-    RaftInbound,
+    Directory, Lane, LocalIdentity, PeerAsk, PeerError, PeerHandler, PeerLink, QuicConfig,
+    QuicLink, RaftInbound, ask,
 };
 pub use replica::{Applied, Leadership, Replica, ReplicaStatus};
 pub use shard_rows::ReadRows;

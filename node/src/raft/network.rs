@@ -19,16 +19,14 @@ use openraft::raft::{
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::raft::v1::{
-    SnapshotHeader, SnapshotResponse as SnapshotAnswer, peer_message::Body,
-};
+use parlance_proto::raft::v1::{SnapshotHeader, SnapshotResponse as SnapshotAnswer};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::convert::{self, Malformed};
 use super::feed::Feed;
 use super::log_store::LogStore;
-use super::peer::{Lane, PeerError, PeerLink};
+use super::peer::{Lane, PeerAsk, PeerError, PeerLink, PreVote, ask};
 use super::snapshot::SnapshotData;
 use super::snapshot_send;
 use super::types::{LogId, TypeConfig, Vote};
@@ -258,6 +256,7 @@ impl Network {
             // All of these want a pause before the next try.
             PeerError::Unreachable { .. }
             | PeerError::Overloaded { .. }
+            | PeerError::OtherAnswer { .. }
             | PeerError::Refused { .. } => RPCError::Unreachable(Unreachable::new(&error)),
         }
     }
@@ -273,31 +272,26 @@ impl Network {
         } else {
             APPEND_TIMEOUT
         };
-        let body = Body::Append(convert::append_request(request));
-        let call = self
-            .peers
-            .call(self.target, self.lane, self.shard, body, timeout);
+        let request = convert::append_request(request);
+        let (peers, target) = (&*self.peers, self.target);
+        let call = ask(peers, target, self.lane, self.shard, request, timeout);
         let network = self.clone();
         async move {
             let answer = call
                 .await
                 .map_err(|e| network.failed(RPCTypes::AppendEntries, e))?;
             metrics::append_round_trip(started.elapsed());
-            match answer {
-                Body::AppendResponse(response) => {
-                    convert::to_append_response(&response).map_err(malformed)
-                }
-                _ => Err(unexpected()),
-            }
+            convert::to_append_response(&answer).map_err(malformed)
         }
     }
 
-    async fn control(&self, action: RPCTypes, body: Body) -> Rpc<Body> {
-        let call = self.peers.call(
+    async fn control<A: PeerAsk>(&self, action: RPCTypes, request: A) -> Rpc<A::Answer> {
+        let call = ask(
+            &*self.peers,
             self.target,
             Lane::Control,
             self.shard,
-            body,
+            request,
             self.control_timeout,
         );
         call.await.map_err(|e| self.failed(action, e))
@@ -311,17 +305,6 @@ fn too_far_behind() -> RPCError<TypeConfig> {
 
 fn malformed(error: Malformed) -> RPCError<TypeConfig> {
     RPCError::Network(NetworkError::new(&error))
-}
-
-fn unexpected() -> RPCError<TypeConfig> {
-    malformed(Malformed("an answer to another question"))
-}
-
-fn to_vote_response(body: &Body) -> Rpc<VoteResponse<TypeConfig>> {
-    match body {
-        Body::VoteResponse(response) => convert::to_vote_response(response).map_err(malformed),
-        _ => Err(unexpected()),
-    }
 }
 
 impl RaftNetworkV2<TypeConfig> for Network {
@@ -361,8 +344,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
         rpc: VoteRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Rpc<VoteResponse<TypeConfig>> {
-        let body = Body::Vote(convert::vote_request(&rpc));
-        to_vote_response(&self.control(RPCTypes::Vote, body).await?)
+        let vote = convert::vote_request(&rpc);
+        let answer = self.control(RPCTypes::Vote, vote).await?;
+        convert::to_vote_response(&answer).map_err(malformed)
     }
 
     async fn pre_vote(
@@ -370,8 +354,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
         rpc: VoteRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Rpc<VoteResponse<TypeConfig>> {
-        let body = Body::PreVote(convert::vote_request(&rpc));
-        to_vote_response(&self.control(RPCTypes::Vote, body).await?)
+        let vote = PreVote(convert::vote_request(&rpc));
+        let answer = self.control(RPCTypes::Vote, vote).await?;
+        convert::to_vote_response(&answer).map_err(malformed)
     }
 
     async fn full_snapshot(
@@ -393,7 +378,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             .vote
             .as_ref()
             .map(convert::to_vote)
-            .ok_or_else(unexpected)?;
+            .ok_or_else(|| malformed(Malformed("a snapshot answer without a vote")))?;
         Ok(SnapshotResponse::new(vote))
     }
 
@@ -402,10 +387,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
         req: TransferLeaderRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
-        let body = Body::TransferLeader(convert::transfer_request(&req));
-        match self.control(RPCTypes::TransferLeader, body).await? {
-            Body::TransferLeaderResponse(_) => Ok(Ok(())),
-            _ => Err(unexpected()),
-        }
+        let transfer = convert::transfer_request(&req);
+        self.control(RPCTypes::TransferLeader, transfer).await?;
+        Ok(Ok(()))
     }
 }

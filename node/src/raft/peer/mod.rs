@@ -4,6 +4,7 @@
 //! other node once; messages of many shards share a few streams ([`Lane`]), answers come back on the same
 //! connection, snapshots have a stream each.
 
+mod ask;
 mod dial;
 mod frame;
 mod listener;
@@ -20,6 +21,7 @@ use parlance_proto::raft::v1::{
 };
 use tokio::sync::mpsc;
 
+pub use ask::{PeerAsk, PreVote, ask};
 pub(super) use listener::call_error;
 pub use quic::{QuicConfig, QuicLink};
 
@@ -93,6 +95,12 @@ pub enum PeerError {
     /// The queue to that node is full: it, or the network, is too slow.
     #[error("too many messages wait for node {node}")]
     Overloaded {
+        /// The node that was called.
+        node: NodeId,
+    },
+    /// It answered something else.
+    #[error("node {node} answered another message")]
+    OtherAnswer {
         /// The node that was called.
         node: NodeId,
     },
