@@ -140,7 +140,7 @@ impl RaftConfig {
             state_machine_channel_size: Some(256),
             removed_leader_step_down: StepDownPolicy::After(150),
             enable_pre_vote: Some(true),
-            // `standing.rs` and `pulse.rs` do both.
+            // `election_turns.rs` and `pulse.rs` do both.
             enable_tick: false,
             // A restarted leader would take its commit mark on disk, which may be old, for the point to read from.
             enable_leader_restore: Some(false),

@@ -391,7 +391,7 @@ async fn answer(replica: &Replica, from: NodeId, body: Body) -> Result<Body, Fai
             check_sender(&request.vote, from)?;
             let response = raft.append_entries(request).await.map_err(stopped)?;
             if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
-                replica.inner().standing.heard(Instant::now());
+                replica.inner().turns.heard(from, Instant::now());
             }
             Ok(Body::AppendResponse(convert::append_response(&response)))
         }
@@ -405,9 +405,11 @@ async fn answer(replica: &Replica, from: NodeId, body: Body) -> Result<Body, Fai
         Body::Vote(request) => {
             let request = convert::to_vote_request(&request)?;
             check_sender(&request.vote, from)?;
-            Ok(Body::VoteResponse(convert::vote_response(
-                &raft.vote(request).await.map_err(stopped)?,
-            )))
+            let response = raft.vote(request).await.map_err(stopped)?;
+            if response.vote_granted {
+                replica.inner().turns.voted(Instant::now());
+            }
+            Ok(Body::VoteResponse(convert::vote_response(&response)))
         }
         Body::PreVote(request) => {
             let request = convert::to_vote_request(&request)?;

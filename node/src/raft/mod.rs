@@ -7,6 +7,7 @@
 
 mod config;
 mod convert;
+mod election_turns;
 mod error;
 mod feed;
 mod group_commit;
@@ -25,7 +26,6 @@ mod snapshot;
 mod snapshot_folder;
 mod snapshot_receive;
 mod snapshot_send;
-mod standing;
 mod state_machine;
 mod types;
 

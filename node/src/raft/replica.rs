@@ -17,12 +17,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::election_turns::ElectionTurns;
 use super::error::{MembershipError, ProposeError, RaftError, ReadError};
 use super::feed::Feed;
 use super::log_store::LogStore;
 use super::shard_rows::ReadRows;
 use super::snapshot_folder::SnapshotFolder;
-use super::standing::{self, Standing};
 use super::state_machine::{ReplicaState, SnapshotByBytes};
 use super::types::{Payload, TypeConfig};
 use super::{RaftConfig, metrics};
@@ -102,7 +102,7 @@ pub(super) struct Inner {
     pub(super) receiving: Arc<tokio::sync::Mutex<()>>,
     pub(super) log: LogStore,
     feed: Arc<Feed>,
-    pub(super) standing: Standing,
+    pub(super) turns: ElectionTurns,
     /// Before this a restarted replica neither votes nor stands: it does not remember to whom it promised not to.
     pub(super) quiet_until: Option<Instant>,
     pub(super) stop: CancellationToken,
@@ -147,7 +147,7 @@ impl Replica {
             receiving: Arc::default(),
             log,
             feed,
-            standing: Standing::new(Instant::now()),
+            turns: ElectionTurns::new(config.lease(), Instant::now()),
             quiet_until: quiet.map(|quiet| Instant::now() + quiet),
             stop,
             leadership: watch::Sender::new(Leadership::default()),
@@ -396,15 +396,21 @@ impl Replica {
     }
 }
 
-/// Publishes who leads, stands for election in its turn, starts snapshots by size, and looks after followers that are fed. Says in `stopped` why the replica has stopped by itself, if it has.
+/// Follows one replica: publishes its leader, starts elections in its turn, makes snapshots by size, and looks after followers
+/// that are fed. Says in `stopped` why the replica has stopped by itself, if it has.
 async fn watch_replica(
     inner: Arc<Inner>,
     by_bytes: Arc<SnapshotByBytes>,
     stopped: watch::Sender<BTreeMap<ShardId, String>>,
 ) {
     let mut metrics = inner.raft.server_metrics();
+    let mut led = false;
     loop {
         inner.publish(&metrics.borrow_watched());
+        let leads = metrics.borrow_watched().state == ServerState::Leader;
+        if std::mem::replace(&mut led, leads) && !leads {
+            inner.turns.led(Instant::now());
+        }
         let turn = inner.turn(&metrics.borrow_watched());
         let feeds = !inner.feed.feeds_nobody();
         tokio::select! {
@@ -416,7 +422,8 @@ async fn watch_replica(
             () = tokio::time::sleep_until(turn.unwrap_or_else(Instant::now)), if turn.is_some() => {
                 // The leader may have been heard meanwhile.
                 if turn == inner.turn(&metrics.borrow_watched()) {
-                    inner.standing.took_turn();
+                    let voters = voters(&metrics.borrow_watched()).len();
+                    inner.turns.took(u32::try_from(voters).unwrap_or(1), Instant::now());
                     let _ = inner.raft.trigger().elect(true).await;
                 }
             }
@@ -452,17 +459,18 @@ async fn watch_replica(
     }
 }
 
+fn voters(metrics: &RaftServerMetrics<TypeConfig>) -> BTreeSet<NodeId> {
+    let membership = metrics.membership_config.membership();
+    membership.voter_ids().collect()
+}
+
 impl Inner {
     /// When to stand for election if no leader is heard before.
     fn turn(&self, metrics: &RaftServerMetrics<TypeConfig>) -> Option<Instant> {
         if metrics.state == ServerState::Leader {
             return None;
         }
-        let voters: BTreeSet<NodeId> = metrics.membership_config.membership().voter_ids().collect();
-        let leader = Some(metrics.vote.leader_id.node_id).filter(|_| metrics.vote.is_committed());
-        let rank = standing::rank(self.id, self.node_id, leader, &voters)?;
-        let others = u32::try_from(voters.len()).unwrap_or(u32::MAX);
-        Some(self.standing.due(self.lease, rank, others))
+        self.turns.next(self.id, self.node_id, &voters(metrics))
     }
 
     fn publish(&self, metrics: &RaftServerMetrics<TypeConfig>) {

@@ -191,6 +191,37 @@ async fn a_new_member_learns_and_replaces_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_of_long_standing_that_hands_over_does_not_stand_again() {
+    let lease = Duration::from_millis(1_000);
+    let settings = RaftConfig {
+        lease_ms: 1_000,
+        ..config()
+    };
+    let cluster = Cluster::start(settings).await;
+    propose(&cluster.nodes, ONE, "first").await;
+    for _ in 0..3 {
+        let old = leader(&cluster.nodes, ONE).await;
+        let term = old.shard(ONE).term();
+        // What is to be shown needs a leadership that is older than a lease and all turns behind it.
+        tokio::time::sleep(lease * 2).await;
+        let successor = cluster.nodes.iter().find(|node| node.id != old.id).unwrap();
+        old.shard(ONE).transfer_leader(successor.id).await;
+        eventually("the successor leads", || {
+            successor
+                .shard(ONE)
+                .leadership()
+                .borrow()
+                .leading
+                .then_some(())
+        })
+        .await;
+        propose(&cluster.nodes, ONE, "later").await;
+        assert_eq!(successor.shard(ONE).term(), term + 1);
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_is_handed_over_without_an_election_timeout() {
     let slow = RaftConfig {
         lease_ms: 6_000,
