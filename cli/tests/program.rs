@@ -113,7 +113,7 @@ fn settings_are_refused_by_name_and_shown_when_good() {
     let text = stderr(&refused);
     for fault in [
         "nodeid: unknown setting",
-        "node_id: needed",
+        "node_id: required",
         "PARLANCE_NODE__RAFT_LISTN: unknown setting",
     ] {
         assert!(text.contains(fault), "{fault:?} in {text}");
