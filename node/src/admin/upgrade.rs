@@ -89,7 +89,9 @@ mod tests {
     #[test]
     fn nodes_that_hold_it_back_are_named() {
         let refused = |members: &[_]| possible(members, 1).unwrap_err().message;
-        assert!(refused(&[(ONE, range(2)), (NodeId(7), None)]).contains("nodes 7 have not reported"));
+        assert!(
+            refused(&[(ONE, range(2)), (NodeId(7), None)]).contains("nodes 7 have not reported")
+        );
         let text = refused(&[
             (ONE, range(2)),
             (NodeId(5), range(1)),
