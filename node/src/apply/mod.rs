@@ -21,7 +21,10 @@ use std::sync::Arc;
 
 use parlance_proto::common::v1::Error;
 use parlance_proto::ids::ShardId;
-use parlance_proto::store::v1::{ShardBatch, ShardState, command};
+use parlance_proto::store::v1::{
+    AddConversationCommand, FoundCommand, MarkReadCommand, ShardBatch, ShardState, SplitCommand,
+    command,
+};
 use parlance_proto::version::TEST_FEATURE_LEVEL;
 use prost::Message;
 
@@ -99,7 +102,7 @@ impl ShardMachine {
             commands,
         } = entry;
         self.levels.check(batch.level)?;
-        self.state.time_ms = self.state.time_ms.max(batch.time_ms);
+        self.state.time_ms = time_after(self.state.time_ms, &batch);
         let day_before = self.state.dedup_day;
         dedup::forget_old_days(&mut self.state, self.range.slots, rows);
         if self.state.epoch > 0 {
@@ -147,7 +150,18 @@ struct Parsed<'a> {
 /// A send is parsed before, so that what it needs of the store is read together with what others need.
 enum ParsedCommand {
     Send(Result<send::Parsed, Error>),
-    Other(Option<command::Body>),
+    MarkRead(MarkReadCommand),
+    AddConversation(AddConversationCommand),
+    Split(SplitCommand),
+    Found(FoundCommand),
+    Test,
+    /// A newer program's.
+    Unknown,
+}
+
+/// The shard's time once a batch is applied: never back.
+fn time_after(time_ms: i64, batch: &ShardBatch) -> i64 {
+    time_ms.max(batch.time_ms)
 }
 
 impl<'a> Parsed<'a> {
@@ -163,7 +177,12 @@ impl<'a> Parsed<'a> {
         let commands = std::mem::take(&mut batch.commands).into_iter();
         let parsed = commands.map(|command| match command.body {
             Some(command::Body::Send(send)) => ParsedCommand::Send(send::Parsed::of(send)),
-            other => ParsedCommand::Other(other),
+            Some(command::Body::MarkRead(mark)) => ParsedCommand::MarkRead(mark),
+            Some(command::Body::AddConversation(add)) => ParsedCommand::AddConversation(add),
+            Some(command::Body::Split(split)) => ParsedCommand::Split(split),
+            Some(command::Body::Found(found)) => ParsedCommand::Found(found),
+            Some(command::Body::Test(_)) => ParsedCommand::Test,
+            None => ParsedCommand::Unknown,
         });
         Ok(Some(Self {
             commands: parsed.collect(),
@@ -181,7 +200,7 @@ impl<'a> Parsed<'a> {
     ) -> Result<dedup::Known, StoreError> {
         let mut questions = dedup::Questions::default();
         for entry in entries.iter().flatten() {
-            time_ms = time_ms.max(entry.batch.time_ms);
+            time_ms = time_after(time_ms, &entry.batch);
             for command in &entry.commands {
                 if let ParsedCommand::Send(Ok(send)) = command {
                     for fingerprint in send.fingerprints() {
@@ -199,21 +218,17 @@ fn apply_command(
     batch: &mut Batch<'_, '_>,
     levels: &Levels,
 ) -> Result<CommandOutcome, StoreError> {
-    let body = match command {
-        ParsedCommand::Send(send) => return send::apply(send, batch),
-        ParsedCommand::Other(body) => body,
-    };
-    match body {
-        Some(command::Body::Send(send)) => send::apply(send::Parsed::of(send), batch),
-        Some(command::Body::MarkRead(mark)) => mark_read::apply(mark, batch),
-        Some(command::Body::AddConversation(add)) => conversation_list::apply(add, batch),
-        Some(command::Body::Split(split)) => split::apply(&split, batch),
-        Some(command::Body::Found(found)) => range::found(&found, batch),
-        Some(command::Body::Test(_)) => levels
+    match command {
+        ParsedCommand::Send(send) => send::apply(send, batch),
+        ParsedCommand::MarkRead(mark) => mark_read::apply(mark, batch),
+        ParsedCommand::AddConversation(add) => conversation_list::apply(add, batch),
+        ParsedCommand::Split(split) => split::apply(&split, batch),
+        ParsedCommand::Found(found) => range::found(&found, batch),
+        ParsedCommand::Test => levels
             .check(TEST_FEATURE_LEVEL)
             .map(|()| CommandOutcome::Nothing),
         // Going on without it would make this replica differ from those that know it.
-        None => Err(levels.unknown()),
+        ParsedCommand::Unknown => Err(levels.unknown()),
     }
 }
 

@@ -201,9 +201,12 @@ async fn a_leader_of_long_standing_that_hands_over_does_not_stand_again() {
     propose(&cluster.nodes, ONE, "first").await;
     for _ in 0..3 {
         let old = leader(&cluster.nodes, ONE).await;
-        let term = old.shard(ONE).term();
-        // What is to be shown needs a leadership that is older than a lease and all turns behind it.
-        tokio::time::sleep(lease * 2).await;
+        let (term, since) = (old.shard(ONE).term(), tokio::time::Instant::now());
+        eventually(
+            "a leadership older than a lease and the turns behind it",
+            || (since.elapsed() > lease * 2).then_some(()),
+        )
+        .await;
         let successor = cluster.nodes.iter().find(|node| node.id != old.id).unwrap();
         old.shard(ONE).transfer_leader(successor.id).await;
         eventually("the successor leads", || {
