@@ -7,7 +7,7 @@ use parlance_proto::store::v1::{MarkReadCommand, Member, outbox_item};
 use super::batch::Batch;
 use super::effect::Effect;
 use super::outbox::frame_of_read_cursor;
-use super::place::{Deed, Place};
+use super::place::Place;
 use crate::conversation::{Action, ConversationRows as _, Tip, messages_of_others, unread};
 use crate::machine::CommandOutcome;
 use crate::store::{StoreError, Table};
@@ -16,13 +16,8 @@ pub(super) fn apply(
     mark: MarkReadCommand,
     batch: &mut Batch<'_, '_>,
 ) -> Result<CommandOutcome, StoreError> {
-    let deed = Deed {
-        app: &mark.app_id,
-        conversation: &mark.conversation_id,
-        user_field: "user_id",
-        user: &mark.user_id,
-    };
-    let (place, user) = match deed.parse() {
+    let user = ("user_id", &*mark.user_id);
+    let (place, user) = match Place::parse(&mark.app_id, &mark.conversation_id, user) {
         Ok(parsed) => parsed,
         Err(error) => return Ok(CommandOutcome::Refused(error)),
     };

@@ -18,22 +18,6 @@ pub(super) struct Place {
     pub(super) keys: ConversationKeys,
 }
 
-/// What a user does in a conversation, as a command has it.
-pub(super) struct Deed<'a> {
-    pub(super) app: &'a str,
-    pub(super) conversation: &'a str,
-    pub(super) user_field: &'static str,
-    pub(super) user: &'a str,
-}
-
-impl Deed<'_> {
-    /// Where, and by whom.
-    pub(super) fn parse(&self) -> Result<(Place, UserId), Error> {
-        let place = Place::of(self.app, self.conversation)?;
-        Ok((place, user(self.user_field, self.user)?))
-    }
-}
-
 impl Place {
     /// What a command of `user` comes to instead, if it may not be.
     pub(super) fn refusal(
@@ -53,6 +37,15 @@ impl Place {
             Err(Denied::Refused(error)) => Ok(Some(CommandOutcome::Refused(error))),
             Err(Denied::Failed(error)) => Err(error),
         }
+    }
+
+    /// Where, and by whom; `field` is the user's in the command.
+    pub(super) fn parse(
+        app: &str,
+        conversation: &str,
+        (field, user_id): (&str, &str),
+    ) -> Result<(Self, UserId), Error> {
+        Ok((Self::of(app, conversation)?, user(field, user_id)?))
     }
 
     pub(super) fn of(app: &str, conversation: &str) -> Result<Self, Error> {

@@ -8,7 +8,7 @@ use super::batch::Batch;
 use super::dedup::Fingerprint;
 use super::effect::Effect;
 use super::outbox::frame_of_event;
-use super::place::{Deed, Place};
+use super::place::Place;
 use crate::conversation::{Action, Tip};
 use crate::machine::{CommandOutcome, MessageOutcome};
 use crate::store::{StoreError, Table};
@@ -23,13 +23,8 @@ pub(super) struct Parsed {
 
 impl Parsed {
     pub(super) fn of(send: SendCommand) -> Result<Self, Error> {
-        let deed = Deed {
-            app: &send.app_id,
-            conversation: &send.conversation_id,
-            user_field: "sender",
-            user: &send.sender,
-        };
-        let (place, sender) = deed.parse()?;
+        let sender = ("sender", &*send.sender);
+        let (place, sender) = Place::parse(&send.app_id, &send.conversation_id, sender)?;
         let fingerprint = |message: &NewMessage| Fingerprint::of(&place, &sender, message);
         let messages = send.messages.into_iter();
         Ok(Self {

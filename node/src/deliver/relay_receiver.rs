@@ -9,7 +9,8 @@ use std::hash::{BuildHasher, RandomState};
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
-use parlance_proto::ids::{AppId, NodeId, ShardId, UserId};
+use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::ids::{AppId, ConversationId, NodeId, ShardId, UserId};
 use parlance_proto::link::v1::{Publish, topic};
 use parlance_proto::raft::v1::{
     RelayItem, RelayRequest, RelayResponse, RelayVerdict, ShardRelay, relay_verdict::Verdict,
@@ -110,7 +111,10 @@ impl RelayReceiver {
                 return Err(ShardError::NotLeader(None));
             }
         }
-        let items: Vec<Item> = relay.items.into_iter().filter_map(checked).collect();
+        let items = relay.items.into_iter().map(checked);
+        let items: Vec<Item> = items
+            .filter_map(Result::transpose)
+            .collect::<Result<_, _>>()?;
         self.list(&shard, &items).await?;
         let slots: Vec<Slot> = items.iter().map(|item| item.slot).collect();
         let received = publish(&shard, items);
@@ -167,33 +171,45 @@ fn verdict(verdict: Verdict, leader: Option<NodeId>) -> RelayVerdict {
     }
 }
 
-/// An item that no leader can deliver is nobody's: it is logged and passed over.
-fn checked(item: Bytes) -> Option<Item> {
-    parsed(item)
-        .inspect_err(|error| tracing::error!(error, "a relayed item is passed over"))
-        .ok()
+/// None for an item that nobody can ever deliver: it is logged and passed over.
+///
+/// # Errors
+/// A newer program's item: it is to be sent again until this node has been upgraded.
+fn checked(item: Bytes) -> Result<Option<Item>, ShardError> {
+    let parsed = RelayItem::decode(item)
+        .and_then(|item| Ok((Publish::decode(item.publish.clone())?, item)))
+        .map_err(|e| e.to_string());
+    let (publish, item) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return Ok(passed_over(&error)),
+    };
+    let topic = publish.topic.unwrap_or_default();
+    let Some(topic::Name::UserId(user)) = topic.name else {
+        return Err(newer("topic"));
+    };
+    let id = &item.conversation_id;
+    if !id.is_empty() && ConversationId::parse(id).is_err() {
+        return Err(newer("conversation"));
+    }
+    Ok(match (AppId::new(topic.app_id), UserId::new(user)) {
+        (Ok(app), Ok(user)) => Some(Item {
+            slot: Slot::of_user(&app, &user),
+            topic: (app, user),
+            conversation_id: item.conversation_id,
+            publish: item.publish,
+        }),
+        (Err(error), _) | (_, Err(error)) => passed_over(&error.to_string()),
+    })
 }
 
-fn parsed(item: Bytes) -> Result<Item, String> {
-    let RelayItem {
-        conversation_id,
-        publish,
-    } = RelayItem::decode(item).map_err(|e| e.to_string())?;
-    let topic = Publish::decode(publish.clone())
-        .map_err(|e| e.to_string())?
-        .topic;
-    let topic = topic.ok_or("it has no topic")?;
-    let Some(topic::Name::UserId(user)) = topic.name else {
-        return Err("its topic is not a user".to_owned());
-    };
-    let app = AppId::new(topic.app_id).map_err(|e| e.to_string())?;
-    let user = UserId::new(user).map_err(|e| e.to_string())?;
-    Ok(Item {
-        slot: Slot::of_user(&app, &user),
-        topic: (app, user),
-        conversation_id,
-        publish,
-    })
+fn passed_over(error: &str) -> Option<Item> {
+    tracing::error!(error, "a relayed item is passed over");
+    None
+}
+
+fn newer(what: &str) -> ShardError {
+    let text = format!("this node does not know the kind of {what}: it is older than the sender");
+    ShardError::Refused(Error::new(ErrorCode::Unsupported, text))
 }
 
 impl Listed {
@@ -239,4 +255,40 @@ fn publish(shard: &Shard, items: Vec<Item>) -> oneshot::Receiver<()> {
         }
     }
     received
+}
+
+#[cfg(test)]
+mod tests {
+    use parlance_proto::link::v1::Topic;
+
+    use super::*;
+
+    fn item(conversation_id: &str, name: Option<topic::Name>) -> Bytes {
+        let topic = Topic {
+            app_id: "demo".into(),
+            name,
+        };
+        let publish = Publish {
+            topic: Some(topic),
+            ..Publish::default()
+        };
+        let item = RelayItem {
+            conversation_id: conversation_id.into(),
+            publish: publish.encode_to_vec().into(),
+        };
+        item.encode_to_vec().into()
+    }
+
+    #[test]
+    fn what_a_newer_node_relays_is_sent_again_and_what_nobody_can_read_is_not() {
+        let user = |id: &str| Some(topic::Name::UserId(id.into()));
+        assert!(checked(item("d:1:a:b", user("a"))).unwrap().is_some());
+        assert!(checked(item("", user("a"))).unwrap().is_some());
+        for newer in [item("", None), item("z:1", user("a"))] {
+            assert!(matches!(checked(newer), Err(ShardError::Refused(_))));
+        }
+        for damaged in [Bytes::from_static(&[0xff; 3]), item("", user(""))] {
+            assert!(checked(damaged).unwrap().is_none());
+        }
+    }
 }
