@@ -1,5 +1,5 @@
-//! Two builds in one cluster: this one, and one that can speak the next feature level. Nodes are replaced by it one by
-//! one, and back again, until the level is raised; then the older build stays out.
+//! Two builds in one cluster: this one, and one that can speak the next feature level. Nodes and gateways are replaced by it one
+//! by one, and back again, until the level is raised; then the older build stays out.
 //!
 //! `PARLANCE_BROKEN_BIN` names the other build, which has the feature `unsafe-test-switches`; without it there is nothing
 //! to test, and the test says so and is skipped.
@@ -48,13 +48,18 @@ async fn a_cluster_is_upgraded_and_put_back_under_load_until_its_level_is_raised
             let shell = Shell::new(cluster)?;
             levels(&shell, NOW, NOW).await?;
             replaced(cluster, 1, &newer).await?;
+            gateway_replaced(cluster, 0, &newer).await?;
             side_by_side(&shell).await?;
             for node_id in [2, 3] {
                 replaced(cluster, node_id, &newer).await?;
             }
+            gateway_replaced(cluster, 1, &newer).await?;
             levels(&shell, NOW, NEXT).await?;
             for node_id in [3, 1, 2] {
                 replaced(cluster, node_id, &older).await?;
+            }
+            for number in [0, 1] {
+                gateway_replaced(cluster, number, &older).await?;
             }
             levels(&shell, NOW, NOW).await?;
             for node_id in [2, 3, 1] {
@@ -85,6 +90,15 @@ async fn replaced(cluster: &mut Cluster, node_id: u64, program: &Program) -> Res
     node.start()?;
     cluster.wait_node_ready(node_id, START_WITHIN).await?;
     cluster.wait_healthy(START_WITHIN).await
+}
+
+/// Stops a gateway and starts it as another program; clients go to the other one meanwhile.
+async fn gateway_replaced(cluster: &mut Cluster, number: usize, program: &Program) -> Result<()> {
+    let gateway = &mut cluster.gateways[number];
+    gateway.stop(STOP_WITHIN).await?;
+    gateway.becomes(program);
+    gateway.start()?;
+    cluster.wait_gateways_ready(START_WITHIN).await
 }
 
 /// What the status says of the cluster's level, and of the one that is possible.

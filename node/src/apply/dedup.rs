@@ -88,17 +88,16 @@ impl Questions {
         }
         let rows = store.get_many(Table::Dedup, &self.0)?;
         for (place, row) in self.0.into_iter().zip(rows) {
-            if let Some(row) = row {
-                known.0.insert(place, decode(Table::Dedup.name(), &row)?);
-            }
+            let record = row.map(|row| decode(Table::Dedup.name(), &row));
+            known.0.insert(place, record.transpose()?);
         }
         Ok(known)
     }
 }
 
-/// What was stored before, of the messages that are applied together, by their places.
+/// What was stored before, of the messages that are applied together, by their places. None: nothing.
 #[derive(Default)]
-pub(super) struct Known(HashMap<Vec<u8>, DedupRecord>);
+pub(super) struct Known(HashMap<Vec<u8>, Option<DedupRecord>>);
 
 impl Batch<'_, '_> {
     /// What was stored for this message before, if anything.
@@ -106,15 +105,20 @@ impl Batch<'_, '_> {
         &self,
         slot: Slot,
         fingerprint: &Fingerprint,
-    ) -> Option<DedupRecord> {
-        if self.dedup != Dedup::On || self.known.0.is_empty() {
-            return None;
+    ) -> Result<Option<DedupRecord>, StoreError> {
+        if self.dedup != Dedup::On {
+            return Ok(None);
         }
-        let places = places(self.state.time_ms, slot, fingerprint);
-        places
-            .iter()
-            .find_map(|place| self.known.0.get(place))
-            .copied()
+        for place in places(self.state.time_ms, slot, fingerprint) {
+            let known = match self.known.0.get(&place) {
+                Some(known) => *known,
+                None => self.rows.get(Table::Dedup, place)?, // nobody asked before
+            };
+            if known.is_some() {
+                return Ok(known);
+            }
+        }
+        Ok(None)
     }
 
     /// Remembers what was stored.
@@ -127,7 +131,7 @@ impl Batch<'_, '_> {
         };
         let place = key::dedup(day(time_ms), slot, &fingerprint.id);
         self.rows.put(Table::Dedup, place.clone(), &record);
-        self.known.0.insert(place, record);
+        self.known.0.insert(place, Some(record));
     }
 }
 

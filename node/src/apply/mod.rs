@@ -3,6 +3,8 @@
 //! Deterministic: time and ids come with the batch. No clock, no randomness, no tasks, no network. One file for
 //! each command; [`ShardMachine`] is the one door.
 
+#![deny(clippy::iter_over_hash_type)] // its order differs between replicas
+
 mod batch;
 mod conversation_list;
 pub mod dedup;
@@ -32,7 +34,7 @@ use batch::Batch;
 pub use effect::{Effect, Effects};
 pub use level::Levels;
 pub use outbox::{CONSUMERS, event_header, frame_of_event, undelivered, watermark};
-pub use range::{OwnedRange, owned_range};
+pub use range::{FIRST_EPOCH, OwnedRange, owned_range};
 use rows::Rows;
 use tips::Tips;
 

@@ -12,7 +12,7 @@ use crate::machine::CommandOutcome;
 use crate::store::{RowRange, StoreError, Table, key};
 
 /// The epoch of a range that was not split yet.
-const FIRST_EPOCH: u64 = 1;
+pub const FIRST_EPOCH: u64 = 1;
 
 /// What a shard owns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -87,7 +87,7 @@ impl Sending<'_> {
         tip: &mut Tip,
         batch: &mut Batch<'_, '_>,
     ) -> Result<MessageOutcome, StoreError> {
-        if let Some(first) = batch.find_duplicate(self.place.slot, fingerprint) {
+        if let Some(first) = batch.find_duplicate(self.place.slot, fingerprint)? {
             if fingerprint.same_payload(&first) {
                 return Ok(MessageOutcome::Stored {
                     seq: first.seq,

@@ -10,6 +10,7 @@ use parlance_proto::slot::SlotRange;
 use parlance_proto::store::v1::{ClusterMap, MapShard};
 
 use super::invite::{check_addresses, map_node};
+use crate::apply::FIRST_EPOCH;
 
 /// Replicas of a shard, when there are as many nodes.
 const REPLICAS: usize = 3;
@@ -17,8 +18,6 @@ const REPLICAS: usize = 3;
 const DEFAULT_SHARDS_MAX: u32 = 64;
 /// Cores that one led shard keeps busy, with what its node does for others.
 const CORES_A_SHARD: u32 = 4;
-/// The epoch of a range that was not split yet.
-const FIRST_EPOCH: u64 = 1;
 
 /// Refuses what cannot be a cluster.
 pub(super) fn check(own: NodeId, ask: &InitClusterRequest) -> Result<(), Error> {

@@ -166,14 +166,14 @@ mod tests {
     use parlance_proto::ids::ShardId;
 
     use super::*;
-    use crate::raft::tests::disk::Disk;
+    use crate::store::faulty::FaultyStore;
 
     const TWO: NodeId = NodeId(2);
     const THREE: NodeId = NodeId(3);
 
     fn feed() -> Arc<Feed> {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Disk::open(dir.path()));
+        let store = Arc::new(FaultyStore::open(dir.path()));
         Feed::new(ShardRows::new(ShardId(1), store, Arc::default()))
     }
 

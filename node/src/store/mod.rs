@@ -6,6 +6,8 @@
 //! Writes are atomic and, on purpose, in memory only until they fill it: the Raft log is synced, is purged only behind
 //! what is durable here, and is replayed from there after a crash.
 
+#[cfg(test)]
+pub(crate) mod faulty;
 pub mod key;
 pub mod manifest;
 pub mod rocks;

@@ -98,15 +98,7 @@ const RULES: &[(&str, &str, &[&str])] = &[
 const PURE: &[(&str, &[&str])] = &[
     (
         "node/src/apply/",
-        &[
-            "tokio",
-            "openraft",
-            "rand",
-            "Instant",
-            "SystemTime",
-            "Utc",
-            "HashMap::iter",
-        ],
+        &["tokio", "openraft", "rand", "Instant", "SystemTime", "Utc"],
     ),
     (
         "node/src/meta/apply",

@@ -2,6 +2,8 @@
 //!
 //! `nodes.rs` and `splits.rs` change the map; what they refuse is an answer, and changes nothing.
 
+#![deny(clippy::iter_over_hash_type)] // its order differs between replicas
+
 mod nodes;
 mod splits;
 #[cfg(test)]

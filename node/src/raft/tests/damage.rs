@@ -11,7 +11,6 @@ use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::disk::Disk;
 use super::fixture::{ONE, copy_dir, node_ids, row_key, row_ranges};
 use crate::machine::state_without_log;
 use crate::raft::RaftError;
@@ -20,6 +19,7 @@ use crate::raft::log_db::TornLog;
 use crate::raft::shard_rows::ShardRows;
 use crate::raft::snapshot_folder::{ReceivedRows, SnapshotFolder};
 use crate::raft::{snapshot_receive, snapshot_send};
+use crate::store::faulty::FaultyStore;
 use crate::store::{StateStore, Table, WriteBatch, key};
 
 fn write(engine: &GroupCommit, write: LogWrite) {
@@ -108,8 +108,8 @@ fn a_flipped_bit_in_the_middle_is_refused_and_recovered_only_on_demand() {
 }
 
 /// Rows of shard 1 with the applied id that belongs to them.
-fn filled(dir: &Path) -> Arc<Disk> {
-    let store = Arc::new(Disk::open(&dir.join("state")));
+fn filled(dir: &Path) -> Arc<FaultyStore> {
+    let store = Arc::new(FaultyStore::open(&dir.join("state")));
     let mut batch = WriteBatch::default();
     (0..1000)
         .for_each(|index| batch.put(Table::Events, row_key(ONE, index), vec![index as u8; 64]));
@@ -119,7 +119,7 @@ fn filled(dir: &Path) -> Arc<Disk> {
     store
 }
 
-async fn sent(store: &Arc<Disk>) -> (SnapshotHeader, Vec<SnapshotChunk>) {
+async fn sent(store: &Arc<FaultyStore>) -> (SnapshotHeader, Vec<SnapshotChunk>) {
     let rows = ShardRows::new(ONE, store.clone(), row_ranges(ONE));
     let (header, mut receiver) = snapshot_send::read(rows).await.unwrap();
     let mut chunks = Vec::new();
@@ -185,7 +185,7 @@ async fn an_installation_that_was_cut_short_is_done_again_unless_its_files_are_d
     let dir = tempfile::tempdir().unwrap();
     let source = filled(dir.path());
     let target = dir.path().join("b");
-    let store = Arc::new(Disk::open(&target.join("state")));
+    let store = Arc::new(FaultyStore::open(&target.join("state")));
     let folder = SnapshotFolder::open(&target, ONE).unwrap();
     let rows = received(&folder, sent(&source).await).await.unwrap();
     // The crash: the marker is there, the import is not.

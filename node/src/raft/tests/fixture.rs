@@ -16,9 +16,10 @@ use parlance_proto::raft::v1::{InviteResponse, peer_message::Body};
 use parlance_proto::tls::{Role, TlsFiles, TlsIdentity};
 use tokio::time::{Instant, sleep};
 
-use super::disk::{Disk, SlowLink};
+use super::slow_link::SlowLink;
 use crate::machine::{CommittedEntry, Outcome, StateMachine};
 use crate::raft::*;
+use crate::store::faulty::FaultyStore;
 use crate::store::manifest::Existing;
 use crate::store::{Order, RowRange, StateStore, StoreError, Table, WriteBatch, key};
 
@@ -186,7 +187,7 @@ pub(crate) struct TestNode {
     pub(crate) id: NodeId,
     pub(crate) link: QuicLink,
     pub(crate) host: RaftHost,
-    pub(crate) store: Arc<Disk>,
+    pub(crate) store: Arc<FaultyStore>,
     pub(crate) peers: Arc<SlowLink>,
 }
 
@@ -220,7 +221,7 @@ impl TestNode {
             .lock()
             .insert(id, (link.local_addr().unwrap(), store_id.clone()));
         let data_dir = dir.join(format!("node-{id}"));
-        let store = Arc::new(Disk::open(&data_dir.join("state")));
+        let store = Arc::new(FaultyStore::open(&data_dir.join("state")));
         let peers = Arc::new(SlowLink::over(link.clone()));
         let host_config = RaftHostConfig {
             node_id: id,

@@ -2,8 +2,8 @@
 
 mod cluster;
 mod damage;
-pub(crate) mod disk;
 pub(crate) mod fixture;
+mod slow_link;
 mod snapshots;
 mod split;
 mod suite;

@@ -1,17 +1,12 @@
 //! What readers see of rows that a shard's state machine wrote.
 
-use std::path::Path;
-
-use bytes::Bytes;
-use parking_lot::Mutex;
 use parlance_proto::client::v1::{Message as ChatMessage, content, event};
 use parlance_proto::store::v1::{AddConversationCommand, command};
 
 use super::*;
 use crate::apply::tests::fixture::{CHAT, Replica, batch, read, send};
 use crate::conversation::CHECKPOINT_EVENTS;
-use crate::store::rocks::RocksStore;
-use crate::store::{ReadView, RowFile, RowRange, WriteBatch};
+use crate::store::faulty::FaultyStore;
 
 /// More than is between two writes of the conversation's row, twice.
 const EVENTS: u64 = 40;
@@ -185,69 +180,22 @@ fn heads_say_what_each_user_has_read_and_has_not() {
     assert_eq!((&*head.conversation_id, &*head.peer), (CHAT, "alice"));
 }
 
-/// A store in which something is written right after the first look at events.
-struct Racing {
-    replica: Mutex<Replica>,
-    store: Arc<RocksStore>,
-    write: Mutex<Option<fn(&mut Replica)>>,
-}
-
-impl StateStore for Racing {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.store.get(table, key)
-    }
-
-    fn get_durable(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.store.get_durable(table, key)
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        order: Order,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
-        self.store.scan(table, from, to, order, visit)?;
-        if let Some(write) = self.write.lock().take() {
-            write(&mut self.replica.lock());
-        }
-        Ok(())
-    }
-
-    fn write(&self, batch: &WriteBatch) -> Result<(), StoreError> {
-        self.store.write(batch)
-    }
-
-    fn flush(&self) -> Result<(), StoreError> {
-        self.store.flush()
-    }
-
-    fn view(&self, read: &mut ReadView<'_>) -> Result<(), StoreError> {
-        self.store.view(read)
-    }
-
-    fn import(&self, ranges: &[RowRange], dir: &Path, files: &[RowFile]) -> Result<(), StoreError> {
-        self.store.import(ranges, dir, files)
-    }
-}
-
 #[test]
 fn a_head_that_is_read_while_its_counts_are_written_has_no_message_twice() {
     let mut replica = Replica::new();
     for seq in 1..CHECKPOINT_EVENTS {
         replica.one(1, send("alice", &format!("m{seq}"), "x"));
     }
-    let store = Racing {
-        store: replica.store.clone(),
-        replica: Mutex::new(replica),
-        write: Mutex::new(Some(|replica| drop(replica.one(1, send("bob", "b1", "x"))))),
-    };
+    let store = FaultyStore::over(replica.store.clone());
+    let meanwhile = move || drop(replica.one(1, send("bob", "b1", "x")));
+    *store.after_scan.lock() = Some(Box::new(meanwhile));
     let (conversation, keys) = chat();
     let bob = UserId::new("bob").unwrap();
     let head = head(&StoreRows(&store), &conversation, &keys, &bob).unwrap();
-    assert!(store.write.lock().is_none(), "it was written meanwhile");
+    assert!(
+        store.after_scan.lock().is_none(),
+        "it was written meanwhile"
+    );
     assert_eq!(
         (head.head_seq, head.unread_count),
         (CHECKPOINT_EVENTS, CHECKPOINT_EVENTS - 1)

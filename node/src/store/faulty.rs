@@ -1,4 +1,4 @@
-//! A disk that fails on demand, and a network that is slow on demand.
+//! A store on a disk that fails on demand, for tests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,23 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::raft::v1::{
-    SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
-};
-use tokio::sync::mpsc;
 
-use crate::raft::*;
-use crate::store::manifest::Existing;
-use crate::store::rocks::RocksStore;
-use crate::store::{Order, ReadView, RowFile, RowRange, StateStore, StoreError, Table, WriteBatch};
+use super::manifest::Existing;
+use super::rocks::RocksStore;
+use super::{Order, ReadView, RowFile, RowRange, StateStore, StoreError, Table, WriteBatch};
 
-/// A state store on a disk with faults.
-pub(crate) struct Disk {
-    rows: RocksStore,
+pub(crate) struct FaultyStore {
+    rows: Arc<RocksStore>,
     /// Nothing more fits.
     pub(crate) full: AtomicBool,
     /// So many writes do nothing and fail.
@@ -35,18 +26,25 @@ pub(crate) struct Disk {
     pub(crate) import_takes: Mutex<Duration>,
     /// Imports that were done.
     pub(crate) imports: AtomicU32,
+    /// Done once, right after the next scan.
+    pub(crate) after_scan: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
-impl Disk {
+impl FaultyStore {
     pub(crate) fn open(dir: &Path) -> Self {
+        Self::over(Arc::new(RocksStore::open(dir, Existing::No).unwrap()))
+    }
+
+    pub(crate) fn over(rows: Arc<RocksStore>) -> Self {
         Self {
-            rows: RocksStore::open(dir, Existing::No).unwrap(),
+            rows,
             full: AtomicBool::default(),
             writes_fail: AtomicU32::default(),
             views_fail: AtomicU32::default(),
             imports_fail: AtomicU32::default(),
             import_takes: Mutex::default(),
             imports: AtomicU32::default(),
+            after_scan: Mutex::default(),
         }
     }
 }
@@ -66,7 +64,7 @@ fn refuse_some(left: &AtomicU32) -> Result<(), StoreError> {
     }
 }
 
-impl StateStore for Disk {
+impl StateStore for FaultyStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.rows.get(table, key)
     }
@@ -83,7 +81,11 @@ impl StateStore for Disk {
         order: Order,
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        self.rows.scan(table, from, to, order, visit)
+        self.rows.scan(table, from, to, order, visit)?;
+        if let Some(done) = self.after_scan.lock().take() {
+            done();
+        }
+        Ok(())
     }
 
     fn write(&self, batch: &WriteBatch) -> Result<(), StoreError> {
@@ -109,58 +111,5 @@ impl StateStore for Disk {
         self.rows.import(ranges, dir, files)?;
         self.imports.fetch_add(1, Ordering::SeqCst);
         Ok(())
-    }
-}
-
-/// A link on which entries take long to one node.
-pub(crate) struct SlowLink {
-    link: QuicLink,
-    pub(crate) slow: Mutex<Option<(NodeId, Duration)>>,
-}
-
-impl SlowLink {
-    pub(crate) fn over(link: QuicLink) -> Self {
-        Self {
-            link,
-            slow: Mutex::default(),
-        }
-    }
-}
-
-impl PeerLink for SlowLink {
-    fn call(
-        &self,
-        to: NodeId,
-        lane: Lane,
-        shard: ShardId,
-        body: Body,
-        timeout: Duration,
-    ) -> BoxFuture<'static, Result<Body, PeerError>> {
-        let slow = self
-            .slow
-            .lock()
-            .filter(|(node, _)| *node == to && lane == Lane::Append);
-        let call = self.link.call(to, lane, shard, body, timeout);
-        async move {
-            let answer = call.await;
-            if let Some((_, delay)) = slow {
-                tokio::time::sleep(delay).await;
-            }
-            answer
-        }
-        .boxed()
-    }
-
-    fn post(&self, to: NodeId, lane: Lane, shard: ShardId, body: Body) {
-        self.link.post(to, lane, shard, body);
-    }
-
-    fn send_snapshot(
-        &self,
-        to: NodeId,
-        header: SnapshotHeader,
-        chunks: mpsc::Receiver<SnapshotChunk>,
-    ) -> BoxFuture<'static, Result<SnapshotResponse, PeerError>> {
-        self.link.send_snapshot(to, header, chunks)
     }
 }
