@@ -225,11 +225,7 @@ fn shard_batch() -> ShardBatch {
 }
 
 fn log_id(index: u64) -> LogId {
-    LogId {
-        term: 2,
-        leader_id: 3,
-        index,
-    }
+    LogId { term: 2, index }
 }
 
 fn vote() -> Vote {

@@ -75,8 +75,9 @@ impl RelayReceiver {
             let received = timeout(RECEIVE_TIMEOUT, self.receive_one(shard, relay)).await;
             match received {
                 Ok(Ok(())) => verdict(Verdict::Done, None),
-                Ok(Err(ShardError::NotLeader(_))) => {
-                    verdict(Verdict::NotLeader, self.leaders.of(shard))
+                Ok(Err(ShardError::NotLeader(leader))) => {
+                    let leader = leader.or_else(|| self.leaders.of(shard));
+                    verdict(Verdict::NotLeader, leader)
                 }
                 Ok(Err(ShardError::Moved(_))) => RelayVerdict {
                     moved: true,

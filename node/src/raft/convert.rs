@@ -20,6 +20,7 @@ use super::types::{
 };
 
 type LeaderId = openraft::type_config::alias::LeaderIdOf<TypeConfig>;
+type CommittedLeaderId = openraft::type_config::alias::CommittedLeaderIdOf<TypeConfig>;
 
 /// The first byte of a log row: how the rest is encoded.
 const ROW_VERSION: u8 = 1;
@@ -32,14 +33,13 @@ pub struct Malformed(pub &'static str);
 pub(super) fn log_id(id: &LogId) -> store::LogId {
     store::LogId {
         term: id.leader_id.term,
-        leader_id: id.leader_id.node_id.0,
         index: id.index,
     }
 }
 
 pub(super) fn to_log_id(id: &store::LogId) -> LogId {
     LogId {
-        leader_id: LeaderId::new(id.term, NodeId(id.leader_id)),
+        leader_id: CommittedLeaderId::new(id.term),
         index: id.index,
     }
 }
@@ -47,7 +47,7 @@ pub(super) fn to_log_id(id: &store::LogId) -> LogId {
 pub(super) fn vote(vote: &Vote) -> store::Vote {
     store::Vote {
         term: vote.leader_id.term,
-        node_id: vote.leader_id.node_id.0,
+        node_id: vote.leader_id.voted_for.0,
         committed: vote.committed,
     }
 }
@@ -288,11 +288,7 @@ mod tests {
 
     #[test]
     fn entries_survive_the_way_to_disk_and_back() {
-        let id = to_log_id(&store::LogId {
-            term: 3,
-            leader_id: 2,
-            index: 9,
-        });
+        let id = to_log_id(&store::LogId { term: 3, index: 9 });
         let nodes: BTreeMap<NodeId, EmptyNode> =
             [1, 2, 3].map(|id| (NodeId(id), EmptyNode {})).into();
         let [one, two, three] = [1, 2, 3].map(NodeId);
@@ -320,11 +316,7 @@ mod tests {
         let gap = wire::AppendRequest {
             vote: Some(store::Vote::default()),
             entries: vec![entry(&Entry {
-                log_id: to_log_id(&store::LogId {
-                    term: 1,
-                    leader_id: 1,
-                    index: 5,
-                }),
+                log_id: to_log_id(&store::LogId { term: 1, index: 5 }),
                 payload: EntryPayload::Blank,
             })],
             ..Default::default()

@@ -376,7 +376,7 @@ fn stopped(error: impl std::fmt::Display) -> Failure {
 
 /// Nobody speaks for another node.
 fn check_sender(vote: &Vote, from: NodeId) -> Result<(), Malformed> {
-    if vote.leader_id.node_id == from {
+    if vote.leader_id.voted_for == from {
         Ok(())
     } else {
         Err(Malformed("the vote is another node's"))

@@ -17,6 +17,8 @@ openraft::declare_raft_types!(
         R = Outcome,
         NodeId = NodeId,
         Node = EmptyNode,
+        // At most one leader a term: all that names a leadership outside this folder does so by its term.
+        LeaderId = openraft::impls::leader_id_std::LeaderId<u64, NodeId>,
 );
 
 /// What an entry carries: opaque to Raft.
@@ -49,3 +51,19 @@ pub type Membership = openraft::Membership<NodeId, EmptyNode>;
 pub type StoredMembership = StoredMembershipOf<TypeConfig>;
 /// What a snapshot is of.
 pub type SnapshotMeta = SnapshotMetaOf<TypeConfig>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_nodes_lead_in_one_term() {
+        let [two, three] = [2, 3].map(|node| Vote::new(4, NodeId(node)));
+        assert_eq!(
+            two.partial_cmp(&three),
+            None,
+            "neither vote is above the other"
+        );
+        assert!(two < Vote::new(5, NodeId(1)));
+    }
+}

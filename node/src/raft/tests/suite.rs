@@ -64,24 +64,19 @@ async fn the_librarys_store_suite_passes() {
 async fn votes_and_entries_are_there_after_opening_again() {
     use openraft::entry::RaftEntry;
     use openraft::storage::RaftLogStorageExt;
+    use openraft::vote::RaftLeaderId;
     let dir = tempfile::tempdir().unwrap();
     let vote = Vote::new_committed(5, NodeId(3));
-    let entry =
-        |index| crate::raft::types::Entry::new_blank(openraft::LogId::new(vote.leader_id, index));
+    let at = |index| openraft::LogId::new(vote.leader_id.to_committed(), index);
+    let entry = |index| crate::raft::types::Entry::new_blank(at(index));
     let mut before = log(dir.path());
     before.save_vote(&vote).await.unwrap();
     before.blocking_append((0..100).map(entry)).await.unwrap();
-    before
-        .truncate_after(Some(openraft::LogId::new(vote.leader_id, 84)))
-        .await
-        .unwrap();
-    let committed = Some(openraft::LogId::new(vote.leader_id, 79));
+    before.truncate_after(Some(at(84))).await.unwrap();
+    let committed = Some(at(79));
     before.save_committed(committed).await.unwrap();
     before.blocking_append([entry(85)]).await.unwrap();
-    before
-        .purge(openraft::LogId::new(vote.leader_id, 74))
-        .await
-        .unwrap();
+    before.purge(at(74)).await.unwrap();
     drop(before);
 
     use openraft::RaftLogReader;
