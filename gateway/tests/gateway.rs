@@ -414,7 +414,7 @@ async fn silence_closes_a_connection_before_and_after_a_login() {
     .await;
     let mut client = Client::connect(rig.address(), "parlance.v1").await;
     assert!(matches!(client.next().await, Next::Frame(Body::Error(_))));
-    assert!(matches!(client.next().await, Next::Closed(4001)));
+    assert!(matches!(client.next().await, Next::Closed(4102)));
     // A client that answers pings stays; one that does not even read is closed as idle.
     let mut awake = Client::login(rig.address(), "awake").await;
     let mut asleep = Client::login(rig.address(), "asleep").await;

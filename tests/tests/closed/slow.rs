@@ -14,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::raw::{ends, upgrade_and_login, write_frame};
 use crate::{IDLE_TIMEOUT_MS, SOON};
 
-const NOT_LOGGED_IN_IN_TIME: u16 = 4001;
+const NOT_LOGGED_IN_IN_TIME: u16 = 4102;
 const TOO_SLOW: u16 = 4100;
 const IDLE: u16 = 4101;
 

@@ -10,11 +10,11 @@ pub fn code(reason: CloseReason) -> u16 {
         CloseReason::GoingAway => 1001,
         CloseReason::FrameTooLarge => 1009,
         CloseReason::Malformed => 4000,
-        CloseReason::LoginTimeout => 4001,
         CloseReason::TokenRefused => 4002,
         CloseReason::Unsupported => 4004,
         CloseReason::TooSlow => 4100,
         CloseReason::Idle => 4101,
+        CloseReason::LoginTimeout => 4102,
         CloseReason::Internal => 4103,
     }
 }

@@ -29,6 +29,7 @@ import { Outbox } from "./outbox.js";
 import { newId } from "./random.js";
 import { Requests } from "./requests.js";
 import { Sync } from "./sync.js";
+import { type ConnectOptions, Waiters } from "./waiters.js";
 
 /** A message to send: a target, and text or the app's own bytes. */
 export type SendOptions = Target &
@@ -58,15 +59,15 @@ export class ParlanceClient {
   readonly #sync: Sync;
   readonly #conversations: Conversations;
   readonly #connection: Connection;
+  readonly #waiters: Waiters;
   #session: Session | undefined;
-  #waiters: { resolve(session: Session): void; reject(error: ParlanceError): void }[] = [];
-  #closedBy: ClosedError | undefined;
 
   constructor(options: ClientOptions) {
     this.#settings = settingsFrom(options);
     const { clock, random, backoff, store } = this.#settings;
     const shared = { clock, random, backoff };
     const failed = (error: ParlanceError): void => this.#emitter.emit("error", error);
+    this.#waiters = new Waiters(clock);
     this.#requests = new Requests({
       ...shared,
       timeoutMs: this.#settings.requestTimeoutMs,
@@ -100,10 +101,12 @@ export class ParlanceClient {
     this.#connection = new Connection(this.#settings, {
       changed: (change) => {
         if (change.state === "closed") this.#shut(change.error);
+        else this.#waiters.failed(change.error);
         this.#emitter.emit("state", change);
       },
       loggedIn: (session) => this.#logIn(session),
       lost: () => this.#requests.detach(),
+      refused: (error) => this.#waiters.reject(error),
       received: (frame) => this.#receive(frame),
       ping: () => this.#requests.post({ $case: "ping", value: {} }, () => {}),
       failed,
@@ -126,19 +129,23 @@ export class ParlanceClient {
   }
 
   /**
-   * Starts, and stays connected until `close`. Resolves with the first log-in; until then failed attempts are
-   * repeated and told by the `state` event. Rejects only when the client is closed, or refused for good.
+   * Starts, and stays connected until `close`; after that, starts again where it ended. Resolves when logged in. Until
+   * then failed attempts are repeated and told by the `state` event. Rejects when the time given is over, and when the
+   * cluster refuses a fresh token too (the client goes on trying in both cases); also when it is closed.
    */
-  connect(): Promise<Session> {
-    return new Promise((resolve, reject) => {
-      if (this.#closedBy !== undefined) throw this.#closedBy;
-      if (this.#session !== undefined) return resolve(this.#session);
-      this.#waiters.push({ resolve, reject });
-      this.#connection.open();
-    });
+  connect(options: ConnectOptions = {}): Promise<Session> {
+    if (this.#session !== undefined && this.state === "online") return Promise.resolve(this.#session);
+    const loggedIn = this.#waiters.wait(options);
+    if (this.state === "closed") {
+      this.#requests.open();
+      this.#outbox.open();
+      this.#sync.open();
+    }
+    this.#connection.open();
+    return loggedIn;
   }
 
-  /** Ends for good: what is unanswered rejects with a ClosedError. */
+  /** Ends: what is unanswered rejects with a ClosedError. `connect` opens it again, for the same user. */
   close(): void {
     this.#connection.close();
   }
@@ -222,7 +229,7 @@ export class ParlanceClient {
     this.#requests.attach((frame) => this.#connection.write(frame), session.limits);
     this.#sync.start(session);
     this.#outbox.online(session);
-    for (const waiter of this.#waiters.splice(0)) waiter.resolve(session);
+    this.#waiters.resolve(session);
     return undefined;
   }
 
@@ -244,11 +251,10 @@ export class ParlanceClient {
 
   #shut(cause: ParlanceError | undefined): void {
     const error = new ClosedError(cause);
-    this.#closedBy = error;
     this.#sync.close();
     this.#outbox.close(error);
     this.#requests.close(error);
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(cause ?? error);
+    this.#waiters.reject(cause ?? error);
   }
 }
 

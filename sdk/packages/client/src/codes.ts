@@ -79,11 +79,11 @@ export const CloseCode = {
   abnormal: 1006,
   frameTooLarge: 1009,
   malformedFrame: 4000,
-  loginTimeout: 4001,
   tokenRefused: 4002,
   unsupported: 4004,
   tooSlow: 4100,
   idle: 4101,
+  loginTimeout: 4102,
   internal: 4103,
 } as const;
 

@@ -3,7 +3,7 @@
 //   idle ─open─▶ connecting ─logged in─▶ online
 //                  ▲    │                  │
 //                  │    └──── failed ──────┤
-//                  └──wait over── waiting ◀┘        any ─close, refused for good─▶ closed
+//                  └──wait over── waiting ◀┘        any ─close, refused for good─▶ closed ─open─▶ connecting
 //
 // It knows sockets, addresses, tokens and time, and nothing of messages. Each attempt has a number; what an older
 // attempt's socket still says is ignored.
@@ -21,6 +21,7 @@ import {
   VersionError,
 } from "./errors.js";
 import type { ConnectionState, StateChange } from "./events.js";
+import type { Error as WireError } from "./gen/parlance/common/v1/error.js";
 import { Heartbeat } from "./heartbeat.js";
 import type { Session } from "./model.js";
 import type { Settings } from "./options.js";
@@ -36,6 +37,8 @@ export interface ConnectionEvents {
   loggedIn(session: Session): ParlanceError | undefined;
   /** After `loggedIn`: the connection is gone. */
   lost(): void;
+  /** The cluster refused a fresh token too. It is asked for another one after a wait. */
+  refused(error: ParlanceError): void;
   received(frame: ServerFrame): void;
   ping(): void;
   failed(error: ParlanceError): void;
@@ -83,11 +86,14 @@ export class Connection {
     return this.#state;
   }
 
+  /** Does nothing while it is open. */
   open(): void {
-    if (this.#state === "idle") this.#connect();
+    if (this.#state !== "idle" && this.#state !== "closed") return;
+    this.#fresh();
+    this.#connect();
   }
 
-  /** For good. */
+  /** Until it is opened again. */
   close(error?: ParlanceError): void {
     if (this.#state === "closed") return;
     const wasOnline = this.#drop();
@@ -168,7 +174,7 @@ export class Connection {
   #readLogin(bytes: Uint8Array, url: string): void {
     const frame = this.#decode(bytes);
     if (frame === undefined) return;
-    if (frame.body?.$case === "error") return this.#end(loginError(frame.body.value));
+    if (frame.body?.$case === "error") return this.#refuse(frame.requestId, frame.body.value, url);
     if (frame.body?.$case !== "login") return this.#end(new ProtocolError("the log-in was not answered first"));
     const session = sessionFromWire(frame.body.value, url);
     if (session.protocol < PROTOCOLS.min || session.protocol > PROTOCOLS.max) {
@@ -182,6 +188,12 @@ export class Connection {
     const refusal = this.#events.loggedIn(session);
     if (refusal !== undefined) return this.close(refusal);
     this.#events.changed({ state: "online", previous: "connecting" });
+  }
+
+  /** What the gateway says of itself and not of the log-in, such as that it was slow to come, can pass. */
+  #refuse(requestId: number, error: WireError, url: string): void {
+    const refusal = loginError(error);
+    this.#end(requestId === LOGIN_ID ? refusal : notAnswered(url, refusal));
   }
 
   #read(bytes: Uint8Array): void {
@@ -205,10 +217,7 @@ export class Connection {
   /** This attempt is over: decides what comes next. */
   #end(error: ParlanceError): void {
     const lasted = this.#state === "online" ? this.#settings.clock.now() - this.#onlineSince : 0;
-    if (lasted >= STABLE_MS) {
-      this.#backoff.reset();
-      this.#moves = 0;
-    }
+    if (lasted >= STABLE_MS) this.#fresh();
     const wasOnline = this.#drop();
     this.#address += 1;
     if (wasOnline) this.#events.lost();
@@ -224,9 +233,19 @@ export class Connection {
     this.#wait(error, this.#backoff.next(error.retryAfterMs));
   }
 
+  /** A token that became too old is no failure; a fresh one that is refused too may be a server that is not well. */
   #renewToken(error: ParlanceError): void {
-    if (this.#tokens.refuse(error) === "give_up") return this.close(error);
-    this.#wait(error, 0);
+    const refusals = this.#tokens.refuse(error);
+    if (refusals > 1) this.#events.refused(error);
+    // The app may have closed it.
+    if (this.#state !== "closed") this.#wait(error, refusals > 1 ? this.#backoff.next(error.retryAfterMs) : 0);
+  }
+
+  /** What went wrong before counts no longer. */
+  #fresh(): void {
+    this.#backoff.reset();
+    this.#tokens.forgive();
+    this.#moves = 0;
   }
 
   #wait(error: ParlanceError, ms: number): void {
@@ -262,6 +281,10 @@ export class Connection {
     const { gateways } = this.#settings;
     return gateways[this.#address % gateways.length] ?? "";
   }
+}
+
+function notAnswered(url: string, cause: ParlanceError): ConnectionError {
+  return new ConnectionError(`${url} did not take the log-in: ${cause.message}`, CloseCode.abnormal, cause);
 }
 
 function closeError(url: string, code: number, reason: string): ConnectionError {

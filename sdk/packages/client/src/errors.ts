@@ -70,8 +70,8 @@ export class InternalError extends ParlanceError {
 }
 
 /** No answer in time. A send that timed out may have been stored: retry with the same id. */
-export class TimeoutError extends ParlanceError {
-  override name = "TimeoutError";
+export class TimedOutError extends ParlanceError {
+  override name = "TimedOutError";
   constructor(message: string, cause?: unknown) {
     super("timeout", message, { retryable: true, cause });
   }
@@ -93,7 +93,7 @@ export class CancelledError extends ParlanceError {
   }
 }
 
-/** The client is closed: by `close()`, or by what `cause` says. */
+/** The client is closed, by `close()` or by what `cause` says, until `connect()` opens it again. */
 export class ClosedError extends ParlanceError {
   override name = "ClosedError";
   constructor(cause?: unknown) {
@@ -106,7 +106,8 @@ export class ConnectionError extends ParlanceError {
   override name = "ConnectionError";
   readonly closeCode: number;
   constructor(message: string, closeCode: number = CloseCode.abnormal, cause?: unknown) {
-    super("connection_lost", message, { retryable: true, cause });
+    const retryAfterMs = cause instanceof ParlanceError ? cause.retryAfterMs : 0;
+    super("connection_lost", message, { retryable: true, cause, retryAfterMs });
     this.closeCode = closeCode;
   }
 }
@@ -154,7 +155,7 @@ export function loginError(error: WireError): ParlanceError {
   return refusal.code === "unsupported" ? new VersionError("the gateway none of them", refusal) : refusal;
 }
 
-/** Why a connection that a gateway closed for good is not made again. */
+/** Why a connection that a gateway closed for good is not made again by itself. */
 export function finalError(error: ParlanceError): ParlanceError {
   const unsupported = error instanceof ConnectionError && error.closeCode === CloseCode.unsupported;
   return unsupported ? new VersionError("the gateway none of them", error) : new ProtocolError(error.message, error);

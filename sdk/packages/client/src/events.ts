@@ -1,6 +1,6 @@
 // Everything the client tells the app, in one map.
 import { AppError, type ParlanceError } from "./errors.js";
-import type { Conversation, ConversationEvent, MessageEvent, Session } from "./model.js";
+import type { Conversation, ConversationEvent, ConversationMessage, Session } from "./model.js";
 
 /** Where the connection stands. */
 export type ConnectionState =
@@ -12,7 +12,7 @@ export type ConnectionState =
   | "online"
   /** The connection is lost; the next attempt comes after a wait. */
   | "waiting"
-  /** For good: `close` was called, or the cluster does not want this client back. */
+  /** `close` was called, or the cluster does not want this client back. `connect` opens it again. */
   | "closed";
 
 /** A change of the connection. */
@@ -51,7 +51,7 @@ export interface ClientEvents {
    */
   event: ConversationEvent;
   /** As `event`, for messages only. */
-  message: MessageEvent;
+  message: ConversationMessage;
   /** A cursor moved forward. Not for each step: several moves may come as one. */
   read: ReadChange;
   /** Something about a conversation changed: head, cursors, unread count. Not for pages that `listConversations` fetches. */

@@ -17,7 +17,7 @@ export {
   QueueFullError,
   RequestError,
   StateError,
-  TimeoutError,
+  TimedOutError,
   TokenError,
   UnavailableError,
   VersionError,
@@ -32,7 +32,7 @@ export type {
   EventBase,
   HistoryPage,
   Limits,
-  MessageEvent,
+  ConversationMessage,
   ReadResult,
   SendResult,
   Session,
@@ -47,3 +47,4 @@ export { MemoryStore } from "./store/memory.js";
 export type { Socket, SocketEvents, Transport } from "./transport.js";
 export { type WeChat, type WeChatSocketTask, weChatTransport } from "./transport/wechat.js";
 export { type WebSocketConstructor, type WebSocketLike, webSocketTransport } from "./transport/websocket.js";
+export type { ConnectOptions } from "./waiters.js";

@@ -21,7 +21,7 @@ export interface EventBase {
 }
 
 /** Somebody said something. */
-export interface MessageEvent extends EventBase {
+export interface ConversationMessage extends EventBase {
   readonly type: "message";
   readonly clientMessageId: string;
   readonly content: Content;
@@ -33,7 +33,7 @@ export interface UnknownEvent extends EventBase {
 }
 
 /** One entry of a conversation's log. */
-export type ConversationEvent = MessageEvent | UnknownEvent;
+export type ConversationEvent = ConversationMessage | UnknownEvent;
 
 /** A conversation as this user sees it. */
 export interface Conversation {

@@ -14,10 +14,10 @@ import {
   ProtocolError,
   QueueFullError,
   RequestError,
-  TimeoutError,
+  TimedOutError,
 } from "./errors.js";
 import { directConversationId } from "./ids.js";
-import type { Content, MessageEvent, SendResult, Session, Target } from "./model.js";
+import type { Content, ConversationMessage, SendResult, Session, Target } from "./model.js";
 import type { RandomSource } from "./random.js";
 import type { Outcome, Requests } from "./requests.js";
 import { encodeUtf8 } from "./utf8.js";
@@ -31,7 +31,7 @@ export interface OutboxContext {
   readonly max: number;
   readonly requests: Requests;
   /** The gateway leaves out the echo to the session that sent: the event comes from its acknowledgement. */
-  stored(event: MessageEvent): void;
+  stored(event: ConversationMessage): void;
 }
 
 /** One message to send. */
@@ -95,7 +95,7 @@ export class Outbox {
       };
       const forget = onCancel(signal, (error) => this.#giveUp(item, error));
       item.deadline.start(this.#context.timeoutMs, () =>
-        this.#giveUp(item, new TimeoutError(`not acknowledged within ${this.#context.timeoutMs} ms`, item.error)),
+        this.#giveUp(item, new TimedOutError(`not acknowledged within ${this.#context.timeoutMs} ms`, item.error)),
       );
       this.#count += 1;
       if (this.#session === undefined) this.#unrouted.push(item);
@@ -111,6 +111,11 @@ export class Outbox {
     this.#unrouted = [];
     for (const item of unrouted) this.#route(item, session);
     this.pump();
+  }
+
+  /** After `close`: takes new ones again. */
+  open(): void {
+    this.#closed = undefined;
   }
 
   close(error: ClosedError): void {

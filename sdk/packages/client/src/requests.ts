@@ -12,7 +12,7 @@ import {
   ProtocolError,
   QueueFullError,
   RequestError,
-  TimeoutError,
+  TimedOutError,
 } from "./errors.js";
 import { type CancelSignal, onCancel } from "./cancel.js";
 import type { Limits } from "./model.js";
@@ -79,6 +79,11 @@ export class Requests {
     const lost = [...this.#inFlight.values()];
     this.#inFlight.clear();
     for (const done of lost) done({ kind: "lost" });
+  }
+
+  /** After `close`: takes new ones again. */
+  open(): void {
+    this.#closed = undefined;
   }
 
   close(error: ClosedError): void {
@@ -155,7 +160,7 @@ export class Requests {
       };
       const forget = onCancel(signal, (error) => call.reject(error));
       call.deadline.start(this.#context.timeoutMs, () =>
-        call.reject(new TimeoutError(`no answer to ${body.$case} within ${this.#context.timeoutMs} ms`)),
+        call.reject(new TimedOutError(`no answer to ${body.$case} within ${this.#context.timeoutMs} ms`)),
       );
       this.#open.add(call);
       this.#waiting.push(call);

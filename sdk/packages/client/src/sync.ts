@@ -7,7 +7,7 @@
 import { Backoff, type BackoffOptions } from "./backoff.js";
 import { Alarm, type Clock } from "./clock.js";
 import type { Conversation, ConversationEvent, ConversationPage, HistoryPage, Session } from "./model.js";
-import { asError, ParlanceError, UnavailableError } from "./errors.js";
+import { asError, ClosedError, ParlanceError, UnavailableError } from "./errors.js";
 import type { GapNotice } from "./events.js";
 import type { RandomSource } from "./random.js";
 import type { Store } from "./store.js";
@@ -76,6 +76,11 @@ export class Sync {
     if (this.#closed) return;
     this.#listAgain = true;
     if (!this.#listing) void this.#listAll();
+  }
+
+  /** After `close`: the next `start` goes on where it ended. */
+  open(): void {
+    this.#closed = false;
   }
 
   close(): void {
@@ -235,7 +240,8 @@ export class Sync {
   }
 
   #later(cause: unknown): void {
-    if (this.#closed) return;
+    // What was under way when it was closed is begun anew by the next `start`.
+    if (this.#closed || cause instanceof ClosedError) return;
     this.#context.failed(asError("unavailable", "events could not be fetched", cause));
     if (this.#retry.running) return;
     this.#retry.start(this.#backoff.next(), () => {

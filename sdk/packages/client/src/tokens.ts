@@ -2,9 +2,6 @@
 import { asError, TokenError } from "./errors.js";
 import type { TokenReason } from "./options.js";
 
-/** What to do after a refusal. */
-export type Refusal = "try_again" | "give_up";
-
 /** One token at a time. */
 export class Tokens {
   readonly #get: (reason: TokenReason) => Promise<string> | string;
@@ -33,16 +30,20 @@ export class Tokens {
 
   accept(): void {
     this.#accepted = true;
-    this.#refusals = 0;
   }
 
-  /** Two fresh tokens refused in a row: the app has no good one. */
-  refuse(error: unknown): Refusal {
+  /** Drops the token; returns how many were refused since `forgive`. */
+  refuse(error: unknown): number {
     const expired = error instanceof TokenError && error.code === "token_expired";
     this.#reason = expired || this.#accepted ? "expired" : "refused";
     this.#token = undefined;
     this.#accepted = false;
     this.#refusals += 1;
-    return this.#refusals > 1 ? "give_up" : "try_again";
+    return this.#refusals;
+  }
+
+  /** Refusals before this count no longer. */
+  forgive(): void {
+    this.#refusals = 0;
   }
 }

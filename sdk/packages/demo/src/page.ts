@@ -1,5 +1,5 @@
 // A logged-in page: one client, the list, and the open chat.
-import { ParlanceClient, type StateChange } from "@parlance/client";
+import { ParlanceClient, type StateChange, TokenError } from "@parlance/client";
 import { ChatView } from "./chat-view.js";
 import { element, setText } from "./dom.js";
 import { ListView } from "./list-view.js";
@@ -83,8 +83,9 @@ export class Page {
   #stateChanged(change: StateChange): void {
     this.#retryAt = change.state === "waiting" ? Date.now() + (change.retryInMs ?? 0) : 0;
     if (change.state === "online") this.#wasOnline = true;
-    if (change.state === "closed" && change.error !== undefined)
-      this.#ended(`You were logged out: ${change.error.message}`);
+    // The page has no other token to offer.
+    if (change.error !== undefined && (change.state === "closed" || change.error instanceof TokenError))
+      return this.#ended(`You were logged out: ${change.error.message}`);
     this.#draw();
   }
 

@@ -6,7 +6,7 @@ import {
   PermissionError,
   QueueFullError,
   RequestError,
-  TimeoutError,
+  TimedOutError,
 } from "../../src/index.js";
 import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
 import type { FakeCluster } from "../support/fake-cluster.js";
@@ -128,7 +128,7 @@ test("a stuck conversation does not hold up another", async () => {
   const { client, clock, cluster } = await online();
   cluster.beforeSend = (request) =>
     request.target?.value === "bob" ? cluster.refuse(ErrorCode.ERROR_CODE_UNAVAILABLE) : undefined;
-  const stuck = assert.rejects(client.send({ to: "bob", text: "1" }), TimeoutError);
+  const stuck = assert.rejects(client.send({ to: "bob", text: "1" }), TimedOutError);
   const [result] = await Promise.all([client.send({ to: "carol", text: "2" }), clock.advance(0)]);
   assert.equal(result.seq, 1);
   await clock.advance(60_000);
@@ -153,7 +153,7 @@ test("a send that timed out is retryable, and a late acknowledgement still becom
   const failed = client.send({ to: "bob", text: "x" }).catch((error: unknown) => error);
   await clock.advance(1_000);
   const error = await failed;
-  assert.ok(error instanceof TimeoutError && error.retryable);
+  assert.ok(error instanceof TimedOutError && error.retryable);
   late?.();
   await clock.advance(0);
   assert.deepEqual(texts(events), ["x"]);
@@ -227,7 +227,7 @@ test("reads wait for the connection and survive its loss; they end at their time
   await clock.advance(1_000);
   assert.equal((await page).headSeq, 1);
   transport.last.silent = true;
-  const late = assert.rejects(client.history({ to: "bob" }), TimeoutError);
+  const late = assert.rejects(client.history({ to: "bob" }), TimedOutError);
   await clock.advance(20_000);
   await late;
   client.close();

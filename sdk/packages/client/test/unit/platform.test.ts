@@ -141,7 +141,7 @@ test("the public door is what it was: a change here is a change for users", () =
     "QueueFullError",
     "RequestError",
     "StateError",
-    "TimeoutError",
+    "TimedOutError",
     "TokenError",
     "UnavailableError",
     "VersionError",

@@ -1,0 +1,166 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CloseCode, TokenError, VersionError, type TokenReason } from "../../src/index.js";
+import { PROTOCOLS } from "../../src/version.js";
+import { FakeCluster } from "../support/fake-cluster.js";
+import { fixture, online } from "../support/fixture.js";
+
+test("connect logs in and resolves with the session", async () => {
+  const { client, states, transport } = await online();
+  assert.equal(client.session?.userId, "alice");
+  assert.equal(client.session?.limits.historyEventsMax, 200);
+  assert.deepEqual(
+    states.map((s) => s.state),
+    ["connecting", "online"],
+  );
+  assert.equal(transport.last.protocol, "parlance.v1");
+  client.close();
+});
+
+test("the token is kept over reconnects, and asked for again when it expired", async () => {
+  const reasons: TokenReason[] = [];
+  let token = "alice";
+  const getToken = (reason: TokenReason): string => {
+    reasons.push(reason);
+    return token;
+  };
+  const { client, clock, transport } = await online({ getToken });
+  transport.last.cut();
+  await clock.advance(1_000);
+  assert.deepEqual(reasons, ["first"]);
+  token = "alice!expired";
+  transport.last.cut(CloseCode.tokenRefused);
+  await clock.advance(0);
+  assert.deepEqual(reasons, ["first", "expired"]);
+  client.close();
+});
+
+test("an expired token is replaced at once", async () => {
+  const given = ["alice!expired", "alice"];
+  const reasons: TokenReason[] = [];
+  const getToken = (reason: TokenReason): string => {
+    reasons.push(reason);
+    return given.shift() ?? "";
+  };
+  const { client } = await online({ getToken });
+  assert.deepEqual(reasons, ["first", "expired"]);
+  assert.equal(client.state, "online");
+  client.close();
+});
+
+test("connect rejects when the app has no good token, and the client asks for one until it is good", async () => {
+  let token = "alice!invalid";
+  const reasons: TokenReason[] = [];
+  const getToken = (reason: TokenReason): string => {
+    reasons.push(reason);
+    return token;
+  };
+  const { client, clock, states } = fixture({ getToken });
+  const connected = assert.rejects(client.connect(), TokenError);
+  await clock.advance(0);
+  await connected;
+  assert.equal(client.state, "waiting");
+  assert.equal(states.at(-1)?.error?.code, "token_invalid");
+  await clock.advance(60_000);
+  assert.ok(reasons.length > 4 && reasons.length < 15, `asked with back-off, not ${reasons.length} times`);
+  assert.ok(reasons.slice(1).every((reason) => reason === "refused"));
+  token = "alice";
+  await clock.advance(20_000);
+  assert.equal(client.state, "online");
+  client.close();
+});
+
+test("a getToken that fails is asked again, and told", async () => {
+  let tries = 0;
+  const getToken = async (): Promise<string> => {
+    tries += 1;
+    if (tries < 3) throw new Error("no network");
+    return "alice";
+  };
+  const { client, clock, errors } = fixture({ getToken });
+  void client.connect();
+  await clock.advance(2_000);
+  assert.equal(client.state, "online");
+  assert.deepEqual(
+    errors.map((e) => e.code),
+    ["token_source", "token_source"],
+  );
+  client.close();
+});
+
+test("a token of another user ends the client instead of mixing two users' messages", async () => {
+  const given = ["alice", "bob"];
+  const { client, clock, transport, states } = await online({ getToken: () => given.shift() ?? "" });
+  transport.last.cut(CloseCode.tokenRefused);
+  await clock.advance(0);
+  assert.equal(client.state, "closed");
+  assert.equal(states.at(-1)?.error?.code, "user_changed");
+});
+
+test("the log-in says which versions are spoken, and the session which one was chosen", async () => {
+  const { client, cluster } = await online();
+  const [login] = cluster.requests;
+  assert.ok(login?.$case === "login");
+  assert.deepEqual(login.value.protocol, PROTOCOLS);
+  assert.deepEqual([client.session?.protocol, client.session?.capabilities], [1, []]);
+  client.close();
+});
+
+test("without a common version of the protocol connect rejects, and nothing is tried again", async () => {
+  const cluster = new FakeCluster();
+  cluster.protocols = { min: 7, max: 8 };
+  const { client, clock, transport } = fixture({}, cluster);
+  const connected = assert.rejects(client.connect(), (error) => {
+    assert.ok(error instanceof VersionError);
+    assert.deepEqual([error.code, error.retryable], ["unsupported", false]);
+    assert.match(error.message, /speaks versions 1 to 1 .* the gateway none of them/);
+    return true;
+  });
+  await clock.advance(60_000);
+  await connected;
+  assert.equal(transport.links.length, 1);
+  assert.equal(client.state, "closed");
+});
+
+test("close code 4004 alone says the same", async () => {
+  const { client, transport, states } = await online();
+  transport.last.cut(CloseCode.unsupported);
+  assert.equal(client.state, "closed");
+  assert.ok(states.at(-1)?.error instanceof VersionError);
+});
+
+test("a gateway that chooses a version which was not offered is left for good", async () => {
+  for (const chosen of [0, 2]) {
+    const cluster = new FakeCluster();
+    const handle = cluster.handle.bind(cluster);
+    cluster.handle = (session, body) => {
+      const answer = handle(session, body);
+      return answer?.$case === "login" ? { ...answer, value: { ...answer.value, protocol: chosen } } : answer;
+    };
+    const { client, clock } = fixture({}, cluster);
+    const connected = assert.rejects(client.connect(), VersionError);
+    await clock.advance(60_000);
+    await connected;
+    assert.equal(client.state, "closed", `version ${chosen}`);
+    assert.equal(clock.pending, 0);
+  }
+});
+
+test("a gateway that is told nothing in time says so, and is asked again", async () => {
+  const { client, clock, transport, states, cluster } = fixture();
+  const handle = cluster.handle.bind(cluster);
+  let stalled = true;
+  cluster.handle = (session, body) => (stalled ? undefined : handle(session, body));
+  const connected = client.connect();
+  await clock.advance(5_000);
+  const { session } = transport.last;
+  // As the gateway does it: an error that answers nothing, then the close.
+  session.push({ $case: "error", value: { code: 200, message: "no login in time", field: "", retryAfterMs: 0 } });
+  await clock.advance(0);
+  assert.equal(client.state, "waiting");
+  assert.match(states.at(-1)?.error?.message ?? "", /no login in time/);
+  stalled = false;
+  await clock.advance(1_000);
+  assert.equal((await connected).userId, "alice");
+  client.close();
+});
