@@ -255,7 +255,7 @@ async fn push(
         return Some(());
     }
     if fake.chance(|faults| faults.resync) {
-        let resync = Answer::Resync(proto::ResyncNotice {});
+        let resync = Answer::Resync(proto::ResyncNotice::default());
         return client.say(0, resync).await.ok();
     }
     client.say(0, Answer::Event(event.clone())).await.ok()?;

@@ -171,7 +171,7 @@ async fn pushes_come_in_order_and_the_close_code_ends_everything() {
         for body in [
             event(1),
             event(2),
-            Body::Resync(ResyncNotice {}),
+            Body::Resync(ResyncNotice::default()),
             Body::Reconnect(notice),
         ] {
             peer.say(0, body).await.unwrap();

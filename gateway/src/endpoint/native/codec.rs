@@ -82,7 +82,7 @@ fn json(frame: &Bytes) -> Bytes {
         .filter(|frame| frame.body.is_some())
         .unwrap_or_else(|| ServerFrame {
             request_id: 0,
-            body: Some(server_frame::Body::Resync(ResyncNotice {})),
+            body: Some(server_frame::Body::Resync(ResyncNotice::default())),
         });
     encode_server_frame(Format::Json, &frame)
 }

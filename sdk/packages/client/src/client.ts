@@ -1,17 +1,11 @@
 // The facade: holds the parts and passes calls on. No logic of its own.
-import {
-  directionToWire,
-  conversationFromWire,
-  eventFromWire,
-  historyFromWire,
-  readTarget,
-  type ServerFrame,
-} from "./codec.js";
+import { eventFromWire, readTarget, type ServerFrame } from "./codec.js";
 import type { CancelSignal } from "./cancel.js";
 import { Connection } from "./connection.js";
 import { Conversations } from "./conversations.js";
 import { ClosedError, ParlanceError } from "./errors.js";
 import { type ClientEvents, type ConnectionState, Emitter, type Listener } from "./events.js";
+import { type HistoryOptions, listPage, readHistory } from "./history.js";
 import { directConversationId } from "./ids.js";
 import type {
   Content,
@@ -38,17 +32,6 @@ export type SendOptions = Target &
     readonly clientMessageId?: string;
     readonly signal?: CancelSignal;
   };
-
-/** Which part of a conversation's log to read. */
-export type HistoryOptions = Target & {
-  /** The first seq wanted, inclusive. Default: the newest (backward) or the oldest (forward). */
-  readonly startSeq?: number;
-  /** Events wanted, 200 at most. Default: 50. */
-  readonly limit?: number;
-  /** Default: backward. */
-  readonly direction?: "backward" | "forward";
-  readonly signal?: CancelSignal;
-};
 
 /** A client of a Parlance cluster, for one user. */
 export class ParlanceClient {
@@ -90,8 +73,8 @@ export class ParlanceClient {
       ...shared,
       store,
       heldMax: this.#settings.heldEventsMax,
-      list: (after) => this.listConversations({ after }),
-      history: (conversationId, startSeq) => this.#fetch(conversationId, startSeq),
+      heldBytesMax: this.#settings.heldBytesMax,
+      requests: this.#requests,
       deliver: (event) => this.#deliver(event),
       listed: (conversation) => this.#conversations.listed(conversation),
       gap: (notice) => this.#emitter.emit("gap", notice),
@@ -105,10 +88,14 @@ export class ParlanceClient {
         this.#emitter.emit("state", change);
       },
       loggedIn: (session) => this.#logIn(session),
-      lost: () => this.#requests.detach(),
+      lost: () => {
+        this.#sync.lost();
+        this.#requests.detach();
+      },
       refused: (error) => this.#waiters.reject(error),
       received: (frame) => this.#receive(frame),
       ping: () => this.#requests.post({ $case: "ping", value: {} }, () => {}),
+      busy: () => this.#requests.busy,
       failed,
     });
   }
@@ -170,24 +157,14 @@ export class ParlanceClient {
     return newId(this.#settings.random);
   }
 
-  /** Reads a conversation's log. */
-  async history(options: HistoryOptions): Promise<HistoryPage> {
-    const value = {
-      target: readTarget(targetOf(options)),
-      startSeq: options.startSeq ?? 0,
-      limit: options.limit ?? 0,
-      direction: directionToWire(options.direction ?? "backward"),
-    };
-    return historyFromWire(await this.#requests.call({ $case: "history", value }, options.signal));
+  /** Reads a conversation's log, over as many answers as it takes. */
+  history(options: HistoryOptions): Promise<HistoryPage> {
+    return readHistory(this.#requests, options, () => this.#sync.pageBytes);
   }
 
   /** A page of the list as the cluster has it. For showing a list, `conversations()` is nearer. */
-  async listConversations(
-    options: { readonly after?: string; readonly limit?: number } = {},
-  ): Promise<ConversationPage> {
-    const value = { after: options.after ?? "", limit: options.limit ?? 0 };
-    const page = await this.#requests.call({ $case: "conversations", value });
-    return { conversations: page.conversations.map(conversationFromWire), nextAfter: page.nextAfter };
+  listConversations(options: { readonly after?: string; readonly limit?: number } = {}): Promise<ConversationPage> {
+    return listPage(this.#requests, { after: "", ...options }, () => this.#sync.pageBytes);
   }
 
   /** All conversations as known here, the latest first. Complete after `synced`. */
@@ -209,14 +186,10 @@ export class ParlanceClient {
   /** Moves this user's read cursor to `seq`; it never moves back. */
   async markRead(options: Target & { readonly seq: number }): Promise<ReadResult> {
     const value = { target: readTarget(targetOf(options)), seq: options.seq };
-    const { conversationId, readSeq, unreadCount } = await this.#requests.call({ $case: "markRead", value });
+    const answer = await this.#requests.call("markRead", () => ({ $case: "markRead", value }));
+    const { conversationId, readSeq, unreadCount } = answer;
     this.#conversations.marked({ conversationId, readSeq, unreadCount });
     return { conversationId, readSeq, unreadCount };
-  }
-
-  #fetch(conversationId: string, startSeq: number): Promise<HistoryPage> {
-    const limit = this.#session?.limits.historyEventsMax ?? 0;
-    return this.history({ conversationId, startSeq, limit, direction: "forward" });
   }
 
   #logIn(session: Session): ParlanceError | undefined {
@@ -239,7 +212,7 @@ export class ParlanceClient {
     if (body?.$case === "event") this.#sync.push(eventFromWire(body.value));
     else if (body?.$case === "readCursor") {
       this.#conversations.cursor(body.value.conversationId, body.value.userId, body.value.readSeq);
-    } else if (body?.$case === "resync" && this.#session !== undefined) this.#sync.start(this.#session);
+    } else if (body?.$case === "resync") this.#sync.resync(body.value.withinMs);
     else if (body?.$case === "reconnect") this.#connection.moveWithin(body.value.withinMs);
   }
 

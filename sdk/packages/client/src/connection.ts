@@ -41,6 +41,8 @@ export interface ConnectionEvents {
   refused(error: ParlanceError): void;
   received(frame: ServerFrame): void;
   ping(): void;
+  /** A large answer may be on its way. */
+  busy(): boolean;
   failed(error: ParlanceError): void;
 }
 
@@ -78,6 +80,8 @@ export class Connection {
     const heart = {
       ping: () => events.ping(),
       dead: () => this.#end(new ConnectionError("no answer to a ping")),
+      received: () => this.#socket?.received?.(),
+      busy: () => events.busy(),
     };
     this.#heartbeat = new Heartbeat(settings.clock, heart, settings.pingTimeoutMs);
   }

@@ -6,9 +6,16 @@ export interface Heart {
   ping(): void;
   /** Nothing came since the last ping. */
   dead(): void;
+  /** Bytes that came in so far, those of unfinished frames too; undefined where the transport cannot tell. */
+  received(): number | undefined;
+  /** An answer is awaited that can be large: it may be coming in, unseen, on a slow line. */
+  busy(): boolean;
 }
 
-/** Pings at a steady pace; any frame counts as a sign of life. */
+/** So many time-outs more for a busy line whose transport cannot tell what comes in. */
+const BUSY_MORE = 3;
+
+/** Pings at a steady pace; whatever comes in counts as a sign of life. */
 export class Heartbeat {
   readonly #heart: Heart;
   readonly #timeoutMs: number;
@@ -32,7 +39,7 @@ export class Heartbeat {
   /** Pings now, unless an answer is awaited already. */
   check(): void {
     if (this.#deadline.running) return;
-    this.#deadline.start(this.#timeoutMs, () => this.#heart.dead());
+    this.#await(BUSY_MORE);
     this.#heart.ping();
   }
 
@@ -43,5 +50,15 @@ export class Heartbeat {
   stop(): void {
     this.#beat.stop();
     this.#deadline.stop();
+  }
+
+  #await(more: number): void {
+    const before = this.#heart.received();
+    this.#deadline.start(this.#timeoutMs, () => {
+      const now = this.#heart.received();
+      if (now !== before) this.#await(BUSY_MORE);
+      else if (now === undefined && more > 0 && this.#heart.busy()) this.#await(more - 1);
+      else this.#heart.dead();
+    });
   }
 }

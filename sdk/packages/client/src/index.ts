@@ -1,7 +1,7 @@
 // The public door.
 export type { BackoffOptions } from "./backoff.js";
 export type { CancelSignal } from "./cancel.js";
-export { type HistoryOptions, ParlanceClient, type SendOptions } from "./client.js";
+export { ParlanceClient, type SendOptions } from "./client.js";
 export { type Clock, systemClock, type Timer } from "./clock.js";
 export { type CloseAction, CloseCode, closeAction, type ErrorName } from "./codes.js";
 export {
@@ -23,6 +23,7 @@ export {
   VersionError,
 } from "./errors.js";
 export type { ClientEvents, ConnectionState, GapNotice, Listener, ReadChange, StateChange } from "./events.js";
+export type { HistoryOptions } from "./history.js";
 export { directConversationId } from "./ids.js";
 export type {
   Content,

@@ -39,7 +39,10 @@ export interface ClientOptions {
   readonly sendTimeoutMs?: number;
   /** Longest time between two pings; the gateway's idle limit can make it shorter. Default: 25,000. */
   readonly pingIntervalMs?: number;
-  /** A connection that is silent so long after a ping is given up. Default: 10,000. */
+  /**
+   * A connection on which nothing comes in for so long after a ping is given up. Four times as long when a large answer
+   * is awaited and the transport cannot tell if it is coming in. Default: 10,000.
+   */
   readonly pingTimeoutMs?: number;
   readonly backoff?: Partial<BackoffOptions>;
   /** Sends waiting for their acknowledgement. Default: 1,000. */
@@ -48,6 +51,8 @@ export interface ClientOptions {
   readonly requestsWaitingMax?: number;
   /** Events of one conversation held back until a gap before them is filled. Default: 256. */
   readonly heldEventsMax?: number;
+  /** Memory for such events of all conversations, about, in bytes. What finds no room is fetched again. Default: 4 MiB. */
+  readonly heldBytesMax?: number;
   readonly clock?: Clock;
   readonly random?: RandomSource;
 }
@@ -83,6 +88,7 @@ export function settingsFrom(options: ClientOptions): Settings {
     outboxMax: positive("outboxMax", options.outboxMax, 1_000),
     requestsWaitingMax: positive("requestsWaitingMax", options.requestsWaitingMax, 256),
     heldEventsMax: positive("heldEventsMax", options.heldEventsMax, 256),
+    heldBytesMax: positive("heldBytesMax", options.heldBytesMax, 4 * 1024 * 1024),
     clock: options.clock ?? systemClock,
     random: options.random ?? platformRandom,
   };

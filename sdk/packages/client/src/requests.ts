@@ -38,21 +38,42 @@ export interface RequestsContext {
 /** Kind of an answer → what it carries. */
 type Answers = { [Body in ServerBody as Body["$case"]]: Body["value"] };
 
+/** How to call. */
+export interface CallOptions {
+  readonly signal?: CancelSignal | undefined;
+  /**
+   * The time is over, but the request is out on a connection that lives: its answer may be coming in on a slow line. It
+   * is still taken, as asking again would only put a second one behind it.
+   */
+  readonly late?: () => void;
+}
+
 interface Call {
-  readonly body: RequestBody;
+  readonly body: () => RequestBody;
   readonly deadline: Alarm;
   readonly pause: Alarm;
   readonly backoff: Backoff;
+  /** It is posted, and neither answered nor lost. */
+  out: boolean;
   resolve(body: ServerBody): void;
   reject(error: ParlanceError): void;
 }
 
+/** A request in flight. */
+interface Posted {
+  /** Its answer can be large. */
+  readonly large: boolean;
+  done(outcome: Outcome): void;
+}
+
 /** Room that sends leave to other requests. */
 const RESERVED = 4;
+/** So many time-outs a late answer is waited for. */
+const LATE_MAX = 6;
 
 export class Requests {
   readonly #context: RequestsContext;
-  readonly #inFlight = new Map<number, (outcome: Outcome) => void>();
+  readonly #inFlight = new Map<number, Posted>();
   readonly #waiting: Call[] = [];
   readonly #open = new Set<Call>();
   #nextId = 2;
@@ -78,7 +99,12 @@ export class Requests {
     this.#write = undefined;
     const lost = [...this.#inFlight.values()];
     this.#inFlight.clear();
-    for (const done of lost) done({ kind: "lost" });
+    for (const posted of lost) posted.done({ kind: "lost" });
+  }
+
+  /** A large answer may be on its way. */
+  get busy(): boolean {
+    return [...this.#inFlight.values()].some((posted) => posted.large);
   }
 
   /** After `close`: takes new ones again. */
@@ -113,24 +139,25 @@ export class Requests {
       return;
     }
     this.#nextId += 1;
-    this.#inFlight.set(id, done);
+    this.#inFlight.set(id, { large: body.$case === "history" || body.$case === "conversations", done });
     write(frame);
   }
 
   /** Hands an answer to whoever asked; one that nobody asked for is ignored. */
   answer(frame: ServerFrame): void {
-    const done = this.#inFlight.get(frame.requestId);
-    if (done === undefined) return;
+    const posted = this.#inFlight.get(frame.requestId);
+    if (posted === undefined) return;
     this.#inFlight.delete(frame.requestId);
-    done(outcomeOf(frame));
+    posted.done(outcomeOf(frame));
     this.#pump();
     this.#context.room();
   }
 
-  /** Resolves with the answer whose kind is that of the request. */
+  /** Resolves with the answer whose kind is that of the request. `body` is made anew for each try. */
   call<Kind extends keyof Answers & RequestBody["$case"]>(
-    body: Extract<RequestBody, { $case: Kind }>,
-    signal?: CancelSignal,
+    kind: Kind,
+    body: () => Extract<RequestBody, { $case: Kind }>,
+    options: CallOptions = {},
   ): Promise<Answers[Kind]> {
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) throw this.#closed;
@@ -151,20 +178,30 @@ export class Requests {
         deadline: new Alarm(this.#context.clock),
         pause: new Alarm(this.#context.clock),
         backoff: new Backoff(this.#context.backoff, this.#context.random),
+        out: false,
         resolve: (answer) =>
           settle(() => {
-            if (answer.$case === body.$case) resolve(answer.value as Answers[Kind]);
-            else reject(new ProtocolError(`asked for ${body.$case}, got ${answer.$case}`));
+            if (answer.$case === kind) resolve(answer.value as Answers[Kind]);
+            else reject(new ProtocolError(`asked for ${kind}, got ${answer.$case}`));
           }),
         reject: (error) => settle(() => reject(error)),
       };
-      const forget = onCancel(signal, (error) => call.reject(error));
-      call.deadline.start(this.#context.timeoutMs, () =>
-        call.reject(new TimedOutError(`no answer to ${body.$case} within ${this.#context.timeoutMs} ms`)),
-      );
+      const forget = onCancel(options.signal, (error) => call.reject(error));
+      this.#limit(call, kind, options.late, LATE_MAX);
       this.#open.add(call);
       this.#waiting.push(call);
       this.#pump();
+    });
+  }
+
+  #limit(call: Call, kind: string, late: (() => void) | undefined, more: number): void {
+    const { timeoutMs } = this.#context;
+    call.deadline.start(timeoutMs, () => {
+      if (late === undefined || !call.out || more === 0) {
+        return call.reject(new TimedOutError(`no answer to ${kind} within ${timeoutMs} ms`));
+      }
+      this.#limit(call, kind, late, more - 1);
+      late();
     });
   }
 
@@ -172,7 +209,11 @@ export class Requests {
     while (this.#write !== undefined && this.#inFlight.size < this.#inFlightMax) {
       const call = this.#waiting.shift();
       if (call === undefined) return;
-      this.post(call.body, (outcome) => this.#settle(call, outcome));
+      call.out = true;
+      this.post(call.body(), (outcome) => {
+        call.out = false;
+        this.#settle(call, outcome);
+      });
     }
   }
 

@@ -4,13 +4,18 @@
 // handed out, and fetches the difference from history. Pushes go straight through when they are next; others wait
 // until the gap before them is fetched. At a user's first log-in a conversation starts at its head: what is older is
 // history. A conversation that turns up later starts at 1.
-import { Backoff, type BackoffOptions } from "./backoff.js";
+import type { BackoffOptions } from "./backoff.js";
 import { Alarm, type Clock } from "./clock.js";
-import type { Conversation, ConversationEvent, ConversationPage, HistoryPage, Session } from "./model.js";
-import { asError, ClosedError, ParlanceError, UnavailableError } from "./errors.js";
+import { asError, ClosedError, type ParlanceError, UnavailableError } from "./errors.js";
 import type { GapNotice } from "./events.js";
-import type { RandomSource } from "./random.js";
+import { listPage, readPiece } from "./history.js";
+import type { Conversation, ConversationEvent, HistoryPage, Session } from "./model.js";
+import { fraction, type RandomSource } from "./random.js";
+import type { Requests } from "./requests.js";
 import type { Store } from "./store.js";
+import { Early } from "./sync/early.js";
+import { Fetcher } from "./sync/fetcher.js";
+import { HeldBytes } from "./sync/held.js";
 import { PositionWriter } from "./sync/positions.js";
 import { Sequence } from "./sync/sequence.js";
 
@@ -21,8 +26,8 @@ export interface SyncContext {
   readonly backoff: BackoffOptions;
   readonly store: Store;
   readonly heldMax: number;
-  list(after: string): Promise<ConversationPage>;
-  history(conversationId: string, startSeq: number): Promise<HistoryPage>;
+  readonly heldBytesMax: number;
+  readonly requests: Requests;
   /** Next event of its conversation. */
   deliver(event: ConversationEvent): void;
   /** What the cluster says of a conversation. */
@@ -32,19 +37,13 @@ export interface SyncContext {
   failed(error: ParlanceError): void;
 }
 
-/** Conversations fetched at the same time. */
-const FETCHES_MAX = 4;
-/** Pushes held until the first list says where their conversations begin. */
-const EARLY_MAX = 1_000;
-
 export class Sync {
   readonly #context: SyncContext;
   readonly #sequences = new Map<string, Sequence>();
-  readonly #wanted = new Set<Sequence>();
-  readonly #running = new Set<Sequence>();
-  readonly #retry: Alarm;
-  readonly #backoff: Backoff;
-  #early: ConversationEvent[] = [];
+  readonly #fetcher: Fetcher;
+  readonly #resync: Alarm;
+  readonly #held: HeldBytes;
+  readonly #early: Early;
   #writer: PositionWriter | undefined;
   #session: Session | undefined;
   #loaded = false;
@@ -52,23 +51,42 @@ export class Sync {
   #based = false;
   #listing = false;
   #listAgain = false;
+  /** How far the list has come that is under way, or that broke off. */
+  #listedTo = "";
   #announce = false;
   #closed = false;
 
   constructor(context: SyncContext) {
     this.#context = context;
-    this.#retry = new Alarm(context.clock);
-    this.#backoff = new Backoff(context.backoff, context.random);
+    this.#held = new HeldBytes(context.heldBytesMax);
+    this.#early = new Early(this.#held);
+    this.#resync = new Alarm(context.clock);
+    this.#fetcher = new Fetcher({
+      ...context,
+      history: (sequence, on) => this.#history(sequence, on),
+      take: (sequence, from, page) => this.#take(sequence, from, page),
+      progress: () => this.#settled(),
+      failed: (cause) => this.#later(cause),
+    });
   }
 
-  /** Logged in, or told to look again. */
+  /** Bytes that one answer may have on this line. */
+  get pageBytes(): number {
+    return this.#fetcher.pace.bytes;
+  }
+
+  /** Logged in. */
   start(session: Session): void {
     this.#session = session;
-    this.#announce = true;
-    this.#retry.stop();
-    this.#backoff.reset();
-    this.refresh();
-    this.#pump();
+    this.#lookAgain();
+  }
+
+  /** Told to look again, after a random part of the delay: others were told at the same moment. */
+  resync(withinMs: number): void {
+    if (this.#session === undefined || this.#resync.running) return;
+    const wait = Math.floor(fraction(this.#context.random) * withinMs);
+    if (wait === 0) this.#lookAgain();
+    else this.#resync.start(wait, () => this.#lookAgain());
   }
 
   /** Lists the conversations, again if that is going on already. */
@@ -78,6 +96,12 @@ export class Sync {
     if (!this.#listing) void this.#listAll();
   }
 
+  /** The connection broke. */
+  lost(): void {
+    this.#resync.stop();
+    this.#fetcher.lost();
+  }
+
   /** After `close`: the next `start` goes on where it ended. */
   open(): void {
     this.#closed = false;
@@ -85,7 +109,8 @@ export class Sync {
 
   close(): void {
     this.#closed = true;
-    this.#retry.stop();
+    this.#resync.stop();
+    this.#fetcher.stop();
   }
 
   /** An event from a push, or from the acknowledgement of an own message. */
@@ -93,32 +118,38 @@ export class Sync {
     if (this.#closed) return;
     const known = this.#sequences.get(event.conversationId);
     if (known === undefined && !this.#based) {
-      if (this.#early.length < EARLY_MAX) this.#early.push(event);
-      // Dropped, and perhaps newer than the list that is under way: the next list shows it.
-      else this.#listAgain = true;
+      // One that is dropped may be newer than the list that is under way: the next list shows it.
+      if (!this.#early.keep(event)) this.#listAgain = true;
       return;
     }
     const sequence = known ?? this.#begin(event.conversationId, 1);
     this.#deliver(sequence, sequence.accept(event));
-    this.#want(sequence);
+    this.#fetcher.want(sequence);
+  }
+
+  #lookAgain(): void {
+    this.#announce = true;
+    this.#resync.stop();
+    this.#fetcher.start();
+    this.refresh();
   }
 
   async #listAll(): Promise<void> {
     this.#listing = true;
     try {
       while (this.#listAgain && !this.#closed) {
-        this.#listAgain = false;
+        // One that broke off goes on where it was, and then comes again from the beginning.
+        this.#listAgain = this.#listedTo !== "";
         await this.#load();
-        let after = "";
         do {
-          const page = await this.#context.list(after);
+          const page = await this.#list(this.#listedTo);
           if (this.#closed) return;
           for (const conversation of page.conversations) this.#compare(conversation);
-          after = page.nextAfter;
-        } while (after !== "");
+          this.#listedTo = page.nextAfter;
+        } while (this.#listedTo !== "");
         this.#base();
+        this.#fetcher.worked();
       }
-      this.#backoff.reset();
     } catch (error) {
       this.#listAgain = true;
       this.#later(error);
@@ -126,6 +157,23 @@ export class Sync {
       this.#listing = false;
     }
     this.#settled();
+  }
+
+  #list(after: string): ReturnType<typeof listPage> {
+    const { pace } = this.#fetcher;
+    const { requests, clock } = this.#context;
+    return listPage(requests, { after }, () => pace.bytes, { late: () => pace.slow(clock.now()) });
+  }
+
+  #history(sequence: Sequence, on: { asked(): void; late(): void }): Promise<HistoryPage> {
+    const { conversationId, next } = sequence;
+    const limit = this.#session?.limits.historyEventsMax ?? 50;
+    const options = { conversationId, startSeq: next, limit, direction: "forward" } as const;
+    const maxBytes = (): number => {
+      on.asked();
+      return this.pageBytes;
+    };
+    return readPiece(this.#context.requests, options, maxBytes, { late: on.late });
   }
 
   /** What an earlier run left in the store, once. */
@@ -151,8 +199,7 @@ export class Sync {
     this.#context.listed(conversation);
     let sequence = this.#sequences.get(conversationId);
     if (sequence === undefined) {
-      const early = this.#early.filter((event) => event.conversationId === conversationId);
-      this.#early = this.#early.filter((event) => event.conversationId !== conversationId);
+      const early = this.#early.take(conversationId);
       // What was pushed after the log-in is news, even if the list counts it already.
       const first = Math.min(headSeq + 1, ...early.map((event) => event.seq));
       sequence = this.#begin(conversationId, this.#based ? 1 : first);
@@ -160,19 +207,17 @@ export class Sync {
       if (sequence.next > 1) this.#writer?.note(conversationId, sequence.next - 1);
     }
     sequence.expect(headSeq);
-    this.#want(sequence);
+    this.#fetcher.want(sequence);
   }
 
   #base(): void {
     this.#based = true;
     this.#writer?.flush();
-    const early = this.#early;
-    this.#early = [];
-    for (const event of early) this.push(event);
+    for (const event of this.#early.take()) this.push(event);
   }
 
   #begin(conversationId: string, next: number): Sequence {
-    const sequence = new Sequence(conversationId, next, this.#context.heldMax);
+    const sequence = new Sequence(conversationId, next, this.#context.heldMax, this.#held);
     this.#sequences.set(conversationId, sequence);
     return sequence;
   }
@@ -181,43 +226,6 @@ export class Sync {
     for (const event of events) this.#context.deliver(event);
     const last = events[events.length - 1];
     if (last !== undefined) this.#writer?.note(sequence.conversationId, last.seq);
-  }
-
-  #want(sequence: Sequence): void {
-    if (!sequence.behind || this.#wanted.has(sequence)) return;
-    this.#wanted.add(sequence);
-    this.#pump();
-  }
-
-  #pump(): void {
-    if (this.#retry.running) return;
-    for (const sequence of this.#wanted) {
-      if (this.#running.size >= FETCHES_MAX) return;
-      if (this.#running.has(sequence)) continue;
-      this.#running.add(sequence);
-      void this.#fetch(sequence);
-    }
-  }
-
-  async #fetch(sequence: Sequence): Promise<void> {
-    try {
-      while (sequence.behind && !this.#closed) {
-        const from = sequence.next;
-        const page = await this.#context.history(sequence.conversationId, from);
-        if (this.#closed) return;
-        this.#take(sequence, from, page);
-      }
-      this.#wanted.delete(sequence);
-      this.#backoff.reset();
-    } catch (error) {
-      // Retrying what is refused for good would never end.
-      if (error instanceof ParlanceError && !error.retryable) this.#wanted.delete(sequence);
-      this.#later(error);
-    } finally {
-      this.#running.delete(sequence);
-    }
-    this.#pump();
-    this.#settled();
   }
 
   #take(sequence: Sequence, from: number, page: HistoryPage): void {
@@ -243,15 +251,13 @@ export class Sync {
     // What was under way when it was closed is begun anew by the next `start`.
     if (this.#closed || cause instanceof ClosedError) return;
     this.#context.failed(asError("unavailable", "events could not be fetched", cause));
-    if (this.#retry.running) return;
-    this.#retry.start(this.#backoff.next(), () => {
+    this.#fetcher.later(() => {
       if (this.#listAgain) this.refresh();
-      this.#pump();
     });
   }
 
   #settled(): void {
-    if (!this.#announce || this.#listing || this.#listAgain || this.#wanted.size > 0 || !this.#based) return;
+    if (!this.#announce || this.#listing || this.#listAgain || !this.#fetcher.idle || !this.#based) return;
     this.#announce = false;
     if (this.#session !== undefined && !this.#closed) this.#context.synced(this.#session);
   }

@@ -14,6 +14,8 @@ export interface Socket {
   send(frame: Uint8Array): void;
   /** The socket's own `closed` may or may not follow. */
   close(code: number, reason: string): void;
+  /** Bytes that came in so far, those of unfinished frames too. Left out where the platform cannot tell. */
+  received?(): number | undefined;
 }
 
 /** Opens sockets. May throw; that counts as a connection that could not be made. */

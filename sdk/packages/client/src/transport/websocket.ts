@@ -26,10 +26,11 @@ export function webSocketTransport(socketClass?: WebSocketConstructor): Transpor
       "this platform has no WebSocket: pass a transport, in Node.js nodeTransport() of @parlance/client/node",
     );
   }
-  return { connect: (url, protocol, events) => open(new chosen(url, [protocol]), events) };
+  return { connect: (url, protocol, events) => webSocket(new chosen(url, [protocol]), events) };
 }
 
-function open(socket: WebSocketLike, events: SocketEvents): Socket {
+/** A socket that is being opened. */
+export function webSocket(socket: WebSocketLike, events: SocketEvents): Socket {
   let ended = false;
   socket.binaryType = "arraybuffer";
   socket.onopen = () => events.opened();

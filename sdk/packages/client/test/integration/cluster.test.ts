@@ -16,4 +16,5 @@ test("a cut connection comes back and misses nothing", () => story.reconnectAfte
 test("the same id again is a duplicate through any gateway, and with another payload a conflict", () =>
   story.sameIdAgain(cluster));
 test("what was missed offline comes at the next log-in with the same store", () => story.missedWhileOffline(cluster));
+test("on a line of 20 KiB/s what was missed comes, and nobody is cut off", () => story.slowPhone(cluster, 150));
 test("others' conversations and bad tokens are refused, and everybody else goes on", () => story.refusals(cluster));

@@ -1,8 +1,14 @@
 // A cluster in memory that speaks the client protocol: enough to test the client against, without promises of its own.
 // Tokens have the form `user`, `user!expired` or `user!invalid`.
 import { ClientFrame, ServerFrame } from "../../src/gen/parlance/client/v1/frame.js";
-import { type Conversation, ConversationKind, Direction } from "../../src/gen/parlance/client/v1/conversation.js";
-import { Content, type Event, type SendRequest } from "../../src/gen/parlance/client/v1/message.js";
+import {
+  Conversation,
+  ConversationKind,
+  type ConversationsRequest,
+  Direction,
+  type HistoryRequest,
+} from "../../src/gen/parlance/client/v1/conversation.js";
+import { Content, Event, type SendRequest } from "../../src/gen/parlance/client/v1/message.js";
 import type { LoginRequest } from "../../src/gen/parlance/client/v1/session.js";
 import { ErrorCode, type VersionRange } from "../../src/gen/parlance/common/v1/error.js";
 import { CloseCode } from "../../src/codes.js";
@@ -22,6 +28,21 @@ interface StoredConversation {
   readonly users: readonly [string, string];
   readonly events: Event[];
   readonly read: Map<string, number>;
+}
+
+/** No answer of a gateway is larger. */
+const ANSWER_BYTES_MAX = 64 * 1024;
+
+/** The first so many, but no more bytes than so many; one is always there. */
+function within<T>(all: readonly T[], count: number, bytes: number, size: (one: T) => number): T[] {
+  const taken: T[] = [];
+  let used = 0;
+  for (const one of all.slice(0, count)) {
+    used += size(one);
+    if (taken.length > 0 && used > bytes) break;
+    taken.push(one);
+  }
+  return taken;
 }
 
 /** A refusal, thrown by handlers. */
@@ -130,12 +151,10 @@ export class FakeCluster {
     switch (body.$case) {
       case "send":
         return this.#send(session, body.value);
-      case "history": {
-        const { target, startSeq, limit, direction } = body.value;
-        return this.#history(this.#target(session, target), startSeq, limit || 50, direction);
-      }
+      case "history":
+        return this.#history(this.#target(session, body.value.target), body.value);
       case "conversations":
-        return this.#list(session.user, body.value.after, body.value.limit || 100);
+        return this.#list(session.user, body.value);
       case "markRead": {
         const conversation = this.#target(session, body.value.target);
         this.#markRead(conversation, session.user, body.value.seq);
@@ -209,11 +228,15 @@ export class FakeCluster {
     return { event, duplicate: false };
   }
 
-  #history(conversation: StoredConversation, start: number, limit: number, direction: Direction): ServerBody {
+  #history(conversation: StoredConversation, request: HistoryRequest): ServerBody {
     const { id, events } = conversation;
+    const { startSeq: start, limit, direction, maxBytes } = request;
     const forward = direction === Direction.DIRECTION_FORWARD;
     const inRange = events.filter((event) => start === 0 || (forward ? event.seq >= start : event.seq <= start));
-    const page = forward ? inRange.slice(0, limit) : inRange.slice(-limit);
+    if (!forward) inRange.reverse();
+    const bytes = Math.min(maxBytes || ANSWER_BYTES_MAX, ANSWER_BYTES_MAX);
+    const page = within(inRange, limit || 50, bytes, (event) => Event.encode(event).finish().length);
+    if (!forward) page.reverse();
     const headSeq = events.at(-1)?.seq ?? 0;
     return {
       $case: "history",
@@ -221,13 +244,15 @@ export class FakeCluster {
     };
   }
 
-  #list(user: string, after: string, limit: number): ServerBody {
+  #list(user: string, { after, limit, maxBytes }: ConversationsRequest): ServerBody {
     const all = [...this.#conversations.values()]
       .filter((c) => c.users.includes(user) && c.events.length > 0 && c.id > after)
-      .sort((a, b) => (a.id < b.id ? -1 : 1));
-    const page = all.slice(0, limit);
-    const nextAfter = all.length > page.length ? (page.at(-1)?.id ?? "") : "";
-    return { $case: "conversations", value: { conversations: page.map((c) => this.#seen(c, user)), nextAfter } };
+      .sort((a, b) => (a.id < b.id ? -1 : 1))
+      .map((c) => this.#seen(c, user));
+    const bytes = Math.min(maxBytes || ANSWER_BYTES_MAX, ANSWER_BYTES_MAX);
+    const conversations = within(all, limit || 100, bytes, (c) => Conversation.encode(c).finish().length);
+    const nextAfter = all.length > conversations.length ? (conversations.at(-1)?.conversationId ?? "") : "";
+    return { $case: "conversations", value: { conversations, nextAfter } };
   }
 
   #seen(conversation: StoredConversation, user: string): Conversation {

@@ -1,17 +1,22 @@
 // Sockets without a network, onto a fake cluster. A test can refuse, cut and silence them.
 import type { Socket, SocketEvents, Transport } from "../../src/index.js";
 import type { FakeCluster, FakeSession } from "./fake-cluster.js";
+import type { SlowLine, TooSlow } from "./slow-line.js";
 
 export class FakeLink {
   readonly url: string;
   readonly protocol: string;
   readonly session: FakeSession;
+  readonly line: SlowLine | undefined;
   readonly #events: SocketEvents;
   #open = true;
+  /** The gateway gave the client up. */
+  tooSlow: TooSlow | undefined;
   /** Nothing passes, but nobody is told: a half-open connection. */
   silent = false;
 
-  constructor(cluster: FakeCluster, url: string, protocol: string, events: SocketEvents) {
+  constructor(cluster: FakeCluster, url: string, protocol: string, events: SocketEvents, line?: SlowLine) {
+    this.line = line;
     this.url = url;
     this.protocol = protocol;
     this.#events = events;
@@ -28,14 +33,23 @@ export class FakeLink {
 
   /** To the client. */
   deliver(bytes: Uint8Array): void {
-    queueMicrotask(() => {
+    const arrived = (): void => {
       if (this.#open && !this.silent) this.#events.received(bytes);
+    };
+    if (this.line === undefined) return queueMicrotask(arrived);
+    this.line.down(bytes, arrived, (why) => {
+      this.tooSlow = why;
+      this.cut(4100);
     });
   }
 
   /** From the client. */
   write(bytes: Uint8Array): void {
-    if (this.#open && !this.silent) this.session.receive(bytes);
+    const arrived = (): void => {
+      if (this.#open && !this.silent) this.session.receive(bytes);
+    };
+    if (this.line === undefined) arrived();
+    else this.line.up(arrived);
   }
 
   /** The gateway's end closes. */
@@ -56,6 +70,8 @@ export class FakeTransport implements Transport {
   readonly #cluster: FakeCluster;
   /** Addresses that cannot be reached. */
   readonly down = new Set<string>();
+  /** Makes the line of each connection, if it is no perfect one. */
+  line: (() => SlowLine) | undefined;
 
   constructor(cluster: FakeCluster) {
     this.#cluster = cluster;
@@ -72,11 +88,12 @@ export class FakeTransport implements Transport {
       queueMicrotask(() => events.closed(1006, ""));
       return { send: () => {}, close: () => {} };
     }
-    const link = new FakeLink(this.#cluster, url, protocol, events);
+    const link = new FakeLink(this.#cluster, url, protocol, events, this.line?.());
     this.links.push(link);
     queueMicrotask(() => {
       if (link.open) events.opened();
     });
-    return { send: (frame) => link.write(frame), close: () => link.forget() };
+    const received = (): number | undefined => link.line?.received();
+    return { send: (frame) => link.write(frame), close: () => link.forget(), received };
   }
 }

@@ -32,6 +32,8 @@ export interface Person {
 interface PersonOptions {
   readonly gateways?: readonly string[];
   readonly store?: MemoryStore;
+  /** Gets each state of the connection. */
+  readonly states?: string[];
 }
 
 /** Logged in and level with the cluster. */
@@ -44,6 +46,7 @@ export async function arrive(setting: Setting, name: string, options: PersonOpti
     ...(options.store === undefined ? {} : { store: options.store }),
   });
   const person: Person = { name, client, events: [], reads: [] };
+  client.on("state", ({ state }) => options.states?.push(state));
   client.on("event", (event) => person.events.push(event));
   client.on("read", (change) => person.reads.push(change));
   const synced = new Promise((resolve) => client.on("synced", resolve));
@@ -243,6 +246,31 @@ export async function missedWhileOffline(setting: Setting): Promise<void> {
   } finally {
     ann.client.close();
     after.client.close();
+  }
+}
+
+/** 20 KiB/s, 500 ms round trip, and 5 % of the pieces stand still for a while. */
+const PHONE = { bytesPerSecond: 20 * 1024, roundTripMs: 500, stallPercent: 5, stallMs: 200 };
+
+/** Somebody who missed so many messages of 2 KiB comes back on a slow line. */
+export async function slowPhone(setting: Setting, messages: number): Promise<void> {
+  const [one, two] = names();
+  const store = new MemoryStore();
+  const ann = await arrive(setting, one);
+  (await arrive(setting, two, { store })).client.close();
+  const missed = Array.from({ length: messages }, (_, i) => `${i} `.padEnd(2_048, "x"));
+  await Promise.all(missed.map((text) => ann.client.send({ to: two, text })));
+  const proxy = await TcpProxy.start(setting.gateways[0] ?? "", PHONE);
+  const states: string[] = [];
+  const ben = await arrive(setting, two, { store, gateways: [proxy.url], states });
+  try {
+    assert.deepEqual(await sees(ben, messages), missed);
+    assert.equal((await ben.client.send({ to: one, text: "all there" })).seq, messages + 1);
+    assert.deepEqual(states, ["connecting", "online"], "it was never cut off");
+  } finally {
+    ann.client.close();
+    ben.client.close();
+    await proxy.stop();
   }
 }
 

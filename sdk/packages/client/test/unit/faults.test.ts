@@ -77,7 +77,7 @@ async function trouble(fix: Fixture, random: () => number, sent: Sent[]): Promis
       client.markRead({ to: peer, seq: Math.ceil(seq * random()) }).catch(() => {});
     } else if (fate < 0.84) transport.last.cut(pick(random, [1001, 1006, 4100, 4101]));
     else if (fate < 0.86) transport.last.silent = true;
-    else if (fate < 0.88) cluster.pushAll({ $case: "resync", value: {} });
+    else if (fate < 0.88) cluster.pushAll({ $case: "resync", value: { withinMs: 0 } });
     else if (fate < 0.9) cluster.pushAll({ $case: "reconnect", value: { withinMs: 300 } });
     await clock.advance(Math.floor(random() * 200));
   }

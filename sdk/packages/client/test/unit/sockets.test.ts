@@ -24,4 +24,5 @@ test("unread and read", () => story.unreadAndMarkRead(setting));
 test("reconnect", () => story.reconnectAfterCut(setting));
 test("same id again", () => story.sameIdAgain(setting));
 test("missed while offline", () => story.missedWhileOffline(setting));
+test("slow phone", () => story.slowPhone(setting, 10));
 test("refusals", () => story.refusals(setting));

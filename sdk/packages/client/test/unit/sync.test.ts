@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type GapNotice, KeyValueStore, MemoryStore, type ReadChange } from "../../src/index.js";
 import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
+import { HeldBytes } from "../../src/sync/held.js";
 import { Sequence } from "../../src/sync/sequence.js";
 import { FakeCluster } from "../support/fake-cluster.js";
 import { fixture, online, texts } from "../support/fixture.js";
@@ -77,7 +78,7 @@ test("a resync notice brings what was not pushed", async () => {
   cluster.say("bob", "alice", "silent");
   await clock.advance(0);
   assert.equal(events.length, 0);
-  cluster.pushAll({ $case: "resync", value: {} });
+  cluster.pushAll({ $case: "resync", value: { withinMs: 0 } });
   await clock.advance(0);
   assert.deepEqual(texts(events), ["silent"]);
   client.close();
@@ -258,7 +259,7 @@ test("the view of conversations is sorted by the last event", async () => {
 });
 
 test("what is held back is bounded, and fetched again", () => {
-  const sequence = new Sequence("c", 1, 2);
+  const sequence = new Sequence("c", 1, 2, new HeldBytes(1_000_000));
   const event = (seq: number) => ({ conversationId: "c", seq, timeMs: 0, sender: "x", type: "unknown" as const });
   for (const seq of [9, 3, 2, 5]) assert.deepEqual(sequence.accept(event(seq)), []);
   assert.deepEqual(seqs(sequence.accept(event(1))), [1, 2, 3]);

@@ -37,9 +37,11 @@ export interface HistoryRequest {
     | undefined;
   /** First seq wanted, inclusive; 0 means the newest (backward) or the oldest (forward). */
   startSeq: number;
-  /** Events wanted; 0 means 50. Capped by limits.history_events_max and by 1 MiB of answer. */
+  /** Events wanted; 0 means 50. Capped by limits.history_events_max and by the bytes of an answer. */
   limit: number;
   direction: Direction;
+  /** Bytes of events wanted, for a slow line; 0 means 64 KiB, which is also the most. One event always comes. */
+  maxBytes: number;
 }
 
 export interface HistoryResponse {
@@ -55,8 +57,10 @@ export interface HistoryResponse {
 export interface ConversationsRequest {
   /** The last conversation_id of the page before; empty for the first page. */
   after: string;
-  /** 0 means 100, which is also the most. */
+  /** 0 means 100, which is also the most. A page may end earlier, by the bytes of an answer. */
   limit: number;
+  /** Bytes of conversations wanted, for a slow line; 0 means 64 KiB, which is also the most. One always comes. */
+  maxBytes: number;
 }
 
 export interface ConversationsResponse {
@@ -104,7 +108,7 @@ export interface ReadCursor {
 }
 
 function createBaseHistoryRequest(): HistoryRequest {
-  return { target: undefined, startSeq: 0, limit: 0, direction: 0 };
+  return { target: undefined, startSeq: 0, limit: 0, direction: 0, maxBytes: 0 };
 }
 
 export const HistoryRequest: MessageFns<HistoryRequest> = {
@@ -125,6 +129,9 @@ export const HistoryRequest: MessageFns<HistoryRequest> = {
     }
     if (message.direction !== 0) {
       writer.uint32(40).int32(message.direction);
+    }
+    if (message.maxBytes !== 0) {
+      writer.uint32(48).uint32(message.maxBytes);
     }
     return writer;
   },
@@ -180,6 +187,14 @@ export const HistoryRequest: MessageFns<HistoryRequest> = {
             }
 
             message.direction = reader.int32() as any;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.maxBytes = reader.uint32();
             continue;
           }
         }
@@ -275,7 +290,7 @@ export const HistoryResponse: MessageFns<HistoryResponse> = {
 };
 
 function createBaseConversationsRequest(): ConversationsRequest {
-  return { after: "", limit: 0 };
+  return { after: "", limit: 0, maxBytes: 0 };
 }
 
 export const ConversationsRequest: MessageFns<ConversationsRequest> = {
@@ -285,6 +300,9 @@ export const ConversationsRequest: MessageFns<ConversationsRequest> = {
     }
     if (message.limit !== 0) {
       writer.uint32(16).uint32(message.limit);
+    }
+    if (message.maxBytes !== 0) {
+      writer.uint32(24).uint32(message.maxBytes);
     }
     return writer;
   },
@@ -316,6 +334,14 @@ export const ConversationsRequest: MessageFns<ConversationsRequest> = {
             }
 
             message.limit = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxBytes = reader.uint32();
             continue;
           }
         }

@@ -73,8 +73,9 @@ export interface PingResponse {
   serverTimeMs: number;
 }
 
-/** Events may have been missed: list the conversations again and fetch what is new. */
+/** Events may have been missed: list the conversations again and fetch what is new, after a random part of the delay. */
 export interface ResyncNotice {
+  withinMs: number;
 }
 
 /** This gateway is about to close: connect again, elsewhere if an address is known, after a random part of the delay. */
@@ -570,11 +571,14 @@ export const PingResponse: MessageFns<PingResponse> = {
 };
 
 function createBaseResyncNotice(): ResyncNotice {
-  return {};
+  return { withinMs: 0 };
 }
 
 export const ResyncNotice: MessageFns<ResyncNotice> = {
-  encode(_: ResyncNotice, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: ResyncNotice, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.withinMs !== 0) {
+      writer.uint32(8).uint32(message.withinMs);
+    }
     return writer;
   },
 
@@ -591,6 +595,14 @@ export const ResyncNotice: MessageFns<ResyncNotice> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.withinMs = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;

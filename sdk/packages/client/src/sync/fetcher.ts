@@ -1,0 +1,126 @@
+// Fetches what conversations lack: one page of each in turns, so that a long one does not hold up the others, and as
+// much at a time as the line bears.
+import { Backoff, type BackoffOptions } from "../backoff.js";
+import { Alarm, type Clock } from "../clock.js";
+import { ParlanceError } from "../errors.js";
+import type { HistoryPage } from "../model.js";
+import type { RandomSource } from "../random.js";
+import { sizeOf } from "./held.js";
+import { Pace } from "./pace.js";
+import type { Sequence } from "./sequence.js";
+
+/** What fetching needs. */
+export interface FetcherContext {
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly backoff: BackoffOptions;
+  /** Calls `asked` whenever the request goes out, and `late` when its answer is overdue. */
+  history(sequence: Sequence, on: { asked(): void; late(): void }): Promise<HistoryPage>;
+  take(sequence: Sequence, from: number, page: HistoryPage): void;
+  /** A page came: perhaps the last one. */
+  progress(): void;
+  failed(cause: unknown): void;
+}
+
+export class Fetcher {
+  /** How much to ask for at a time. */
+  readonly pace = new Pace();
+  readonly #context: FetcherContext;
+  /** In the order in which they get their next page. */
+  readonly #wanted = new Set<Sequence>();
+  readonly #running = new Set<Sequence>();
+  readonly #retry: Alarm;
+  readonly #backoff: Backoff;
+  #closed = true;
+
+  constructor(context: FetcherContext) {
+    this.#context = context;
+    this.#retry = new Alarm(context.clock);
+    this.#backoff = new Backoff(context.backoff, context.random);
+  }
+
+  /** Nothing is missing. */
+  get idle(): boolean {
+    return this.#wanted.size === 0;
+  }
+
+  /** Logged in: what was waited for is tried at once. */
+  start(): void {
+    this.#closed = false;
+    this.#retry.stop();
+    this.#backoff.reset();
+    this.#pump();
+  }
+
+  stop(): void {
+    this.#closed = true;
+    this.#retry.stop();
+  }
+
+  /** The connection broke. */
+  lost(): void {
+    if (this.#running.size > 0) this.pace.slow(this.#context.clock.now());
+  }
+
+  /** Fetches what this conversation lacks, if anything. */
+  want(sequence: Sequence): void {
+    if (!sequence.behind || this.#wanted.has(sequence)) return;
+    this.#wanted.add(sequence);
+    this.#pump();
+  }
+
+  /** The next wait is a short one. */
+  worked(): void {
+    this.#backoff.reset();
+  }
+
+  /** Waits before the next try; `then` runs with it. */
+  later(then: () => void): void {
+    if (this.#closed || this.#retry.running) return;
+    this.#retry.start(this.#backoff.next(), () => {
+      then();
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    if (this.#retry.running || this.#closed) return;
+    for (const sequence of this.#wanted) {
+      if (this.#running.size >= this.pace.parallel) return;
+      if (this.#running.has(sequence)) continue;
+      this.#running.add(sequence);
+      void this.#fetch(sequence);
+    }
+  }
+
+  async #fetch(sequence: Sequence): Promise<void> {
+    const { clock } = this.#context;
+    const from = sequence.next;
+    let askedAt = clock.now();
+    const on = {
+      asked: () => {
+        askedAt = clock.now();
+      },
+      late: () => this.pace.slow(clock.now()),
+    };
+    try {
+      const page = await this.#context.history(sequence, on);
+      if (this.#closed) return;
+      const bytes = page.events.reduce((sum, event) => sum + sizeOf(event), 0);
+      this.pace.answered(bytes, askedAt, clock.now());
+      this.#context.take(sequence, from, page);
+      this.#wanted.delete(sequence);
+      // Behind the others.
+      if (sequence.behind) this.#wanted.add(sequence);
+      this.#backoff.reset();
+    } catch (error) {
+      // Retrying what is refused for good would never end.
+      if (error instanceof ParlanceError && !error.retryable) this.#wanted.delete(sequence);
+      this.#context.failed(error);
+    } finally {
+      this.#running.delete(sequence);
+    }
+    this.#pump();
+    this.#context.progress();
+  }
+}
