@@ -138,8 +138,11 @@ impl Connection {
         after: &str,
     ) -> Result<proto::ConversationsResponse, CallError> {
         let after = after.to_owned();
-        self.request(proto::ConversationsRequest { after, limit: 0 })
-            .await
+        self.request(proto::ConversationsRequest {
+            after,
+            ..Default::default()
+        })
+        .await
     }
 
     /// Moves the read cursor.
@@ -279,5 +282,6 @@ pub fn history_forward(conversation: &str, start_seq: u64) -> proto::HistoryRequ
         start_seq,
         limit: parlance_proto::limits::HISTORY_EVENTS_MAX,
         direction: proto::Direction::Forward.into(),
+        ..Default::default()
     }
 }

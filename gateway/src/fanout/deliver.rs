@@ -33,7 +33,9 @@ pub fn deliver(registry: &Registry, publish: &Publish) {
 
 /// Tells all local sessions of some users that they may have missed something.
 pub(super) fn resync<'a>(registry: &Registry, users: impl IntoIterator<Item = &'a User>) {
-    let notice = Arc::new(Push::notice(server_frame::Body::Resync(ResyncNotice::default())));
+    let notice = Arc::new(Push::notice(server_frame::Body::Resync(
+        ResyncNotice::default(),
+    )));
     let mut told = 0;
     for user in users {
         registry.for_each(user.app.as_str(), user.id.as_str(), |session| {

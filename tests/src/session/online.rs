@@ -209,7 +209,10 @@ impl<'a> Online<'a> {
                 self.list_next = Some((after, at));
             } else {
                 let invoked_us = self.keep.history.now_us();
-                let ask = Ask::Conversations(proto::ConversationsRequest { after, limit: 0 });
+                let ask = Ask::Conversations(proto::ConversationsRequest {
+                    after,
+                    ..Default::default()
+                });
                 self.ask(ask, Pending::List { invoked_us }).await?;
             }
         }

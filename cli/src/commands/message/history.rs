@@ -31,6 +31,7 @@ pub async fn run(session: &Session, args: HistoryArgs) -> anyhow::Result<()> {
         start_seq: args.start_seq,
         limit: args.limit,
         direction: direction.into(),
+        ..HistoryRequest::default()
     };
     let answer = client.request(request).await.context("read the history")?;
     let history = History {

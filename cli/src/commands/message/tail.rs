@@ -128,7 +128,10 @@ impl Tail {
         let mut after = String::new();
         loop {
             let page = client
-                .request(ConversationsRequest { after, limit: 0 })
+                .request(ConversationsRequest {
+                    after,
+                    ..ConversationsRequest::default()
+                })
                 .await?;
             for conversation in page.conversations {
                 if !self.started {
@@ -176,8 +179,8 @@ impl Tail {
                     conversation_id.to_owned(),
                 )),
                 start_seq: have + 1,
-                limit: 0,
                 direction: Direction::Forward.into(),
+                ..HistoryRequest::default()
             };
             let page = client.request(request).await?;
             anyhow::ensure!(

@@ -7,6 +7,7 @@ import { ClosedError, ParlanceError } from "./errors.js";
 import { type ClientEvents, type ConnectionState, Emitter, type Listener } from "./events.js";
 import { type HistoryOptions, listPage, readHistory } from "./history.js";
 import { directConversationId } from "./ids.js";
+import { jsonData } from "./json.js";
 import type {
   Content,
   Conversation,
@@ -22,12 +23,19 @@ import { type ClientOptions, type Settings, settingsFrom } from "./options.js";
 import { Outbox } from "./outbox.js";
 import { newId } from "./random.js";
 import { Requests } from "./requests.js";
+import type { StreamOptions } from "./stream.js";
 import { Sync } from "./sync.js";
 import { type ConnectOptions, Waiters } from "./waiters.js";
 
-/** A message to send: a target, and text or the app's own bytes. */
+/** What to say: text, or the app's own bytes or JSON under a number that the app gives a meaning. */
+export type Said =
+  | { readonly text: string }
+  | { readonly customType: number; readonly data: Uint8Array }
+  | { readonly customType: number; readonly json: unknown };
+
+/** A message to send. */
 export type SendOptions = Target &
-  ({ readonly text: string } | { readonly customType: number; readonly data: Uint8Array }) & {
+  Said & {
     /** Give the id of a failed send to retry it: it is stored once at most. Default: a fresh one. */
     readonly clientMessageId?: string;
     readonly signal?: CancelSignal;
@@ -115,6 +123,24 @@ export class ParlanceClient {
     return this.#emitter.on(name, listener);
   }
 
+  /** Stops a listener. */
+  off<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): void {
+    this.#emitter.off(name, listener);
+  }
+
+  /** Listens to the next one; returns what stops listening. */
+  once<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): () => void {
+    return this.#emitter.once(name, listener);
+  }
+
+  /** For `for await`: what happens from now on, one after the other, until the client is closed. */
+  stream<Name extends keyof ClientEvents>(
+    name: Name,
+    options: StreamOptions = {},
+  ): AsyncIterableIterator<ClientEvents[Name]> {
+    return this.#emitter.stream(name, options);
+  }
+
   /**
    * Starts, and stays connected until `close`; after that, starts again where it ended. Resolves when logged in. Until
    * then failed attempts are repeated and told by the `state` event. Rejects when the time given is over, and when the
@@ -143,13 +169,12 @@ export class ParlanceClient {
   }
 
   /** Resolves when the message is durable. Goes on over reconnects until `sendTimeoutMs`. */
-  send(options: SendOptions): Promise<SendResult> {
-    const content: Content =
-      "text" in options
-        ? { type: "text", text: options.text }
-        : { type: "custom", customType: options.customType, data: options.data };
+  async send(options: SendOptions): Promise<SendResult> {
     const clientMessageId = options.clientMessageId ?? this.newMessageId();
-    return this.#outbox.send({ target: targetOf(options), content, clientMessageId }, options.signal);
+    return this.#outbox.send(
+      { target: targetOf(options), content: contentOf(options), clientMessageId },
+      options.signal,
+    );
   }
 
   /** An id for `send`, for apps that want to know it before. */
@@ -233,4 +258,10 @@ export class ParlanceClient {
 
 function targetOf(options: Target): Target {
   return "to" in options ? { to: options.to } : { conversationId: options.conversationId };
+}
+
+function contentOf(said: Said): Content {
+  if ("text" in said) return { type: "text", text: said.text };
+  const data = "json" in said ? jsonData(said.json) : said.data;
+  return { type: "custom", customType: said.customType, data };
 }

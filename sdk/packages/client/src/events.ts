@@ -1,6 +1,7 @@
 // Everything the client tells the app, in one map.
 import { AppError, type ParlanceError } from "./errors.js";
 import type { Conversation, ConversationEvent, ConversationMessage, Session } from "./model.js";
+import { EventStream, type StreamOptions } from "./stream.js";
 
 /** Where the connection stands. */
 export type ConnectionState =
@@ -87,6 +88,35 @@ export class Emitter {
     const listeners: Set<Listener<Name>> = this.#listeners[name];
     listeners.add(listener);
     return () => listeners.delete(listener);
+  }
+
+  off<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): void {
+    const listeners: Set<Listener<Name>> = this.#listeners[name];
+    listeners.delete(listener);
+  }
+
+  /** For the next one only. */
+  once<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): () => void {
+    const stop = this.on(name, (value) => {
+      stop();
+      listener(value);
+    });
+    return stop;
+  }
+
+  /** Ends with the client's end. */
+  stream<Name extends keyof ClientEvents>(name: Name, options: StreamOptions): EventStream<ClientEvents[Name]> {
+    const stops: (() => void)[] = [];
+    const stream = new EventStream<ClientEvents[Name]>(options, () => {
+      for (const stop of stops) stop();
+    });
+    stops.push(this.on(name, (value) => stream.push(value)));
+    stops.push(
+      this.on("state", ({ state }) => {
+        if (state === "closed") stream.end();
+      }),
+    );
+    return stream;
   }
 
   emit<Name extends keyof ClientEvents>(name: Name, value: ClientEvents[Name]): void {

@@ -1,7 +1,7 @@
 // The public door.
 export type { BackoffOptions } from "./backoff.js";
 export type { CancelSignal } from "./cancel.js";
-export { ParlanceClient, type SendOptions } from "./client.js";
+export { ParlanceClient, type Said, type SendOptions } from "./client.js";
 export { type Clock, systemClock, type Timer } from "./clock.js";
 export { type CloseAction, CloseCode, closeAction, type ErrorName } from "./codes.js";
 export {
@@ -25,6 +25,7 @@ export {
 export type { ClientEvents, ConnectionState, GapNotice, Listener, ReadChange, StateChange } from "./events.js";
 export type { HistoryOptions } from "./history.js";
 export { directConversationId } from "./ids.js";
+export { jsonOf } from "./json.js";
 export type {
   Content,
   Conversation,
@@ -45,6 +46,7 @@ export { platformRandom, type RandomSource } from "./random.js";
 export type { Positions, Store, StoreOwner } from "./store.js";
 export { type KeyValueStorage, KeyValueStore } from "./store/key-value.js";
 export { MemoryStore } from "./store/memory.js";
+export type { StreamOptions } from "./stream.js";
 export type { Socket, SocketEvents, Transport } from "./transport.js";
 export { type WeChat, type WeChatSocketTask, weChatTransport } from "./transport/wechat.js";
 export { type WebSocketConstructor, type WebSocketLike, webSocketTransport } from "./transport/websocket.js";

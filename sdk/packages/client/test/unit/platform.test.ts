@@ -147,6 +147,7 @@ test("the public door is what it was: a change here is a change for users", () =
     "VersionError",
     "closeAction",
     "directConversationId",
+    "jsonOf",
     "platformRandom",
     "systemClock",
     "weChatTransport",
