@@ -387,6 +387,7 @@ async fn requests_that_break_a_rule_leave_the_connection_open() {
             target: Some(send_request::Target::ConversationId(conversation.into())),
             client_message_id: "m".into(),
             content: Some(Content { kind }),
+            ..SendRequest::default()
         })
     };
     let text = || Some(content::Kind::Text("x".into()));
@@ -509,7 +510,7 @@ async fn a_login_agrees_on_a_protocol_and_on_whom_the_token_is_for() {
             token: token("alice"),
             app_id: app.into(),
             protocol: Some(VersionRange { min, max }),
-            capabilities: vec!["unheard of".into()],
+            capabilities: vec!["unheard of".into(), "ordered_sends".into()],
             ..LoginRequest::default()
         })
     };
@@ -517,7 +518,7 @@ async fn a_login_agrees_on_a_protocol_and_on_whom_the_token_is_for() {
     match client.ask(login(1, 7, "demo")).await {
         Body::Login(response) => {
             assert_eq!(response.protocol, 1);
-            assert_eq!(response.capabilities, Vec::<String>::new());
+            assert_eq!(response.capabilities, ["ordered_sends"]);
         }
         other => panic!("{other:?}"),
     }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::ids::ClientMessageId;
 use parlance_proto::link::v1::{MessageResult, OutgoingMessage};
 use prost::Message as _;
 use tokio::sync::oneshot;
@@ -21,6 +22,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 pub struct Waiting {
     /// What is to be stored.
     pub message: OutgoingMessage,
+    /// The message that it comes behind, if it must.
+    pub after: Option<ClientMessageId>,
     /// After this it is answered, stored or not.
     pub deadline: Instant,
     /// A node may have stored it.
@@ -123,6 +126,7 @@ mod tests {
                 client_message_id: number.to_string(),
                 ..OutgoingMessage::default()
             },
+            after: None,
             deadline: Instant::now() + Duration::from_secs(number),
             doubt: false,
             done: oneshot::channel().0,

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::batch::{Settled, expire, fill, refuse, split_by_results};
 use super::{Api, slot_of};
 use crate::cluster::{Backoff, Place};
-use crate::session::{Caller, User};
+use crate::session::{Caller, Unanswered};
 
 pub use super::batch::Waiting;
 
@@ -67,15 +67,20 @@ impl Lanes {
 }
 
 /// Puts a message at the end of its lane, and starts the lane if it stood still.
-pub fn enqueue(api: &Arc<Api>, caller: &Caller, conversation: ConversationId, waiting: Waiting) {
+pub fn enqueue(
+    api: &Arc<Api>,
+    request: &Unanswered,
+    conversation: ConversationId,
+    waiting: Waiting,
+) {
     let key = Key {
-        session: caller.session,
+        session: request.session,
         conversation,
     };
     if let Some(first) = api.lanes.push(&key, waiting) {
         let lane = Lane {
-            slot: Place::Slot(slot_of(caller, &key.conversation)),
-            sender: caller.user.clone(),
+            slot: Place::Slot(slot_of(request, &key.conversation)),
+            caller: request.caller().clone(),
             key,
         };
         tokio::spawn(lane.run(api.clone(), first));
@@ -86,7 +91,7 @@ pub fn enqueue(api: &Arc<Api>, caller: &Caller, conversation: ConversationId, wa
 struct Lane {
     key: Key,
     slot: Place,
-    sender: User,
+    caller: Arc<Caller>,
 }
 
 impl Lane {
@@ -96,10 +101,13 @@ impl Lane {
         let mut batch = vec![first];
         // Also before the first batch: what came in one read with the first message goes along.
         while api.lanes.fill(&self.key, &mut batch) {
+            batch = self.apart(&api, batch);
+            if batch.is_empty() {
+                continue;
+            }
             let (done, rest) = self.attempt(&api, batch).await;
-            for (waiting, result) in done {
-                // Whoever asked may have gone.
-                let _ = waiting.done.send(result);
+            for settled in done {
+                self.answer(&api, settled);
             }
             batch = rest;
             if batch.is_empty() {
@@ -110,15 +118,42 @@ impl Lane {
         }
     }
 
+    /// Refuses what comes behind a refused message; returns the others.
+    fn apart(&self, api: &Api, batch: Vec<Waiting>) -> Vec<Waiting> {
+        let (chains, conversation) = (&self.caller.chains, &self.key.conversation);
+        let mut whole = Vec::with_capacity(batch.len());
+        for waiting in batch {
+            let after = waiting.after.as_ref();
+            if after.is_some_and(|id| chains.is_broken(conversation, id.as_str())) {
+                self.answer(api, refuse(waiting, behind_a_refused()));
+            } else {
+                chains.mended(conversation, &waiting.message.client_message_id);
+                whole.push(waiting);
+            }
+        }
+        whole
+    }
+
+    /// Tells whoever asked.
+    fn answer(&self, api: &Api, (waiting, result): Settled) {
+        // Before the answer: the client may send it again as soon as it hears.
+        if result.as_ref().is_err_and(Error::is_retryable) {
+            let id = &waiting.message.client_message_id;
+            refused(api, &self.caller, &self.key.conversation, id);
+        }
+        // Whoever asked may have gone.
+        let _ = waiting.done.send(result);
+    }
+
     /// One batch to the shard's leader.
     async fn attempt(&self, api: &Api, mut batch: Vec<Waiting>) -> (Vec<Settled>, Vec<Waiting>) {
         let deadline = batch.iter().map(|w| w.deadline).min();
         let deadline = deadline.unwrap_or_else(Instant::now);
         let messages = batch.iter_mut().map(|w| std::mem::take(&mut w.message));
         let ask = Send {
-            app_id: (&self.sender.app).into(),
+            app_id: (&self.caller.user.app).into(),
             conversation_id: (&self.key.conversation).into(),
-            sender: (&self.sender.id).into(),
+            sender: (&self.caller.user.id).into(),
             session_id: self.key.session.to_string(),
             messages: messages.collect(),
         };
@@ -144,5 +179,20 @@ impl Lane {
                 (refused.collect(), Vec::new())
             }
         }
+    }
+}
+
+/// A send was refused for the moment: what comes behind it will be too.
+pub fn refused(api: &Api, caller: &Caller, conversation: &ConversationId, client_message_id: &str) {
+    let kept = usize::try_from(api.limits.requests_in_flight_max).unwrap_or(usize::MAX);
+    let chains = &caller.chains;
+    chains.broke(conversation, client_message_id, kept);
+}
+
+fn behind_a_refused() -> Error {
+    let why = "the message before it was refused: send that one again first";
+    Error {
+        field: "send.after".into(),
+        ..Error::new(ErrorCode::Unavailable, why)
     }
 }

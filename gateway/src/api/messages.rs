@@ -24,6 +24,8 @@ pub struct NewMessage {
     pub client_message_id: ClientMessageId,
     /// What it says.
     pub content: Content,
+    /// The send that it comes behind, if it must: if that one is refused for the moment, this one is too.
+    pub after: Option<ClientMessageId>,
 }
 
 /// A message that is stored: on disk on a majority of its shard's replicas.
@@ -77,6 +79,7 @@ pub fn send(
                 client_message_id: (&message.client_message_id).into(),
                 body,
             },
+            after: message.after,
             deadline: Instant::now() + api.limits.request_timeout(),
             doubt: false,
             done,
@@ -91,6 +94,12 @@ pub fn send(
         let answer = answer.await;
         answer.unwrap_or_else(|_| Err(Error::new(ErrorCode::OutcomeUnknown, dropped)))
     }
+}
+
+/// A message was refused before it was sent, in a way that can pass.
+pub fn refused(api: &Api, caller: &Caller, message: &NewMessage) {
+    let id = message.client_message_id.as_str();
+    lane::refused(api, caller, &message.conversation, id);
 }
 
 /// Reads events, in ascending seq.

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::Api;
 use crate::metrics::LOGINS;
-use crate::session::{Agreed, Caller, InFlight, Session, User};
+use crate::session::{Agreed, Caller, Chains, InFlight, Session, User};
 use crate::token::{Credentials, Identity};
 
 /// Verifies the credentials and lets the user's events come to this session.
@@ -73,6 +73,7 @@ async fn admit<'s>(
         role: identity.role,
         expires_ms: identity.expires_ms,
         agreed,
+        chains: Chains::default(),
         in_flight: InFlight::default(),
     });
     tracing::debug!(

@@ -35,6 +35,13 @@ impl Unanswered {
     }
 }
 
+impl Unanswered {
+    /// Whose request it is, without counting it.
+    pub fn caller(&self) -> &Arc<Caller> {
+        &self.0.0
+    }
+}
+
 impl Deref for Unanswered {
     type Target = Caller;
 

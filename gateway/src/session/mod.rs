@@ -1,6 +1,7 @@
 //! Sessions of this gateway: who is logged in on which connection, and what waits to be written to each. Knows no
 //! wire: what is queued is encoded by the endpoint that serves the connection.
 
+mod chains;
 mod close;
 mod in_flight;
 mod push;
@@ -13,6 +14,7 @@ use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::slot::Slot;
 use uuid::Uuid;
 
+pub use chains::Chains;
 pub use close::CloseReason;
 pub use in_flight::{InFlight, Unanswered};
 pub use push::{Dialect, Push};
@@ -49,6 +51,8 @@ pub struct Caller {
     pub agreed: Agreed,
     /// The unanswered requests.
     pub in_flight: InFlight,
+    /// Sends that were refused for the moment.
+    pub chains: Chains,
 }
 
 /// What both ends of a connection speak.

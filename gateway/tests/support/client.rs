@@ -41,6 +41,7 @@ pub fn send_to(to: &str, id: &str, text: &str) -> client_frame::Body {
         content: Some(Content {
             kind: Some(content::Kind::Text(text.into())),
         }),
+        ..SendRequest::default()
     })
 }
 

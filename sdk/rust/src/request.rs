@@ -62,5 +62,6 @@ pub fn text_to(
         content: Some(Content {
             kind: Some(content::Kind::Text(text.into())),
         }),
+        ..SendRequest::default()
     }
 }

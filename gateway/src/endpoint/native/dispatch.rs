@@ -103,7 +103,14 @@ impl Client {
     fn start(&self, id: u64, body: client_frame::Body) {
         let request = match self.api.begin(self.session.caller()) {
             Ok(request) => request,
-            Err(error) => return self.finish(id, "unknown", Err(error)),
+            Err(error) => {
+                if let (client_frame::Body::Send(asked), Some(caller)) =
+                    (body, self.session.caller())
+                {
+                    refuse_behind(&self.api, caller, asked);
+                }
+                return self.finish(id, "unknown", Err(error));
+            }
         };
         let (api, of) = (self.api.clone(), request.clone());
         match body {
@@ -176,7 +183,21 @@ fn new_message(caller: &Caller, request: SendRequest) -> Result<NewMessage, Erro
         client_message_id: ClientMessageId::new(request.client_message_id)
             .map_err(|e| Error::invalid("send.client_message_id", e.to_string()))?,
         content: request.content.unwrap_or_default(),
+        after: match request.after.as_str() {
+            "" => None,
+            after => Some(
+                ClientMessageId::new(after)
+                    .map_err(|e| Error::invalid("send.after", e.to_string()))?,
+            ),
+        },
     })
+}
+
+/// A send that did not even begin: what comes behind it must not begin either.
+fn refuse_behind(api: &Api, caller: &Caller, request: SendRequest) {
+    if let Ok(message) = new_message(caller, request) {
+        messages::refused(api, caller, &message);
+    }
 }
 
 async fn history(api: &Api, caller: &Caller, request: HistoryRequest) -> Answer {

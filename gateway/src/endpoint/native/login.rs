@@ -16,7 +16,7 @@ const LABEL_BYTES_MAX: usize = 64;
 /// Names and values of `extra`, and the capabilities, together.
 const EXTRA_BYTES_MAX: usize = 16 * 1024;
 /// What this gateway can do beyond the protocol's version, by name.
-const CAPABILITIES: &[&str] = &[];
+const CAPABILITIES: &[&str] = &["ordered_sends"];
 
 /// Logs the session in.
 pub async fn run(

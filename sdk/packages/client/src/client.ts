@@ -1,64 +1,63 @@
 // The facade: holds the parts and passes calls on. No logic of its own.
-import { eventFromWire, readTarget, type ServerFrame } from "./codec.js";
+import { Cache, type Remembered } from "./cache/cache.js";
 import type { CancelSignal } from "./cancel.js";
+import { eventFromWire, readTarget, type ServerFrame } from "./codec.js";
 import { Connection } from "./connection.js";
 import { Conversations } from "./conversations.js";
-import { ClosedError, ParlanceError } from "./errors.js";
-import { type ClientEvents, type ConnectionState, Emitter, type Listener } from "./events.js";
+import { ClosedError, ParlanceError, TimedOutError } from "./errors.js";
+import { type ConnectionState, Listenable } from "./events.js";
 import { type HistoryOptions, listPage, readHistory } from "./history.js";
 import { directConversationId } from "./ids.js";
-import { jsonData } from "./json.js";
 import type {
-  Content,
   Conversation,
   ConversationEvent,
   ConversationPage,
   HistoryPage,
+  PendingMessage,
   ReadResult,
   SendResult,
   Session,
   Target,
 } from "./model.js";
 import { type ClientOptions, type Settings, settingsFrom } from "./options.js";
-import { Outbox } from "./outbox.js";
+import { conversationOf, Outbox } from "./outbox.js";
 import { newId } from "./random.js";
 import { Requests } from "./requests.js";
-import type { StreamOptions } from "./stream.js";
+import { contentOf, type SendOptions, targetOf } from "./sending.js";
+import type { StoreOwner } from "./store.js";
 import { Sync } from "./sync.js";
+import { type Timeline, Timelines } from "./timeline.js";
 import { type ConnectOptions, Waiters } from "./waiters.js";
+import { Watchers } from "./watchers.js";
 
-/** What to say: text, or the app's own bytes or JSON under a number that the app gives a meaning. */
-export type Said =
-  | { readonly text: string }
-  | { readonly customType: number; readonly data: Uint8Array }
-  | { readonly customType: number; readonly json: unknown };
-
-/** A message to send. */
-export type SendOptions = Target &
-  Said & {
-    /** Give the id of a failed send to retry it: it is stored once at most. Default: a fresh one. */
-    readonly clientMessageId?: string;
-    readonly signal?: CancelSignal;
-  };
+/** What those watch who watch all conversations: no id is empty. */
+const ALL = "";
+/** The cluster knows a message's id for at least a day: a message that is older is not sent again. */
+const RESEND_MS_MAX = 20 * 3_600_000;
 
 /** A client of a Parlance cluster, for one user. */
-export class ParlanceClient {
+export class ParlanceClient extends Listenable {
   readonly #settings: Settings;
-  readonly #emitter = new Emitter();
+  readonly #watchers = new Watchers();
+  readonly #cache: Cache;
   readonly #requests: Requests;
   readonly #outbox: Outbox;
   readonly #sync: Sync;
   readonly #conversations: Conversations;
+  readonly #timelines: Timelines;
   readonly #connection: Connection;
   readonly #waiters: Waiters;
   #session: Session | undefined;
+  #recalled = false;
 
   constructor(options: ClientOptions) {
+    super();
     this.#settings = settingsFrom(options);
-    const { clock, random, backoff, store } = this.#settings;
+    const { clock, random, backoff, store, cacheBytesMax } = this.#settings;
     const shared = { clock, random, backoff };
-    const failed = (error: ParlanceError): void => this.#emitter.emit("error", error);
+    const failed = (error: ParlanceError): void => this.emitter.emit("error", error);
     this.#waiters = new Waiters(clock);
+    this.#cache = new Cache({ store, bytesMax: cacheBytesMax, failed });
     this.#requests = new Requests({
       ...shared,
       timeoutMs: this.#settings.requestTimeoutMs,
@@ -69,31 +68,50 @@ export class ParlanceClient {
       ...shared,
       timeoutMs: this.#settings.sendTimeoutMs,
       max: this.#settings.outboxMax,
+      aheadMax: this.#settings.sendsAheadMax,
       requests: this.#requests,
       stored: (event) => this.#sync.push(event),
+      sending: (pending) => this.#cache.sending(pending),
+      settled: ({ clientMessageId }) => this.#cache.settled(clientMessageId),
+      unsent: (message, error) => this.#unsent(message, error),
+      changed: (conversationId) => this.#timelines.changed(conversationId),
+    });
+    this.#timelines = new Timelines({
+      cache: this.#cache,
+      watchers: this.#watchers,
+      history: (wanted) => this.history(wanted),
+      onTheWay: (conversationId) => this.#outbox.pending(conversationId),
+      send: (pending) => this.#post(pending),
     });
     this.#conversations = new Conversations({
-      changed: (conversation) => this.#emitter.emit("conversation", conversation),
-      read: (change) => this.#emitter.emit("read", change),
+      changed: (conversation) => {
+        this.#cache.shown(conversation);
+        this.#shows(conversation.conversationId);
+        this.emitter.emit("conversation", conversation);
+      },
+      restored: (conversationId) => this.#shows(conversationId),
+      read: (change) => this.emitter.emit("read", change),
       unsure: () => this.#sync.refresh(),
     });
     this.#sync = new Sync({
       ...shared,
-      store,
+      cache: this.#cache,
+      recall: (session) => this.#recall(session),
       heldMax: this.#settings.heldEventsMax,
       heldBytesMax: this.#settings.heldBytesMax,
       requests: this.#requests,
       deliver: (event) => this.#deliver(event),
       listed: (conversation) => this.#conversations.listed(conversation),
-      gap: (notice) => this.#emitter.emit("gap", notice),
-      synced: (session) => this.#emitter.emit("synced", session),
+      forgotten: (conversationId) => this.#conversations.remove(conversationId),
+      gap: (notice) => this.emitter.emit("gap", notice),
+      synced: (session) => this.emitter.emit("synced", session),
       failed,
     });
     this.#connection = new Connection(this.#settings, {
       changed: (change) => {
         if (change.state === "closed") this.#shut(change.error);
         else this.#waiters.failed(change.error);
-        this.#emitter.emit("state", change);
+        this.emitter.emit("state", change);
       },
       loggedIn: (session) => this.#logIn(session),
       lost: () => {
@@ -118,29 +136,6 @@ export class ParlanceClient {
     return this.#session;
   }
 
-  /** Listens; returns what stops listening. */
-  on<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): () => void {
-    return this.#emitter.on(name, listener);
-  }
-
-  /** Stops a listener. */
-  off<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): void {
-    this.#emitter.off(name, listener);
-  }
-
-  /** Listens to the next one; returns what stops listening. */
-  once<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): () => void {
-    return this.#emitter.once(name, listener);
-  }
-
-  /** For `for await`: what happens from now on, one after the other, until the client is closed. */
-  stream<Name extends keyof ClientEvents>(
-    name: Name,
-    options: StreamOptions = {},
-  ): AsyncIterableIterator<ClientEvents[Name]> {
-    return this.#emitter.stream(name, options);
-  }
-
   /**
    * Starts, and stays connected until `close`; after that, starts again where it ended. Resolves when logged in. Until
    * then failed attempts are repeated and told by the `state` event. Rejects when the time given is over, and when the
@@ -154,6 +149,8 @@ export class ParlanceClient {
       this.#outbox.open();
       this.#sync.open();
     }
+    const { owner } = this.#settings;
+    if (owner !== undefined) this.#recall(owner).catch((error: ParlanceError) => this.emitter.emit("error", error));
     this.#connection.open();
     return loggedIn;
   }
@@ -168,13 +165,12 @@ export class ParlanceClient {
     this.#connection.wake();
   }
 
-  /** Resolves when the message is durable. Goes on over reconnects until `sendTimeoutMs`. */
+  /** Resolves when the message is durable. Goes on over reconnects until `sendTimeoutMs`, and over reloads. */
   async send(options: SendOptions): Promise<SendResult> {
     const clientMessageId = options.clientMessageId ?? this.newMessageId();
-    return this.#outbox.send(
-      { target: targetOf(options), content: contentOf(options), clientMessageId },
-      options.signal,
-    );
+    const timeMs = this.#settings.clock.now();
+    const pending = { target: targetOf(options), content: contentOf(options), clientMessageId, timeMs };
+    return this.#post(pending, options.signal);
   }
 
   /** An id for `send`, for apps that want to know it before. */
@@ -192,20 +188,32 @@ export class ParlanceClient {
     return listPage(this.#requests, { after: "", ...options }, () => this.#sync.pageBytes);
   }
 
-  /** All conversations as known here, the latest first. Complete after `synced`. */
-  conversations(): readonly Conversation[] {
-    return this.#conversations.all();
-  }
+  /** All conversations as known here, the latest first; the same array until one changes. Complete after `synced`. */
+  readonly conversations = (): readonly Conversation[] => this.#conversations.all();
 
-  /** One conversation as known here. */
+  /** One conversation as known here; the same object until it changes. */
   conversation(conversationId: string): Conversation | undefined {
     return this.#conversations.get(conversationId);
   }
 
-  /** The id of the direct conversation with a user, known from the first log-in on. */
+  /** Calls `listener` after changes of any conversation, once for those that come together. Returns what stops it. */
+  readonly watchConversations = (listener: () => void): (() => void) => this.#watchers.watch(ALL, listener);
+
+  /** As `watchConversations`, for one. */
+  watchConversation(conversationId: string, listener: () => void): () => void {
+    return this.#watchers.watch(conversationId, listener);
+  }
+
+  /** A conversation as it is shown: its events, older ones as wanted, own messages on their way. With `to`: see below. */
+  timeline(target: Target): Timeline {
+    return this.#timelines.of("to" in target ? this.conversationIdWith(target.to) : target.conversationId);
+  }
+
+  /** The id of the direct conversation with a user, known from the first log-in on, or with the option `owner`. */
   conversationIdWith(userId: string): string {
-    if (this.#session === undefined) throw new ParlanceError("not_logged_in", "there was no log-in yet");
-    return directConversationId(this.#session.userId, userId);
+    const self = this.#session ?? this.#settings.owner;
+    if (self === undefined) throw new ParlanceError("not_logged_in", "there was no log-in yet");
+    return directConversationId(self.userId, userId);
   }
 
   /** Moves this user's read cursor to `seq`; it never moves back. */
@@ -218,15 +226,17 @@ export class ParlanceClient {
   }
 
   #logIn(session: Session): ParlanceError | undefined {
-    const before = this.#session;
+    const before = this.#session ?? this.#settings.owner;
     if (before !== undefined && (before.userId !== session.userId || before.appId !== session.appId)) {
       return new ParlanceError("user_changed", `getToken gave a token of ${session.userId}, not of ${before.userId}`);
     }
     this.#session = session;
-    this.#conversations.setUser(session.userId);
     this.#requests.attach((frame) => this.#connection.write(frame), session.limits);
     this.#sync.start(session);
-    this.#outbox.online(session);
+    // What an earlier run left unsent goes first; if it cannot be read, the rest does not wait for it.
+    void this.#recall(session)
+      .catch(() => {})
+      .then(() => this.#outbox.online(session));
     this.#waiters.resolve(session);
     return undefined;
   }
@@ -243,8 +253,50 @@ export class ParlanceClient {
 
   #deliver(event: ConversationEvent): void {
     this.#conversations.delivered(event);
-    this.#emitter.emit("event", event);
-    if (event.type === "message") this.#emitter.emit("message", event);
+    this.#timelines.delivered(event);
+    this.emitter.emit("event", event);
+    if (event.type === "message") this.emitter.emit("message", event);
+  }
+
+  async #post(pending: PendingMessage, signal?: CancelSignal): Promise<SendResult> {
+    try {
+      return await this.#outbox.send(pending, signal);
+    } catch (error) {
+      this.#failed(pending, error as ParlanceError);
+      throw error;
+    }
+  }
+
+  #failed(pending: PendingMessage, error: ParlanceError): void {
+    const userId = (this.#session ?? this.#settings.owner)?.userId;
+    if (userId !== undefined) this.#timelines.failed(conversationOf(pending, userId), pending, error);
+  }
+
+  #unsent(message: PendingMessage, error: ParlanceError): void {
+    // Nobody may look yet, and nobody else will say it.
+    this.timeline(message.target).failed(message, error);
+    this.emitter.emit("unsent", { message, error });
+  }
+
+  /** Shows and sends what an earlier run left, once. */
+  async #recall(owner: StoreOwner): Promise<Remembered> {
+    this.#conversations.setUser(owner.userId);
+    const remembered = await this.#cache.open(owner);
+    if (this.#recalled) return remembered;
+    this.#recalled = true;
+    this.#conversations.restore(remembered.conversations);
+    const oldest = this.#settings.clock.now() - RESEND_MS_MAX;
+    this.#outbox.restore(remembered.unsent.filter(({ timeMs }) => timeMs >= oldest));
+    for (const message of remembered.unsent.filter(({ timeMs }) => timeMs < oldest)) {
+      this.#cache.settled(message.clientMessageId);
+      this.#unsent(message, new TimedOutError("too old to be sent again: it may have been stored"));
+    }
+    return remembered;
+  }
+
+  #shows(conversationId: string): void {
+    this.#watchers.changed(ALL);
+    this.#watchers.changed(conversationId);
   }
 
   #shut(cause: ParlanceError | undefined): void {
@@ -254,14 +306,4 @@ export class ParlanceClient {
     this.#requests.close(error);
     this.#waiters.reject(cause ?? error);
   }
-}
-
-function targetOf(options: Target): Target {
-  return "to" in options ? { to: options.to } : { conversationId: options.conversationId };
-}
-
-function contentOf(said: Said): Content {
-  if ("text" in said) return { type: "text", text: said.text };
-  const data = "json" in said ? jsonData(said.json) : said.data;
-  return { type: "custom", customType: said.customType, data };
 }

@@ -2,7 +2,7 @@
 
 /** Time and timers. */
 export interface Clock {
-  /** Milliseconds; only differences matter. */
+  /** Milliseconds since 1970 UTC. */
   now(): number;
   /** Runs `task` once, `ms` from now. */
   setTimer(task: () => void, ms: number): Timer;

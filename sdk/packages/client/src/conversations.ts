@@ -5,6 +5,8 @@ import type { Conversation, ConversationEvent, ReadResult } from "./model.js";
 /** What the view tells. */
 export interface ConversationsContext {
   changed(conversation: Conversation): void;
+  /** What an earlier run showed is shown again, or no longer. */
+  restored(conversationId: string): void;
   read(change: ReadChange): void;
   /** The count cannot be known from here: the list of the cluster can tell. */
   unsure(): void;
@@ -26,6 +28,8 @@ export class Conversations {
   readonly #context: ConversationsContext;
   readonly #views = new Map<string, View>();
   #userId = "";
+  /** Sorted, until something changes. */
+  #all: readonly Conversation[] | undefined;
 
   constructor(context: ConversationsContext) {
     this.#context = context;
@@ -36,14 +40,34 @@ export class Conversations {
     this.#userId = userId;
   }
 
-  /** The latest first. */
-  all(): Conversation[] {
+  /** The latest first; the same array until something changes. */
+  all(): readonly Conversation[] {
     const time = (c: Conversation): number => c.lastEvent?.timeMs ?? 0;
-    return [...this.#views.values()].map((view) => view.shown).sort((a, b) => time(b) - time(a));
+    this.#all ??= [...this.#views.values()].map((view) => view.shown).sort((a, b) => time(b) - time(a));
+    return this.#all;
   }
 
+  /** What an earlier run showed, where nothing is known yet. */
+  restore(conversations: readonly Conversation[]): void {
+    for (const shown of conversations) {
+      if (this.#views.has(shown.conversationId)) continue;
+      const { headSeq: listedHead, unreadCount: listedUnread } = shown;
+      this.#views.set(shown.conversationId, { shown, listedHead, listedUnread, others: [] });
+      this.#all = undefined;
+      this.#context.restored(shown.conversationId);
+    }
+  }
+
+  /** The same object until something changes. */
   get(conversationId: string): Conversation | undefined {
     return this.#views.get(conversationId)?.shown;
+  }
+
+  /** The cluster does not have it. */
+  remove(conversationId: string): void {
+    if (!this.#views.delete(conversationId)) return;
+    this.#all = undefined;
+    this.#context.restored(conversationId);
   }
 
   /** What the cluster says now. */
@@ -57,7 +81,7 @@ export class Conversations {
         listedUnread: conversation.unreadCount,
         others: [],
       });
-      this.#context.changed(conversation);
+      this.#changed(conversation);
       return;
     }
     const old = view.shown;
@@ -135,10 +159,21 @@ export class Conversations {
 
   #show(view: View, shown: Conversation): void {
     const old = view.shown;
-    view.shown = { ...shown, unreadCount: view.listedUnread + view.others.length };
-    const same = (Object.keys(old) as (keyof Conversation)[]).every((key) => old[key] === view.shown[key]);
-    if (!same) this.#context.changed(view.shown);
+    const next = { ...shown, unreadCount: view.listedUnread + view.others.length };
+    if ((Object.keys(next) as (keyof Conversation)[]).every((key) => isSame(old[key], next[key]))) return;
+    view.shown = next;
+    this.#changed(next);
   }
+
+  #changed(conversation: Conversation): void {
+    this.#all = undefined;
+    this.#context.changed(conversation);
+  }
+}
+
+/** Events of one conversation are the same if their seq is. */
+function isSame(a: Conversation[keyof Conversation], b: Conversation[keyof Conversation]): boolean {
+  return a === b || (typeof a === "object" && typeof b === "object" && a.seq === b.seq && a.type === b.type);
 }
 
 /** The other user of a direct conversation, read from its id. */

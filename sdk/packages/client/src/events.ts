@@ -1,6 +1,6 @@
 // Everything the client tells the app, in one map.
 import { AppError, type ParlanceError } from "./errors.js";
-import type { Conversation, ConversationEvent, ConversationMessage, Session } from "./model.js";
+import type { Conversation, ConversationEvent, ConversationMessage, PendingMessage, Session } from "./model.js";
 import { EventStream, type StreamOptions } from "./stream.js";
 
 /** Where the connection stands. */
@@ -42,6 +42,12 @@ export interface GapNotice {
   readonly toSeq: number;
 }
 
+/** A message that is given up. */
+export interface UnsentNotice {
+  readonly message: PendingMessage;
+  readonly error: ParlanceError;
+}
+
 /** Event name → what listeners get. */
 export interface ClientEvents {
   /** Each change of the connection's state. Not for the steps of `connecting`. */
@@ -61,6 +67,8 @@ export interface ClientEvents {
   synced: Session;
   /** Events are gone for good, for example by the app's retention. Not for gaps that get filled. */
   gap: GapNotice;
+  /** A message that an earlier run left in the store could not be sent. */
+  unsent: UnsentNotice;
   /** Something failed that no promise reports: `getToken`, the store, a listener, a refused frame. */
   error: ParlanceError;
 }
@@ -80,6 +88,7 @@ export class Emitter {
     conversation: new Set(),
     synced: new Set(),
     gap: new Set(),
+    unsent: new Set(),
     error: new Set(),
   };
 
@@ -95,30 +104,6 @@ export class Emitter {
     listeners.delete(listener);
   }
 
-  /** For the next one only. */
-  once<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): () => void {
-    const stop = this.on(name, (value) => {
-      stop();
-      listener(value);
-    });
-    return stop;
-  }
-
-  /** Ends with the client's end. */
-  stream<Name extends keyof ClientEvents>(name: Name, options: StreamOptions): EventStream<ClientEvents[Name]> {
-    const stops: (() => void)[] = [];
-    const stream = new EventStream<ClientEvents[Name]>(options, () => {
-      for (const stop of stops) stop();
-    });
-    stops.push(this.on(name, (value) => stream.push(value)));
-    stops.push(
-      this.on("state", ({ state }) => {
-        if (state === "closed") stream.end();
-      }),
-    );
-    return stream;
-  }
-
   emit<Name extends keyof ClientEvents>(name: Name, value: ClientEvents[Name]): void {
     const listeners: Set<Listener<Name>> = this.#listeners[name];
     for (const listener of [...listeners]) {
@@ -131,5 +116,48 @@ export class Emitter {
         }
       }
     }
+  }
+}
+
+/** Something that can be listened to. */
+export abstract class Listenable {
+  /** @internal */
+  protected readonly emitter = new Emitter();
+
+  /** Listens; returns what stops listening. */
+  on<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): () => void {
+    return this.emitter.on(name, listener);
+  }
+
+  /** Stops a listener. */
+  off<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): void {
+    this.emitter.off(name, listener);
+  }
+
+  /** Listens to the next one; returns what stops listening. */
+  once<Name extends keyof ClientEvents>(name: Name, listener: Listener<Name>): () => void {
+    const stop = this.on(name, (value) => {
+      stop();
+      listener(value);
+    });
+    return stop;
+  }
+
+  /** For `for await`: what happens from now on, one after the other, until the client is closed. */
+  stream<Name extends keyof ClientEvents>(
+    name: Name,
+    options: StreamOptions = {},
+  ): AsyncIterableIterator<ClientEvents[Name]> {
+    const stops: (() => void)[] = [];
+    const stream = new EventStream<ClientEvents[Name]>(options, () => {
+      for (const stop of stops) stop();
+    });
+    stops.push(this.on(name, (value) => stream.push(value)));
+    stops.push(
+      this.on("state", ({ state }) => {
+        if (state === "closed") stream.end();
+      }),
+    );
+    return stream;
   }
 }

@@ -1,7 +1,7 @@
 // The public door.
 export type { BackoffOptions } from "./backoff.js";
 export type { CancelSignal } from "./cancel.js";
-export { ParlanceClient, type Said, type SendOptions } from "./client.js";
+export { ParlanceClient } from "./client.js";
 export { type Clock, systemClock, type Timer } from "./clock.js";
 export { type CloseAction, CloseCode, closeAction, type ErrorName } from "./codes.js";
 export {
@@ -22,7 +22,15 @@ export {
   UnavailableError,
   VersionError,
 } from "./errors.js";
-export type { ClientEvents, ConnectionState, GapNotice, Listener, ReadChange, StateChange } from "./events.js";
+export type {
+  ClientEvents,
+  ConnectionState,
+  GapNotice,
+  Listener,
+  ReadChange,
+  StateChange,
+  UnsentNotice,
+} from "./events.js";
 export type { HistoryOptions } from "./history.js";
 export { directConversationId } from "./ids.js";
 export { jsonOf } from "./json.js";
@@ -33,8 +41,9 @@ export type {
   ConversationPage,
   EventBase,
   HistoryPage,
-  Limits,
   ConversationMessage,
+  Limits,
+  PendingMessage,
   ReadResult,
   SendResult,
   Session,
@@ -43,10 +52,20 @@ export type {
 } from "./model.js";
 export type { ClientOptions, TokenReason } from "./options.js";
 export { platformRandom, type RandomSource } from "./random.js";
-export type { Positions, Store, StoreOwner } from "./store.js";
-export { type KeyValueStorage, KeyValueStore } from "./store/key-value.js";
+export type { Said, SendOptions } from "./sending.js";
+export type { Changes, Store, StoreOwner } from "./store.js";
+export { type IndexedDbFactory, IndexedDbStore } from "./store/indexed-db.js";
+export {
+  type KeyValueStorage,
+  KeyValueStore,
+  type WebStorage,
+  type WeChatStorageApi,
+  weChatStorage,
+  webStorage,
+} from "./store/key-value.js";
 export { MemoryStore } from "./store/memory.js";
 export type { StreamOptions } from "./stream.js";
+export type { ShownPending, Timeline, TimelineSnapshot } from "./timeline.js";
 export type { Socket, SocketEvents, Transport } from "./transport.js";
 export { type WeChat, type WeChatSocketTask, weChatTransport } from "./transport/wechat.js";
 export { type WebSocketConstructor, type WebSocketLike, webSocketTransport } from "./transport/websocket.js";

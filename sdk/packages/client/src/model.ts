@@ -52,6 +52,15 @@ export interface Conversation {
   readonly lastEvent: ConversationEvent | undefined;
 }
 
+/** A message of this user that is not acknowledged yet. */
+export interface PendingMessage {
+  readonly target: Target;
+  readonly clientMessageId: string;
+  readonly content: Content;
+  /** When it was sent here, in ms since 1970 UTC by the clock of this device. */
+  readonly timeMs: number;
+}
+
 /** Either the other user of a direct conversation, or the id of a conversation. */
 export type Target = { readonly to: string } | { readonly conversationId: string };
 

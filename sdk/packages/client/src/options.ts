@@ -2,7 +2,7 @@
 import type { BackoffOptions } from "./backoff.js";
 import { type Clock, systemClock } from "./clock.js";
 import { platformRandom, type RandomSource } from "./random.js";
-import type { Store } from "./store.js";
+import type { Store, StoreOwner } from "./store.js";
 import { MemoryStore } from "./store/memory.js";
 import { webSocketTransport } from "./transport/websocket.js";
 import type { Transport } from "./transport.js";
@@ -45,6 +45,15 @@ export interface ClientOptions {
    */
   readonly pingTimeoutMs?: number;
   readonly backoff?: Partial<BackoffOptions>;
+  /**
+   * Who will log in, where that is known before: what the store has of this user is there from `connect` on, also
+   * without a network.
+   */
+  readonly owner?: StoreOwner;
+  /** About the size of all events that are kept in the store; the oldest go. In bytes. Default: 4 MiB. */
+  readonly cacheBytesMax?: number;
+  /** Sends of one conversation that may be on their way at the same time. Default: 16. */
+  readonly sendsAheadMax?: number;
   /** Sends waiting for their acknowledgement. Default: 1,000. */
   readonly outboxMax?: number;
   /** Other requests waiting for their turn. Default: 256. */
@@ -58,7 +67,8 @@ export interface ClientOptions {
 }
 
 /** Options with every default filled in. */
-export interface Settings extends Required<Omit<ClientOptions, "backoff">> {
+export interface Settings extends Required<Omit<ClientOptions, "backoff" | "owner">> {
+  readonly owner: StoreOwner | undefined;
   readonly backoff: BackoffOptions;
 }
 
@@ -85,6 +95,9 @@ export function settingsFrom(options: ClientOptions): Settings {
       baseMs: positive("backoff.baseMs", options.backoff?.baseMs, 500),
       maxMs: positive("backoff.maxMs", options.backoff?.maxMs, 20_000),
     },
+    owner: options.owner,
+    cacheBytesMax: positive("cacheBytesMax", options.cacheBytesMax, 4 * 1024 * 1024),
+    sendsAheadMax: positive("sendsAheadMax", options.sendsAheadMax, 16),
     outboxMax: positive("outboxMax", options.outboxMax, 1_000),
     requestsWaitingMax: positive("requestsWaitingMax", options.requestsWaitingMax, 256),
     heldEventsMax: positive("heldEventsMax", options.heldEventsMax, 256),

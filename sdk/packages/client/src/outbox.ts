@@ -1,26 +1,17 @@
-// Sends until they are acknowledged.
-//
-// The sends of one conversation form a lane, in call order, and one of them is on its way at a time: whatever becomes
-// of it (a lost connection, an outcome that nobody knows), it can be tried again with the same id and no later one has
-// overtaken it. Lanes do not wait for each other.
-import { Backoff, type BackoffOptions } from "./backoff.js";
+// Sends until they are acknowledged. Each conversation has its lane, and lanes do not wait for each other. Whatever
+// becomes of a send (a lost connection, an outcome that nobody knows), it can be tried again with the same id.
 import { type CancelSignal, onCancel } from "./cancel.js";
 import { Alarm, type Clock } from "./clock.js";
-import { contentToWire, type RequestBody } from "./codec.js";
+import type { BackoffOptions } from "./backoff.js";
 import type { SendResponse } from "./gen/parlance/client/v1/message.js";
-import {
-  type ClosedError,
-  type ParlanceError,
-  ProtocolError,
-  QueueFullError,
-  RequestError,
-  TimedOutError,
-} from "./errors.js";
+import { type ClosedError, type ParlanceError, QueueFullError, RequestError, TimedOutError } from "./errors.js";
 import { directConversationId } from "./ids.js";
-import type { Content, ConversationMessage, SendResult, Session, Target } from "./model.js";
+import type { Content, ConversationMessage, PendingMessage, SendResult, Session } from "./model.js";
+import { type Item, Lane } from "./outbox/lane.js";
 import type { RandomSource } from "./random.js";
-import type { Outcome, Requests } from "./requests.js";
+import type { Requests } from "./requests.js";
 import { encodeUtf8 } from "./utf8.js";
+import { ORDERED_SENDS } from "./version.js";
 
 /** What an outbox needs. */
 export interface OutboxContext {
@@ -29,33 +20,18 @@ export interface OutboxContext {
   readonly backoff: BackoffOptions;
   readonly timeoutMs: number;
   readonly max: number;
+  /** Sends of one conversation that may be on their way together, where the gateway keeps their order. */
+  readonly aheadMax: number;
   readonly requests: Requests;
   /** The gateway leaves out the echo to the session that sent: the event comes from its acknowledgement. */
   stored(event: ConversationMessage): void;
-}
-
-/** One message to send. */
-export interface Letter {
-  readonly target: Target;
-  readonly content: Content;
-  readonly clientMessageId: string;
-}
-
-interface Item extends Letter {
-  readonly deadline: Alarm;
-  done: boolean;
-  /** Why the last try failed. */
-  error: ParlanceError | undefined;
-  resolve(result: SendResult): void;
-  reject(error: ParlanceError): void;
-}
-
-interface Lane {
-  readonly items: Item[];
-  readonly pause: Alarm;
-  readonly backoff: Backoff;
-  /** One is posted and unanswered; perhaps one that timed out here. */
-  busy: boolean;
+  /** It is to be remembered until `settled`. */
+  sending(pending: PendingMessage): void;
+  settled(pending: PendingMessage): void;
+  /** One from an earlier run failed: there is no promise to say so. */
+  unsent(pending: PendingMessage, error: ParlanceError): void;
+  /** Something in this conversation's lane is new or gone. */
+  changed(conversationId: string): void;
 }
 
 export class Outbox {
@@ -71,37 +47,42 @@ export class Outbox {
     this.#context = context;
   }
 
-  send(letter: Letter, signal?: CancelSignal): Promise<SendResult> {
+  send(pending: PendingMessage, signal?: CancelSignal): Promise<SendResult> {
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) throw this.#closed;
       if (this.#count >= this.#context.max) {
         throw new QueueFullError(`${this.#context.max} sends are waiting for their acknowledgement already`);
       }
-      const settle = (act: () => void): void => {
-        if (item.done) return;
-        item.done = true;
-        item.deadline.stop();
-        forget();
-        this.#count -= 1;
-        act();
-      };
-      const item: Item = {
-        ...letter,
-        deadline: new Alarm(this.#context.clock),
-        done: false,
-        error: undefined,
-        resolve: (result) => settle(() => resolve(result)),
-        reject: (error) => settle(() => reject(error)),
-      };
+      const item = this.#item(pending, resolve, reject);
       const forget = onCancel(signal, (error) => this.#giveUp(item, error));
-      item.deadline.start(this.#context.timeoutMs, () =>
-        this.#giveUp(item, new TimedOutError(`not acknowledged within ${this.#context.timeoutMs} ms`, item.error)),
-      );
-      this.#count += 1;
+      const { resolve: resolved, reject: rejected } = item;
+      item.resolve = (result) => {
+        forget();
+        resolved(result);
+      };
+      item.reject = (error) => {
+        forget();
+        rejected(error);
+      };
+      this.#context.sending(pending);
       if (this.#session === undefined) this.#unrouted.push(item);
       else this.#route(item, this.#session);
       this.pump();
     });
+  }
+
+  /** What an earlier run left unsent goes before all that waits now. */
+  restore(unsent: readonly PendingMessage[]): void {
+    const known = new Set(this.#items().map((item) => item.clientMessageId));
+    const fresh = unsent.filter((pending) => !known.has(pending.clientMessageId));
+    const items = fresh.map((pending) =>
+      this.#item(
+        pending,
+        () => {},
+        (error) => this.#context.unsent(pending, error),
+      ),
+    );
+    this.#unrouted.unshift(...items);
   }
 
   /** Logged in: what waits goes out, in order. */
@@ -120,101 +101,101 @@ export class Outbox {
 
   close(error: ClosedError): void {
     this.#closed = error;
-    const items = [...this.#unrouted, ...[...this.#lanes.values()].flatMap((lane) => lane.items)];
-    for (const lane of this.#lanes.values()) lane.pause.stop();
+    const items = this.#items();
+    for (const lane of this.#lanes.values()) lane.stop();
     this.#unrouted = [];
     this.#lanes.clear();
     for (const item of items) item.reject(error);
   }
 
+  /** What waits for its acknowledgement in a conversation, in order. */
+  pending(conversationId: string): PendingMessage[] {
+    const items = this.#lanes.get(conversationId)?.items ?? [];
+    return items.filter((item) => !item.done);
+  }
+
   /** Hands out what there is room for. */
   pump(): void {
     for (const [conversationId, lane] of this.#lanes) {
-      if (!this.#context.requests.hasRoom) return;
-      this.#pumpLane(conversationId, lane);
+      lane.tidy();
+      if (lane.empty) this.#lanes.delete(conversationId);
+      else if (this.#context.requests.hasRoom) lane.pump();
     }
+  }
+
+  #items(): Item[] {
+    return [...this.#unrouted, ...[...this.#lanes.values()].flatMap((lane) => lane.items)];
+  }
+
+  #item(pending: PendingMessage, resolve: (result: SendResult) => void, reject: (error: ParlanceError) => void): Item {
+    const { timeoutMs, clock } = this.#context;
+    const settle = (act: () => void): void => {
+      if (item.done) return;
+      item.done = true;
+      item.deadline.stop();
+      this.#count -= 1;
+      this.#context.settled(pending);
+      act();
+      this.#told(item);
+    };
+    const item: Item = {
+      ...pending,
+      deadline: new Alarm(clock),
+      posted: false,
+      done: false,
+      error: undefined,
+      resolve: (result) => settle(() => resolve(result)),
+      reject: (error) => settle(() => reject(error)),
+    };
+    item.deadline.start(timeoutMs, () =>
+      this.#giveUp(item, new TimedOutError(`not acknowledged within ${timeoutMs} ms`, item.error)),
+    );
+    this.#count += 1;
+    return item;
   }
 
   #route(item: Item, session: Session): void {
     if (item.done) return;
     const tooLarge = contentProblem(item.content, session.limits.contentBytesMax);
     if (tooLarge !== undefined) return item.reject(tooLarge);
-    const { target } = item;
-    const conversationId = "to" in target ? directConversationId(session.userId, target.to) : target.conversationId;
-    let lane = this.#lanes.get(conversationId);
-    if (lane === undefined) {
-      const { clock, backoff, random } = this.#context;
-      lane = { items: [], pause: new Alarm(clock), backoff: new Backoff(backoff, random), busy: false };
-      this.#lanes.set(conversationId, lane);
-    }
-    lane.items.push(item);
+    const conversationId = conversationOf(item, session.userId);
+    const lane = this.#lanes.get(conversationId) ?? this.#lane();
+    this.#lanes.set(conversationId, lane);
+    lane.add(item);
+    this.#context.changed(conversationId);
   }
 
-  #pumpLane(conversationId: string, lane: Lane): void {
-    const item = lane.items[0];
-    if (item === undefined || lane.busy || lane.pause.running) return;
-    lane.busy = true;
-    this.#context.requests.post(requestOf(item), (outcome) => {
-      lane.busy = false;
-      this.#settle(lane, item, outcome);
-      this.#tidy(conversationId, lane);
-      // After a loss the next log-in pumps.
-      if (outcome.kind !== "lost") this.#pumpLane(conversationId, lane);
+  #lane(): Lane {
+    return new Lane({
+      ...this.#context,
+      ahead: () => (this.#session?.capabilities.includes(ORDERED_SENDS) === true ? this.#context.aheadMax : 1),
+      acknowledged: (item, answer) => this.#acknowledged(item, answer),
+      moved: () => this.pump(),
     });
   }
 
-  #settle(lane: Lane, item: Item, outcome: Outcome): void {
-    if (outcome.kind === "lost") return;
-    if (outcome.kind === "answer") {
-      if (outcome.body.$case === "send") return this.#acknowledge(lane, item, outcome.body.value);
-      return item.reject(new ProtocolError(`asked for send, got ${outcome.body.$case}`));
-    }
-    item.error = outcome.error;
-    if (!outcome.error.retryable) return item.reject(outcome.error);
-    lane.pause.start(lane.backoff.next(outcome.error.retryAfterMs), () => this.pump());
-  }
-
-  #acknowledge(lane: Lane, item: Item, answer: SendResponse): void {
+  #acknowledged(item: Item, answer: SendResponse): void {
     const { conversationId, seq, timeMs, duplicate } = answer;
     const { clientMessageId, content } = item;
-    lane.backoff.reset();
     const sender = this.#session?.userId ?? "";
     this.#context.stored({ type: "message", conversationId, seq, timeMs, sender, clientMessageId, content });
     item.resolve({ conversationId, seq, timeMs, clientMessageId, duplicate });
   }
 
-  /** Forgets what is done. */
-  #tidy(conversationId: string, lane: Lane): void {
-    const left = lane.items.filter((item) => !item.done);
-    lane.items.splice(0, lane.items.length, ...left);
-    if (left.length > 0 || lane.busy) return;
-    lane.pause.stop();
-    this.#lanes.delete(conversationId);
-  }
-
   #giveUp(item: Item, error: ParlanceError): void {
     item.reject(error);
     this.#unrouted = this.#unrouted.filter((other) => other !== item);
-    for (const [conversationId, lane] of [...this.#lanes]) {
-      if (lane.items.includes(item)) this.#tidy(conversationId, lane);
-    }
     this.pump();
+  }
+
+  #told(item: Item): void {
+    if (this.#session !== undefined) this.#context.changed(conversationOf(item, this.#session.userId));
   }
 }
 
-function requestOf(letter: Letter): Extract<RequestBody, { $case: "send" }> {
-  const { target } = letter;
-  return {
-    $case: "send",
-    value: {
-      target:
-        "to" in target
-          ? { $case: "toUser", value: target.to }
-          : { $case: "conversationId", value: target.conversationId },
-      clientMessageId: letter.clientMessageId,
-      content: contentToWire(letter.content),
-    },
-  };
+export function conversationOf(pending: PendingMessage, userId: string): string {
+  const { target } = pending;
+  return "to" in target ? directConversationId(userId, target.to) : target.conversationId;
 }
 
 function contentProblem(content: Content, bytesMax: number): RequestError | undefined {

@@ -1,18 +1,20 @@
-// The seam to what survives a restart: how far each conversation was handed to the app.
+// The seam to what survives a restart: rows of text. What they say is the business of `cache/`.
 
-/** Whose positions these are. */
+/** Whose rows these are. */
 export interface StoreOwner {
   readonly appId: string;
   readonly userId: string;
 }
 
-/** Conversation id → the last seq that was handed to the app. */
-export type Positions = ReadonlyMap<string, number>;
+/** Key → text; undefined deletes. */
+export type Changes = ReadonlyMap<string, string | undefined>;
 
-/** Keeps positions. Both calls may take their time; `save` is never called again before it has ended. */
+/** Keeps rows. Every call may take its time; `write` is never called again before it has ended. One client per store. */
 export interface Store {
-  /** Undefined when this user never logged in here: then what is older than now is history, not news. */
-  load(owner: StoreOwner): Promise<Positions | undefined> | Positions | undefined;
-  /** Merges `changed` into what is stored; an empty map marks that the user logged in. */
-  save(owner: StoreOwner, changed: Positions): Promise<void> | void;
+  /** All keys that begin with `prefix`, in any order. */
+  keys(prefix: string): Promise<readonly string[]> | readonly string[];
+  /** The rows of these keys, in their order; undefined for those that are not there. */
+  read(keys: readonly string[]): Promise<readonly (string | undefined)[]> | readonly (string | undefined)[];
+  /** Writes these rows and leaves all others; together, where the platform can. */
+  write(changes: Changes): Promise<void> | void;
 }

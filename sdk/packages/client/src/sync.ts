@@ -5,6 +5,7 @@
 // until the gap before them is fetched. At a user's first log-in a conversation starts at its head: what is older is
 // history. A conversation that turns up later starts at 1.
 import type { BackoffOptions } from "./backoff.js";
+import type { Cache, Remembered } from "./cache/cache.js";
 import { Alarm, type Clock } from "./clock.js";
 import { asError, ClosedError, type ParlanceError, UnavailableError } from "./errors.js";
 import type { GapNotice } from "./events.js";
@@ -12,11 +13,9 @@ import { listPage, readPiece } from "./history.js";
 import type { Conversation, ConversationEvent, HistoryPage, Session } from "./model.js";
 import { fraction, type RandomSource } from "./random.js";
 import type { Requests } from "./requests.js";
-import type { Store } from "./store.js";
 import { Early } from "./sync/early.js";
 import { Fetcher } from "./sync/fetcher.js";
 import { HeldBytes } from "./sync/held.js";
-import { PositionWriter } from "./sync/positions.js";
 import { Sequence } from "./sync/sequence.js";
 
 /** What synchronising needs. */
@@ -24,14 +23,18 @@ export interface SyncContext {
   readonly clock: Clock;
   readonly random: RandomSource;
   readonly backoff: BackoffOptions;
-  readonly store: Store;
+  readonly cache: Cache;
   readonly heldMax: number;
   readonly heldBytesMax: number;
   readonly requests: Requests;
+  /** What an earlier run left; rejects when that cannot be read now. */
+  recall(session: Session): Promise<Remembered>;
   /** Next event of its conversation. */
   deliver(event: ConversationEvent): void;
   /** What the cluster says of a conversation. */
   listed(conversation: Conversation): void;
+  /** The cluster does not have what was seen of it. */
+  forgotten(conversationId: string): void;
   gap(notice: GapNotice): void;
   synced(session: Session): void;
   failed(error: ParlanceError): void;
@@ -44,7 +47,8 @@ export class Sync {
   readonly #resync: Alarm;
   readonly #held: HeldBytes;
   readonly #early: Early;
-  #writer: PositionWriter | undefined;
+  /** Positions of an earlier run that the cluster has not confirmed yet. */
+  readonly #unconfirmed = new Set<string>();
   #session: Session | undefined;
   #loaded = false;
   /** It is known where conversations start: unknown ones are new. */
@@ -147,6 +151,7 @@ export class Sync {
           for (const conversation of page.conversations) this.#compare(conversation);
           this.#listedTo = page.nextAfter;
         } while (this.#listedTo !== "");
+        for (const conversationId of this.#unconfirmed) this.#startOver(conversationId);
         this.#base();
         this.#fetcher.worked();
       }
@@ -180,22 +185,23 @@ export class Sync {
   async #load(): Promise<void> {
     const session = this.#session;
     if (this.#loaded || session === undefined) return;
-    let stored: ReadonlyMap<string, number> | undefined;
-    try {
-      stored = await this.#context.store.load(session);
-    } catch (cause) {
-      // Going on without positions would turn what was missed into history, silently.
-      throw asError("store", "the store failed to load positions", cause);
-    }
+    const { positions, based } = await this.#context.recall(session);
     this.#loaded = true;
-    this.#writer = new PositionWriter(this.#context.store, session, (error) => this.#context.failed(error));
-    if (stored === undefined) return;
-    for (const [conversationId, seq] of stored) this.#begin(conversationId, seq + 1);
-    this.#base();
+    for (const [conversationId, seq] of positions) {
+      this.#begin(conversationId, seq + 1);
+      this.#unconfirmed.add(conversationId);
+    }
+    if (!based) return this.#context.cache.begun();
+    this.#based = true;
+    this.#takeEarly();
   }
 
   #compare(conversation: Conversation): void {
     const { conversationId, headSeq } = conversation;
+    if (headSeq < (this.#sequences.get(conversationId)?.next ?? 0) - 1 && this.#unconfirmed.has(conversationId)) {
+      this.#startOver(conversationId);
+    }
+    this.#unconfirmed.delete(conversationId);
     this.#context.listed(conversation);
     let sequence = this.#sequences.get(conversationId);
     if (sequence === undefined) {
@@ -204,15 +210,31 @@ export class Sync {
       const first = Math.min(headSeq + 1, ...early.map((event) => event.seq));
       sequence = this.#begin(conversationId, this.#based ? 1 : first);
       for (const event of early) this.#deliver(sequence, sequence.accept(event));
-      if (sequence.next > 1) this.#writer?.note(conversationId, sequence.next - 1);
+      if (sequence.next > 1) this.#context.cache.position(conversationId, sequence.next - 1);
     }
     sequence.expect(headSeq);
     this.#fetcher.want(sequence);
   }
 
+  /**
+   * What an earlier run has seen of it is more than there is: these are the messages of another cluster, or of this one
+   * before it was set up anew. Nothing that comes now was seen.
+   */
+  #startOver(conversationId: string): void {
+    this.#unconfirmed.delete(conversationId);
+    this.#sequences.delete(conversationId);
+    this.#context.cache.forget(conversationId);
+    this.#context.forgotten(conversationId);
+  }
+
   #base(): void {
+    if (this.#based) return;
     this.#based = true;
-    this.#writer?.flush();
+    this.#context.cache.based();
+    this.#takeEarly();
+  }
+
+  #takeEarly(): void {
     for (const event of this.#early.take()) this.push(event);
   }
 
@@ -225,7 +247,10 @@ export class Sync {
   #deliver(sequence: Sequence, events: readonly ConversationEvent[]): void {
     for (const event of events) this.#context.deliver(event);
     const last = events[events.length - 1];
-    if (last !== undefined) this.#writer?.note(sequence.conversationId, last.seq);
+    if (last === undefined) return;
+    this.#unconfirmed.delete(sequence.conversationId);
+    this.#context.cache.keep(events);
+    this.#context.cache.position(sequence.conversationId, last.seq);
   }
 
   #take(sequence: Sequence, from: number, page: HistoryPage): void {
@@ -243,7 +268,7 @@ export class Sync {
     const { conversationId, next } = sequence;
     const ready = sequence.skipTo(first);
     this.#context.gap({ conversationId, fromSeq: next, toSeq: first - 1 });
-    this.#writer?.note(conversationId, first - 1);
+    this.#context.cache.position(conversationId, first - 1);
     this.#deliver(sequence, ready);
   }
 

@@ -1,52 +1,74 @@
-// A store on any synchronous key-value storage: localStorage, or wx with its two calls wrapped.
-import type { Positions, Store, StoreOwner } from "../store.js";
+// A store on any synchronous key-value storage: localStorage, or that of mini-programs.
+import type { Changes, Store } from "../store.js";
 
-/** What `localStorage` offers. For mini-programs wrap `wx.getStorageSync` and `wx.setStorageSync`. */
+/** What a storage must offer. Make one with `webStorage` or `weChatStorage`. */
 export interface KeyValueStorage {
+  keys(): readonly string[];
   getItem(key: string): string | null;
   setItem(key: string, value: string): void;
+  removeItem(key: string): void;
 }
 
-/** One entry per user, as JSON. Meant for one client per user and storage. */
+/** One entry for each row, so that a change writes no more than itself. */
 export class KeyValueStore implements Store {
   readonly #storage: KeyValueStorage;
-  readonly #prefix: string;
 
-  constructor(storage: KeyValueStorage, prefix = "parlance") {
+  constructor(storage: KeyValueStorage) {
     this.#storage = storage;
-    this.#prefix = prefix;
   }
 
-  load(owner: StoreOwner): Positions | undefined {
-    const text = this.#storage.getItem(this.#key(owner));
-    return text === null ? undefined : parse(text);
+  keys(prefix: string): string[] {
+    return this.#storage.keys().filter((key) => key.startsWith(prefix));
   }
 
-  save(owner: StoreOwner, changed: Positions): void {
-    const merged = new Map(this.load(owner));
-    for (const [conversationId, seq] of changed) merged.set(conversationId, seq);
-    this.#storage.setItem(this.#key(owner), JSON.stringify([...merged]));
+  read(keys: readonly string[]): (string | undefined)[] {
+    return keys.map((key) => this.#storage.getItem(key) ?? undefined);
   }
 
-  #key(owner: StoreOwner): string {
-    return `${this.#prefix}:${JSON.stringify([owner.appId, owner.userId])}`;
+  write(changes: Changes): void {
+    for (const [key, text] of changes) {
+      if (text === undefined) this.#storage.removeItem(key);
+      else this.#storage.setItem(key, text);
+    }
   }
 }
 
-/** What was stored, or nothing when somebody else wrote there. */
-function parse(text: string): Positions | undefined {
-  try {
-    const entries: unknown = JSON.parse(text);
-    if (!Array.isArray(entries)) return undefined;
-    const positions = new Map<string, number>();
-    for (const entry of entries as unknown[]) {
-      if (!Array.isArray(entry)) return undefined;
-      const [conversationId, seq] = entry as unknown[];
-      if (typeof conversationId !== "string" || typeof seq !== "number" || !Number.isSafeInteger(seq)) return undefined;
-      positions.set(conversationId, seq);
-    }
-    return positions;
-  } catch {
-    return undefined;
-  }
+/** The part of `localStorage` that is used. */
+export interface WebStorage {
+  readonly length: number;
+  key(index: number): string | null;
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+  removeItem(key: string): void;
+}
+
+/** For `new KeyValueStore(webStorage(localStorage))`. Where there is IndexedDB, an `IndexedDbStore` has more room. */
+export function webStorage(storage: WebStorage): KeyValueStorage {
+  return {
+    keys: () => Array.from({ length: storage.length }, (_, index) => storage.key(index) ?? ""),
+    getItem: (key) => storage.getItem(key),
+    setItem: (key, value) => storage.setItem(key, value),
+    removeItem: (key) => storage.removeItem(key),
+  };
+}
+
+/** The part of the global `wx` that is used. */
+export interface WeChatStorageApi {
+  getStorageSync(key: string): unknown;
+  setStorageSync(key: string, value: string): void;
+  removeStorageSync(key: string): void;
+  getStorageInfoSync(): { readonly keys: readonly string[] };
+}
+
+/** For `new KeyValueStore(weChatStorage(wx))`. A mini-program has 10 MB in all for each user: see `cacheBytesMax`. */
+export function weChatStorage(api: WeChatStorageApi): KeyValueStorage {
+  return {
+    keys: () => api.getStorageInfoSync().keys,
+    getItem(key) {
+      const value = api.getStorageSync(key);
+      return typeof value === "string" && value !== "" ? value : null;
+    },
+    setItem: (key, value) => api.setStorageSync(key, value),
+    removeItem: (key) => api.removeStorageSync(key),
+  };
 }

@@ -1,22 +1,22 @@
 // The default store: forgets at a restart.
-import type { Positions, Store, StoreOwner } from "../store.js";
+import type { Changes, Store } from "../store.js";
 
 /** Lives as long as the object; hand the same one to a new client to go on where the old one ended. */
 export class MemoryStore implements Store {
-  readonly #owners = new Map<string, Map<string, number>>();
+  readonly #rows = new Map<string, string>();
 
-  load(owner: StoreOwner): Positions | undefined {
-    const known = this.#owners.get(key(owner));
-    return known === undefined ? undefined : new Map(known);
+  keys(prefix: string): string[] {
+    return [...this.#rows.keys()].filter((key) => key.startsWith(prefix));
   }
 
-  save(owner: StoreOwner, changed: Positions): void {
-    const known = this.#owners.get(key(owner)) ?? new Map<string, number>();
-    for (const [conversationId, seq] of changed) known.set(conversationId, seq);
-    this.#owners.set(key(owner), known);
+  read(keys: readonly string[]): (string | undefined)[] {
+    return keys.map((key) => this.#rows.get(key));
   }
-}
 
-function key(owner: StoreOwner): string {
-  return JSON.stringify([owner.appId, owner.userId]);
+  write(changes: Changes): void {
+    for (const [key, text] of changes) {
+      if (text === undefined) this.#rows.delete(key);
+      else this.#rows.set(key, text);
+    }
+  }
 }

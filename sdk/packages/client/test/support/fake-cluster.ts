@@ -61,6 +61,8 @@ export class FakeSession {
   user = "";
   id = "";
   readonly #cluster: FakeCluster;
+  /** Sends that were refused for the moment: what comes behind them is refused too. */
+  readonly #refused = new Set<string>();
   readonly socket: FakeSocket;
 
   constructor(cluster: FakeCluster, socket: FakeSocket) {
@@ -72,11 +74,15 @@ export class FakeSession {
     const frame = ClientFrame.decode(bytes);
     if (frame.body === undefined) return this.socket.close(CloseCode.malformedFrame);
     this.#cluster.requests.push(frame.body);
+    const send = frame.body.$case === "send" ? frame.body.value : undefined;
     try {
+      if (send !== undefined && this.#refused.has(send.after)) throw new Refused(ErrorCode.ERROR_CODE_UNAVAILABLE);
       const answer = this.#cluster.handle(this, frame.body);
+      this.#refused.delete(send?.clientMessageId ?? "");
       if (answer !== undefined) this.push(answer, frame.requestId);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
+      if (send !== undefined && error.code >= 400 && error.code < 500) this.#refused.add(send.clientMessageId);
       const value = { code: error.code, message: error.message, field: "", retryAfterMs: error.retryAfterMs };
       this.push({ $case: "error", value }, frame.requestId);
       if (error.closeCode !== 0) this.socket.close(error.closeCode);
@@ -103,6 +109,8 @@ export class FakeCluster {
   pushes: (event: Event, session: FakeSession) => boolean = () => true;
   /** The versions of the protocol that it speaks. */
   protocols: VersionRange = { min: 1, max: 1 };
+  /** What it can do beyond them. */
+  capabilities: readonly string[] = ["ordered_sends"];
   now = 1_700_000_000_000;
   #sessionCount = 0;
 
@@ -184,7 +192,8 @@ export class FakeCluster {
       idleTimeoutMs: 60_000,
     };
     const who = { sessionId: session.id, appId: "demo", userId: user };
-    return { $case: "login", value: { ...who, serverTimeMs: this.now, limits, protocol, capabilities: [] } };
+    const capabilities = request.capabilities.filter((name) => this.capabilities.includes(name));
+    return { $case: "login", value: { ...who, serverTimeMs: this.now, limits, protocol, capabilities } };
   }
 
   #send(session: FakeSession, request: SendRequest): ServerBody | undefined {

@@ -102,7 +102,7 @@ test("the log-in says which versions are spoken, and the session which one was c
   const [login] = cluster.requests;
   assert.ok(login?.$case === "login");
   assert.deepEqual(login.value.protocol, PROTOCOLS);
-  assert.deepEqual([client.session?.protocol, client.session?.capabilities], [1, []]);
+  assert.deepEqual([client.session?.protocol, client.session?.capabilities], [1, ["ordered_sends"]]);
   client.close();
 });
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type GapNotice, KeyValueStore, MemoryStore, type ReadChange } from "../../src/index.js";
+import type { GapNotice, ReadChange } from "../../src/index.js";
 import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
 import { HeldBytes } from "../../src/sync/held.js";
 import { Sequence } from "../../src/sync/sequence.js";
@@ -108,58 +108,6 @@ test("pushes that come while the first list is under way are neither lost nor do
   transport.last.cut();
   await clock.advance(1_000);
   assert.equal(events.length, 2);
-  client.close();
-});
-
-test("a restart with a store brings what was missed", async () => {
-  const cluster = new FakeCluster();
-  const entries = new Map<string, string>();
-  const storage = {
-    getItem: (k: string) => entries.get(k) ?? null,
-    setItem: (k: string, v: string) => void entries.set(k, v),
-  };
-  cluster.say("bob", "alice", "before");
-  const first = await online({ store: new KeyValueStore(storage) }, cluster);
-  cluster.say("bob", "alice", "seen");
-  await first.clock.advance(0);
-  first.client.close();
-  cluster.say("bob", "alice", "missed");
-  cluster.say("carol", "alice", "missed too");
-  const second = await online({ store: new KeyValueStore(storage) }, cluster);
-  await second.clock.advance(0);
-  assert.deepEqual(texts(second.events).sort(), ["missed", "missed too"]);
-  second.client.close();
-});
-
-test("a user who logged in before with no conversations gets the first ones as events", async () => {
-  const cluster = new FakeCluster();
-  const store = new MemoryStore();
-  (await online({ store }, cluster)).client.close();
-  cluster.say("bob", "alice", "hello");
-  const { client, events } = await online({ store }, cluster);
-  assert.deepEqual(texts(events), ["hello"]);
-  client.close();
-});
-
-test("a store that cannot load is tried again; nothing is skipped meanwhile", async () => {
-  const cluster = new FakeCluster();
-  const inner = new MemoryStore();
-  inner.save({ appId: "demo", userId: "alice" }, new Map([[CONVERSATION, 0]]));
-  cluster.say("bob", "alice", "one");
-  let tries = 0;
-  const store = {
-    load: (owner: { appId: string; userId: string }) => {
-      tries += 1;
-      if (tries === 1) throw new Error("disk");
-      return inner.load(owner);
-    },
-    save: () => Promise.reject(new Error("disk")),
-  };
-  const { client, clock, events, errors } = await online({ store }, cluster);
-  assert.equal(events.length, 0);
-  await clock.advance(1_000);
-  assert.deepEqual(texts(events), ["one"]);
-  assert.ok(errors.every((e) => e.code === "store"));
   client.close();
 });
 

@@ -35,7 +35,14 @@ export interface SendRequest {
    * sending it again returns the first result and stores nothing new.
    */
   clientMessageId: string;
-  content: Content | undefined;
+  content:
+    | Content
+    | undefined;
+  /**
+   * With the capability `ordered_sends`: the client_message_id of the send before it to this conversation, while that one
+   * is unanswered. If that one is refused in a way that can pass, this one is too.
+   */
+  after: string;
 }
 
 /** The message is on disk on a majority of its shard's replicas. */
@@ -179,7 +186,7 @@ export const CustomContent: MessageFns<CustomContent> = {
 };
 
 function createBaseSendRequest(): SendRequest {
-  return { target: undefined, clientMessageId: "", content: undefined };
+  return { target: undefined, clientMessageId: "", content: undefined, after: "" };
 }
 
 export const SendRequest: MessageFns<SendRequest> = {
@@ -197,6 +204,9 @@ export const SendRequest: MessageFns<SendRequest> = {
     }
     if (message.content !== undefined) {
       Content.encode(message.content, writer.uint32(34).fork()).join();
+    }
+    if (message.after !== "") {
+      writer.uint32(42).string(message.after);
     }
     return writer;
   },
@@ -244,6 +254,14 @@ export const SendRequest: MessageFns<SendRequest> = {
             }
 
             message.content = Content.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.after = reader.string();
             continue;
           }
         }

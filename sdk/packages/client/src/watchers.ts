@@ -1,0 +1,37 @@
+// Tells whoever shows something that it changed: once for many changes that come together.
+
+/** Listeners by what they watch. */
+export class Watchers {
+  readonly #listeners = new Map<string, Set<() => void>>();
+  readonly #changed = new Set<string>();
+
+  /** Returns what stops it. */
+  watch(what: string, listener: () => void): () => void {
+    const listeners = this.#listeners.get(what) ?? new Set();
+    this.#listeners.set(what, listeners);
+    // The same function may watch twice, and each of them stops by itself.
+    const own = (): void => listener();
+    listeners.add(own);
+    return () => {
+      listeners.delete(own);
+      if (listeners.size === 0 && this.#listeners.get(what) === listeners) this.#listeners.delete(what);
+    };
+  }
+
+  /** Somebody watches it. */
+  watched(what: string): boolean {
+    return this.#listeners.has(what);
+  }
+
+  changed(what: string): void {
+    if (!this.#listeners.has(what)) return;
+    if (this.#changed.size === 0) void Promise.resolve().then(() => this.#tell());
+    this.#changed.add(what);
+  }
+
+  #tell(): void {
+    const changed = [...this.#changed];
+    this.#changed.clear();
+    for (const what of changed) for (const listener of [...(this.#listeners.get(what) ?? [])]) listener();
+  }
+}

@@ -1,0 +1,111 @@
+// Several sends of one conversation on their way: quick, and nothing overtakes.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
+import { FakeCluster } from "../support/fake-cluster.js";
+import { online, texts } from "../support/fixture.js";
+import { SlowLine } from "../support/slow-line.js";
+
+function sends(cluster: FakeCluster) {
+  return cluster.requests.flatMap((request) => (request.$case === "send" ? [request.value] : []));
+}
+
+test("sends go out together up to the limit, and each says behind which one it comes", async () => {
+  const { client, clock, cluster } = await online({ sendsAheadMax: 3 });
+  cluster.beforeSend = () => true;
+  for (let i = 0; i < 5; i += 1) client.send({ to: "bob", text: "x", clientMessageId: `m${i}` }).catch(() => {});
+  client.send({ to: "carol", text: "x", clientMessageId: "c" }).catch(() => {});
+  await clock.advance(0);
+  assert.deepEqual(
+    sends(cluster).map((send) => [send.clientMessageId, send.after]),
+    [
+      ["m0", ""],
+      ["m1", "m0"],
+      ["m2", "m1"],
+      ["c", ""],
+    ],
+  );
+  client.close();
+});
+
+test("a hundred sends over 150 ms of round trip take a second, not fifteen", async () => {
+  const took = async (capabilities: readonly string[]): Promise<number> => {
+    const cluster = new FakeCluster();
+    cluster.capabilities = capabilities;
+    const fix = await online({}, cluster);
+    const line = { bytesPerSecond: 1_000_000, roundTripMs: 150, stallPercent: 0, stallMs: 0, tells: false };
+    fix.transport.line = () => new SlowLine(fix.clock, line);
+    fix.transport.last.cut();
+    await fix.clock.advance(5_000);
+    const from = fix.clock.now();
+    let until = 0;
+    const all = Array.from({ length: 100 }, (_, i) => fix.client.send({ to: "bob", text: String(i) }));
+    void Promise.all(all).then(() => {
+      until = fix.clock.now();
+    });
+    await fix.clock.advance(30_000);
+    assert.deepEqual(
+      texts(fix.events),
+      Array.from({ length: 100 }, (_, i) => String(i)),
+    );
+    fix.client.close();
+    return until - from;
+  };
+  const [pipelined, single] = [await took(["ordered_sends"]), await took([])];
+  assert.ok(pipelined > 0 && pipelined < 1_500, `${pipelined} ms`);
+  assert.ok(single >= 15_000, `a gateway that does not keep the order gets one at a time: ${single} ms`);
+});
+
+test("what is refused for the moment takes along what comes behind it, and all start again in order", async () => {
+  const { client, clock, cluster, events } = await online();
+  let refusals = 0;
+  cluster.beforeSend = (request) => {
+    const text = request.content?.kind?.value;
+    if ((text !== "2" && text !== "4") || refusals >= 4) return undefined;
+    refusals += 1;
+    return cluster.refuse(ErrorCode.ERROR_CODE_OVERLOADED);
+  };
+  const all = Promise.all(["1", "2", "3", "4", "5"].map((text) => client.send({ to: "bob", text })));
+  await clock.advance(20_000);
+  assert.deepEqual(
+    (await all).map((result) => result.seq),
+    [1, 2, 3, 4, 5],
+  );
+  assert.deepEqual(texts(events), ["1", "2", "3", "4", "5"]);
+  client.close();
+});
+
+test("what is refused for good takes nothing along", async () => {
+  const { client, clock, cluster, events } = await online();
+  cluster.beforeSend = (request) =>
+    request.content?.kind?.value === "2" ? cluster.refuse(ErrorCode.ERROR_CODE_PERMISSION_DENIED) : undefined;
+  const all = Promise.allSettled(["1", "2", "3"].map((text) => client.send({ to: "bob", text })));
+  await clock.advance(0);
+  assert.deepEqual(
+    (await all).map((result) => result.status),
+    ["fulfilled", "rejected", "fulfilled"],
+  );
+  assert.deepEqual(texts(events), ["1", "3"]);
+  assert.equal(sends(cluster).length, 3);
+  client.close();
+});
+
+test("after a break all that is unanswered goes again, in order", async () => {
+  const { client, clock, cluster, events, transport } = await online();
+  let answers = 2;
+  cluster.beforeSend = () => {
+    answers -= 1;
+    return answers < 0;
+  };
+  const all = Promise.all(["1", "2", "3", "4"].map((text) => client.send({ to: "bob", text })));
+  await clock.advance(0);
+  cluster.beforeSend = undefined;
+  transport.last.cut();
+  await clock.advance(1_000);
+  assert.deepEqual(
+    (await all).map((result) => result.seq),
+    [1, 2, 3, 4],
+  );
+  assert.deepEqual(texts(events), ["1", "2", "3", "4"]);
+  client.close();
+});
