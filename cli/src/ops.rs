@@ -2,7 +2,7 @@
 //! or sends it traffic. Plain HTTP without credentials: bind it where only they reach it.
 //!
 //! `/healthz` says whether the process should be restarted, `/readyz` whether it should get traffic; both answer 200
-//! or 503, with the reason for each part as JSON.
+//! or 503, with the reason for each part as JSON. A part that is ready may have notes: what is wrong around it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,15 +14,16 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_process::Collector;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// Histograms are drained this often, so that they hold little between two scrapes.
-const UPKEEP_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
+/// Histograms are drained this often: until then each keeps every value.
+const UPKEEP_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Something that is ready, or says why not.
-type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Something that is ready, with what is worth knowing all the same; or that says why it is not.
+type Check = Box<dyn Fn() -> Result<Vec<String>, String> + Send + Sync>;
 
 /// The parts of this process that are asked.
 #[derive(Default)]
@@ -38,6 +39,7 @@ impl Probes {
         part: impl Into<String>,
         check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) {
+        let check = move || check().map(|()| Vec::new());
         self.live.push((part.into(), Box::new(check)));
     }
 
@@ -45,7 +47,7 @@ impl Probes {
     pub fn ready(
         &mut self,
         part: impl Into<String>,
-        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+        check: impl Fn() -> Result<Vec<String>, String> + Send + Sync + 'static,
     ) {
         self.ready.push((part.into(), Box::new(check)));
     }
@@ -72,6 +74,7 @@ impl Drop for Ops {
 struct Served {
     probes: Probes,
     metrics: PrometheusHandle,
+    process: Collector,
 }
 
 /// Serves until dropped.
@@ -116,10 +119,15 @@ fn router(probes: Probes, metrics: PrometheusHandle) -> Router {
             "/readyz",
             get(async |State(served): State<Arc<Served>>| answer(&served.probes.ready)),
         )
-        .with_state(Arc::new(Served { probes, metrics }))
+        .with_state(Arc::new(Served {
+            probes,
+            metrics,
+            process: Collector::default(),
+        }))
 }
 
 async fn render(State(served): State<Arc<Served>>) -> impl IntoResponse {
+    served.process.collect();
     (
         [(
             header::CONTENT_TYPE,
@@ -141,17 +149,23 @@ struct Part {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 fn answer(checks: &[(String, Check)]) -> (StatusCode, Json<Report>) {
     let parts: Vec<_> = checks
         .iter()
         .map(|(part, check)| {
-            let reason = check().err();
+            let (reason, notes) = match check() {
+                Ok(notes) => (None, notes),
+                Err(reason) => (Some(reason), Vec::new()),
+            };
             Part {
                 part: part.clone(),
                 ok: reason.is_none(),
                 reason,
+                notes,
             }
         })
         .collect();
@@ -187,10 +201,10 @@ mod tests {
         let asked = ready.clone();
         let mut probes = Probes::default();
         probes.live("node 1", || Ok(()));
-        probes.ready("node 1", || Ok(()));
+        probes.ready("node 1", || Ok(vec!["node 2 is not heard".to_owned()]));
         probes.ready("gateway g1", move || {
             if asked.load(Ordering::Relaxed) {
-                Ok(())
+                Ok(Vec::new())
             } else {
                 Err("no cluster state yet".to_owned())
             }
@@ -208,6 +222,8 @@ mod tests {
             answer.contains(r#"{"part":"gateway g1","ok":false,"reason":"no cluster state yet"}"#),
             "{answer}"
         );
+        let noted = r#"{"part":"node 1","ok":true,"notes":["node 2 is not heard"]}"#;
+        assert!(answer.contains(noted), "{answer}");
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
         ready.store(true, Ordering::Relaxed);
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));

@@ -16,6 +16,14 @@ pub enum LogFormat {
     Json,
 }
 
+/// The program.
+const BUILD_INFO: &str = "parlance_build_info";
+/// What it was built from, where the build says so in `PARLANCE_COMMIT`.
+const COMMIT: &str = match option_env!("PARLANCE_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 /// Seconds; from the fsync of a fast disk to a request's deadline.
 const LATENCY_BUCKETS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -58,13 +66,20 @@ pub fn init_logs(format: LogFormat, filter: &str) -> anyhow::Result<()> {
 /// Starts recording metrics; once in a process.
 pub fn init_metrics() -> anyhow::Result<PrometheusHandle> {
     use metrics_exporter_prometheus::Matcher;
-    PrometheusBuilder::new()
+    let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), LATENCY_BUCKETS)
         .context("set the buckets of latencies")?
         .set_buckets(SIZE_BUCKETS)
         .context("set the buckets of sizes")?
         .install_recorder()
-        .context("start recording metrics")
+        .context("start recording metrics")?;
+    metrics_process::Collector::default().describe();
+    metrics::describe_gauge!(
+        BUILD_INFO,
+        "always 1: the program's version and the commit that it was built from"
+    );
+    metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "commit" => COMMIT).set(1);
+    Ok(recorder)
 }
 
 /// A panic in any task of a serving process stops the process: half a process must not go on serving.

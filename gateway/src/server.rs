@@ -12,21 +12,23 @@ use tokio::time::{Instant, interval, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
-use crate::cluster::{Router, watch};
+use crate::cluster::{LinkState, Router, watch};
 use crate::config::Config;
 use crate::endpoint::Shared;
 use crate::endpoint::listen::Bound;
 use crate::error::StartError;
 use crate::fanout::{Subscriptions, deliver};
-use crate::metrics::handles;
+use crate::metrics::{LINK_WAITING, LINKS_DOWN, handles};
 use crate::session::{CloseReason, Item, Push, Registry, Session};
 
 /// Answers to requests under way hold a stop up for no longer.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Closing the last connections takes no longer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the bytes that wait for sessions are summed up.
-const SUM_INTERVAL: Duration = Duration::from_secs(5);
+/// How often is measured what is not counted as it happens.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+/// Nodes acknowledge with the next answer; one that has not for so long does not read, or does not answer.
+const WEDGED_AFTER: Duration = Duration::from_secs(5);
 
 /// A running gateway. Dropping it stops it at once; [`Gateway::shutdown`] stops it gracefully.
 pub struct Gateway {
@@ -43,6 +45,7 @@ impl Gateway {
     /// What this process counts goes to the metrics recorder that is installed by then.
     pub async fn start(mut config: Config) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
+        crate::metrics::describe();
         let identity = TlsIdentity::load(&config.tls)?;
         if identity.role != Role::Gateway {
             return Err(StartError::WrongRole);
@@ -68,7 +71,7 @@ impl Gateway {
         let background = vec![
             tokio::spawn(watch::seeds(config.nodes, router.clone())),
             tokio::spawn(subscriptions.clone().run(router.clone(), registry.clone())),
-            tokio::spawn(sum_outbound(registry.clone())),
+            tokio::spawn(measure(registry.clone(), router.clone())),
         ];
         let places = Arc::new(Semaphore::new(config.limits.connections_max));
         let drain = Duration::from_millis(config.limits.drain_ms);
@@ -115,6 +118,12 @@ impl Gateway {
             return Err(format!("listener {ended} has ended"));
         }
         Ok(())
+    }
+
+    /// What is wrong with the way to the cluster, for people; clients are served all the same.
+    pub fn notes(&self) -> Vec<String> {
+        let states = self.router.link_states().into_iter();
+        states.filter_map(note).collect()
     }
 
     /// Stops gracefully: no new clients; those here are told to go elsewhere and served until they have gone or
@@ -172,12 +181,50 @@ impl Drop for Gateway {
     }
 }
 
-async fn sum_outbound(registry: Arc<Registry>) {
-    let mut interval = interval(SUM_INTERVAL);
+fn note(link: LinkState) -> Option<String> {
+    let node = link.node;
+    if !link.is_up {
+        Some(format!("the link to node {node} is down"))
+    } else if link.waiting > WEDGED_AFTER {
+        let seconds = link.waiting.as_secs();
+        Some(format!("node {node} has not acknowledged for {seconds} s"))
+    } else {
+        None
+    }
+}
+
+async fn measure(registry: Arc<Registry>, router: Arc<Router>) {
+    let mut interval = interval(MEASURE_INTERVAL);
     loop {
         interval.tick().await;
-        handles()
-            .outbound_bytes
-            .set(registry.outbound_bytes() as f64);
+        let bytes = registry.outbound_bytes();
+        handles().outbound_bytes.set(bytes as f64);
+        let links = router.link_states();
+        let down = links.iter().filter(|link| !link.is_up).count();
+        metrics::gauge!(LINKS_DOWN).set(down as f64);
+        for link in links {
+            let waiting = metrics::gauge!(LINK_WAITING, "node" => link.node.to_string());
+            waiting.set(link.waiting.as_secs_f64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parlance_proto::ids::NodeId;
+
+    use super::*;
+
+    #[test]
+    fn links_that_are_down_or_stuck_are_noted() {
+        let link = |is_up, seconds| LinkState {
+            node: NodeId(2),
+            is_up,
+            waiting: Duration::from_secs(seconds),
+        };
+        assert_eq!(note(link(true, 1)), None);
+        let note = |is_up, seconds| note(link(is_up, seconds)).unwrap();
+        assert_eq!(note(false, 0), "the link to node 2 is down");
+        assert_eq!(note(true, 7), "node 2 has not acknowledged for 7 s");
     }
 }

@@ -1,22 +1,26 @@
-//! The metrics of a node, except those of Raft (`raft/metrics.rs`). Labels are small closed sets: shards, error codes
-//! and reasons; never users, conversations or addresses.
+//! The metrics of a node, except those of Raft (`raft/metrics.rs`). Labels are small closed sets: nodes, error codes and
+//! reasons; never users, conversations or addresses. One counter alone is of one shard: which of them has the load.
+//! What is measured every second is in `figures.rs`.
+
+mod figures;
 
 use std::time::Duration;
 
 use metrics::{
-    Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
 use parlance_proto::common::v1::ErrorCode;
 use parlance_proto::ids::ShardId;
 
-const SHARD_LEADING: &str = "parlance_node_shard_leading";
-const SHARD_TERM: &str = "parlance_node_shard_term";
-const SHARD_APPLIED: &str = "parlance_node_shard_applied_index";
+pub(crate) use figures::{NodeFigures, ReplicaCounts};
+
+const SHARD_COMMANDS: &str = "parlance_node_shard_commands_total";
 const COMMIT_SECONDS: &str = "parlance_node_commit_seconds";
 const PROPOSAL_COMMANDS: &str = "parlance_node_proposal_commands";
 const PROPOSALS_REFUSED: &str = "parlance_node_proposals_refused_total";
 const REQUESTS_REFUSED: &str = "parlance_node_requests_refused_total";
+const DELIVERY_SECONDS: &str = "parlance_node_delivery_seconds";
 const RELAYED: &str = "parlance_node_relayed_total";
 const RELAYS_RETRIED: &str = "parlance_node_relays_retried_total";
 const OUTBOX_FAILURES: &str = "parlance_node_outbox_read_failures_total";
@@ -27,27 +31,20 @@ const LINK_PUBLISHES: &str = "parlance_node_link_frame_publishes";
 
 /// Tells the recorder what the metrics mean. Called once, at start.
 pub fn describe() {
-    describe_gauge!(
-        SHARD_LEADING,
-        "1 if this node leads the shard (labels node, shard)"
-    );
-    describe_gauge!(
-        SHARD_TERM,
-        "Raft term of the shard as this node knows it (labels node, shard)"
-    );
-    describe_gauge!(
-        SHARD_APPLIED,
-        "index of the last entry applied on this node (labels node, shard)"
+    figures::describe();
+    describe_counter!(
+        SHARD_COMMANDS,
+        "commands that this node proposed as the shard's leader (label shard)"
     );
     describe_histogram!(
         COMMIT_SECONDS,
         Unit::Seconds,
-        "from proposing an entry to its being applied (label shard)"
+        "from proposing an entry to its being applied"
     );
     describe_histogram!(
         PROPOSAL_COMMANDS,
         Unit::Count,
-        "commands in a proposed entry (label shard)"
+        "commands in a proposed entry"
     );
     describe_counter!(
         PROPOSALS_REFUSED,
@@ -56,6 +53,11 @@ pub fn describe() {
     describe_counter!(
         REQUESTS_REFUSED,
         "requests answered with an error (label code)"
+    );
+    describe_histogram!(
+        DELIVERY_SECONDS,
+        Unit::Seconds,
+        "from an event's being committed to every gateway with its users having it"
     );
     describe_counter!(RELAYED, "items that reached a home shard and its gateways");
     describe_counter!(RELAYS_RETRIED, "batches of items that had to be sent again");
@@ -80,15 +82,11 @@ pub fn describe() {
     );
 }
 
-pub(crate) fn shard(node: &str, shard: &str, leading: bool, term: u64, applied: u64) {
-    let labels = [("node", node.to_owned()), ("shard", shard.to_owned())];
-    gauge!(SHARD_LEADING, &labels).set(f64::from(u8::from(leading)));
-    gauge!(SHARD_TERM, &labels).set(term as f64);
-    gauge!(SHARD_APPLIED, &labels).set(applied as f64);
-}
-
-/// The histograms of one shard's proposer, looked up once.
+/// What one shard's proposer counts, looked up once.
 pub(crate) struct ProposerMetrics {
+    shard: ShardId,
+    /// None until it has proposed anything: only shards that were led here have a series.
+    of_shard: Option<Counter>,
     commit_seconds: Histogram,
     commands: Histogram,
 }
@@ -96,13 +94,19 @@ pub(crate) struct ProposerMetrics {
 impl ProposerMetrics {
     pub(crate) fn new(shard: ShardId) -> Self {
         Self {
-            commit_seconds: histogram!(COMMIT_SECONDS, "shard" => shard.to_string()),
-            commands: histogram!(PROPOSAL_COMMANDS, "shard" => shard.to_string()),
+            shard,
+            of_shard: None,
+            commit_seconds: histogram!(COMMIT_SECONDS),
+            commands: histogram!(PROPOSAL_COMMANDS),
         }
     }
 
-    pub(crate) fn proposed(&self, commands: usize) {
+    pub(crate) fn proposed(&mut self, commands: usize) {
         self.commands.record(commands as f64);
+        let shard = self.shard;
+        let of_shard = || counter!(SHARD_COMMANDS, "shard" => shard.to_string());
+        let counter = self.of_shard.get_or_insert_with(of_shard);
+        counter.increment(commands as u64);
     }
 
     pub(crate) fn committed(&self, took: Duration) {
@@ -116,6 +120,10 @@ pub(crate) fn proposals_refused() {
 
 pub(crate) fn request_refused(code: ErrorCode) {
     counter!(REQUESTS_REFUSED, "code" => code.name()).increment(1);
+}
+
+pub(crate) fn delivered(took: Duration) {
+    histogram!(DELIVERY_SECONDS).record(took.as_secs_f64());
 }
 
 pub(crate) fn relayed(items: usize) {

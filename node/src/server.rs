@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity as PemIdentity, Server, ServerTlsConfig};
 
-use crate::admin::AdminService;
+use crate::admin::{AdminService, notes};
 use crate::api::Api;
 use crate::cluster::{NodeContext, StartError, listen_error, resume, stored_identity};
 use crate::config::Config;
@@ -120,8 +120,16 @@ impl Node {
             let started = replicas.len();
             return Err(format!("has started {started} of {} shards", wanted + 1));
         }
-        if let Some(stopped) = replicas.iter().find_map(|raft| raft.status().stopped) {
-            return Err(format!("a replica has stopped: {stopped}"));
+        let stopped = replicas.iter().filter_map(|raft| {
+            let reason = raft.status().stopped?;
+            Some(format!(
+                "the replica of shard {} has stopped: {reason}",
+                raft.id()
+            ))
+        });
+        let faults: Vec<String> = stopped.chain(runtime.vitals().faults()).collect();
+        if !faults.is_empty() {
+            return Err(faults.join("; "));
         }
         let leaderless = replicas
             .iter()
@@ -134,6 +142,12 @@ impl Node {
             ));
         }
         Ok(())
+    }
+
+    /// What is wrong with the cluster as this node sees it, for people; it may serve all the same.
+    pub fn notes(&self) -> Vec<String> {
+        let runtime = self.context.runtime();
+        runtime.map_or_else(Vec::new, |runtime| notes(&runtime))
     }
 
     /// Resolves with the reason when the node cannot go on and the process should end.

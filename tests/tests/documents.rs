@@ -56,13 +56,15 @@ fn every_error_code_has_a_row_with_its_number() {
 fn every_metric_has_a_row_and_every_row_a_metric() {
     let sources = [
         "node/src/metrics.rs",
+        "node/src/metrics/figures.rs",
         "node/src/raft/metrics.rs",
         "gateway/src/metrics.rs",
+        "cli/src/telemetry.rs",
     ]
     .map(read)
     .join("\n");
     let of = |text: &str| -> Vec<String> {
-        ["parlance_node_", "parlance_gateway_"]
+        ["parlance_node_", "parlance_gateway_", "parlance_build_"]
             .iter()
             .flat_map(|prefix| words(text, prefix))
             .map(str::to_owned)

@@ -39,6 +39,7 @@ impl Link {
             gateway_id: "probe".into(),
             link_id: "probe".into(),
             received: 0,
+            version: String::new(),
         };
         frames.try_send(GatewayFrame {
             hello: Some(hello),

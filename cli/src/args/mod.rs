@@ -223,11 +223,17 @@ pub enum ClusterCommand {
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
         shards: Option<u32>,
     },
-    /// Nodes, shards and what is wrong with them
+    /// Nodes, shards, gateways and what is wrong with them; exits with 0 whatever it shows
     Status {
         /// Every shard, not only those with something to say
         #[arg(long)]
         shards: bool,
+    },
+    /// Exit with 0 if all is well, else with 1 and what is wrong and what to do
+    Check {
+        /// Look again until all is well, for so long at most
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        wait: Option<Duration>,
     },
     /// Split a shard in two, under load
     Split {

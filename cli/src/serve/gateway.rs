@@ -55,7 +55,7 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
     let name = format!("gateway {}", config.gateway_id);
     probes.live(name.as_str(), || Ok(()));
     probes.ready(name, move || match probed.get() {
-        Some(gateway) => process::ask(gateway, Gateway::ready),
+        Some(gateway) => process::ask(gateway, |gateway| gateway.ready().map(|()| gateway.notes())),
         None => Err("starting".to_owned()),
     });
     let _ops = process.serve_ops(&settings.process, probes).await?;

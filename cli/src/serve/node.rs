@@ -103,7 +103,7 @@ fn probes(name: String, started: Arc<OnceLock<Weak<Node>>>) -> Probes {
     // That this answers says that the runtime still runs tasks; a failed disk ends the process.
     probes.live(name.as_str(), || Ok(()));
     probes.ready(name, move || match started.get() {
-        Some(node) => process::ask(node, Node::ready),
+        Some(node) => process::ask(node, |node| node.ready().map(|()| node.notes())),
         None => Err("starting".to_owned()),
     });
     probes

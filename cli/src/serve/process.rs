@@ -84,8 +84,8 @@ pub(super) async fn sole<T>(mut part: Arc<T>) -> T {
 /// Asks a part that may be gone by now.
 pub(super) fn ask<T>(
     part: &Weak<T>,
-    ready: impl FnOnce(&T) -> Result<(), String>,
-) -> Result<(), String> {
+    ready: impl FnOnce(&T) -> Result<Vec<String>, String>,
+) -> Result<Vec<String>, String> {
     part.upgrade()
         .map_or_else(|| Err("stopping".to_owned()), |part| ready(&part))
 }

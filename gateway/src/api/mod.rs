@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::cluster::{Ask, Place, Router};
 use crate::config::Limits;
 use crate::fanout::Subscriptions;
+use crate::metrics;
 use crate::session::{Caller, Registry, Unanswered};
 use crate::token::Verifier;
 
@@ -70,6 +71,7 @@ impl Api {
         let caller = caller.ok_or_else(|| Error::new(ErrorCode::NotLoggedIn, "log in first"))?;
         let max = self.limits.requests_in_flight_max;
         Unanswered::begin(caller, max).ok_or_else(|| {
+            metrics::refused("requests_in_flight");
             let error = format!("at most {max} requests may be unanswered");
             Error::new(ErrorCode::Overloaded, error)
         })

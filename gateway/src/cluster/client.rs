@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::Gauge;
+use parking_lot::Mutex;
 use parlance_proto::ids::NodeId;
 use parlance_proto::limits::LINK_FRAME_BYTES_MAX;
 use parlance_proto::link::v1::link_client::LinkClient;
@@ -94,6 +95,8 @@ pub struct Link {
     pub node: NodeId,
     pub address: String,
     pub requests: Requests,
+    /// Since when the oldest frame that the node has not acknowledged has waited.
+    pub waits: Mutex<Option<Instant>>,
 }
 
 /// What survives a break.
@@ -187,6 +190,7 @@ impl Link {
                 }
                 Err(error) => {
                     self.requests.lost();
+                    *self.waits.lock() = None;
                     router.link_lost(self.node);
                     if !std::mem::replace(&mut warned, true) {
                         tracing::warn!(node = %self.node, address = %self.address, %error, "link is down, trying on");
@@ -213,6 +217,7 @@ impl Link {
             gateway_id: router.gateway_id().to_owned(),
             link_id: link.id.clone(),
             received: link.received,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let first = GatewayFrame {
             hello: Some(hello),
@@ -276,6 +281,7 @@ impl Link {
     async fn pump(&self, router: &Router, mut open: Open, link: &mut LinkSession) -> LinkError {
         let mut ack_at: Option<Instant> = None;
         loop {
+            *self.waits.lock() = link.replay.oldest();
             let ack_due = ack_at.is_some_and(|at| at <= Instant::now());
             let work = ack_due || self.requests.waiting();
             tokio::select! {

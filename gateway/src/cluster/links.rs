@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use parlance_proto::ids::{NodeId, ShardId};
@@ -17,6 +18,15 @@ use crate::metrics::FEATURE_LEVEL;
 
 /// Links by node, and the task of each.
 type Links = HashMap<NodeId, (Arc<Link>, AbortHandle)>;
+
+/// How a link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkState {
+    pub node: NodeId,
+    pub is_up: bool,
+    /// How long the oldest frame that the node has not acknowledged has waited.
+    pub waiting: Duration,
+}
 
 /// The way to the nodes.
 pub struct Router {
@@ -60,6 +70,24 @@ impl Router {
     /// Whether at least one node can be asked.
     pub fn linked(&self) -> bool {
         self.with_topology(|topology| !topology.link_sessions.is_empty())
+    }
+
+    /// How the link to each node is, in the order of their ids.
+    pub fn link_states(&self) -> Vec<LinkState> {
+        let up = self.with_topology(|topology| topology.link_sessions.clone());
+        let links = self.links.lock();
+        let mut states: Vec<_> = (links.iter().flatten())
+            .map(|(node, (link, _))| {
+                let waits = *link.waits.lock();
+                LinkState {
+                    node: *node,
+                    is_up: up.contains_key(node),
+                    waiting: waits.map_or(Duration::ZERO, |since| since.elapsed()),
+                }
+            })
+            .collect();
+        states.sort_unstable_by_key(|state| state.node);
+        states
     }
 
     /// A leader said so itself.
@@ -148,6 +176,7 @@ impl Router {
                     node,
                     address,
                     requests: Requests::default(),
+                    waits: Mutex::default(),
                 });
                 let task = tokio::spawn(link.clone().run(me.clone())).abort_handle();
                 (link, task)

@@ -15,6 +15,6 @@ pub mod watch;
 pub use ask::Ask;
 pub use backoff::Backoff;
 pub use call::{Answered, Failure, Place};
-pub use links::Router;
+pub use links::{LinkState, Router};
 pub use slots::SlotMap;
 pub use topology::Topology;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use parlance_proto::link::v1::GatewayFrame;
 use prost::Message as _;
+use tokio::time::Instant;
 
 /// Requests kept for a resume.
 const REQUESTS_MAX: usize = 16_384;
@@ -14,13 +15,26 @@ const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Numbers outgoing frames and keeps the unacknowledged ones.
 #[derive(Debug, Default)]
 pub struct Replay {
-    frames: VecDeque<(GatewayFrame, usize)>,
+    frames: VecDeque<Kept>,
     requests: usize,
     bytes: usize,
     last: u64,
 }
 
+/// A frame until it is acknowledged.
+#[derive(Debug)]
+struct Kept {
+    frame: GatewayFrame,
+    bytes: usize,
+    since: Instant,
+}
+
 impl Replay {
+    /// Since when the oldest frame that is kept has waited.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.frames.front().map(|kept| kept.since)
+    }
+
     /// Gives the frame the next number and keeps a copy.
     pub fn number(&mut self, frame: &mut GatewayFrame) {
         self.last += 1;
@@ -28,7 +42,11 @@ impl Replay {
         self.requests += frame.requests.len();
         let bytes = frame.encoded_len();
         self.bytes += bytes;
-        self.frames.push_back((frame.clone(), bytes));
+        self.frames.push_back(Kept {
+            frame: frame.clone(),
+            bytes,
+            since: Instant::now(),
+        });
         while self.requests > REQUESTS_MAX || (self.bytes > BYTES_MAX && self.frames.len() > 1) {
             self.drop_first();
         }
@@ -36,7 +54,7 @@ impl Replay {
 
     /// The peer has everything up to `number`.
     pub fn acknowledge(&mut self, number: u64) {
-        while self.frames.front().is_some_and(|(f, _)| f.number <= number) {
+        while (self.frames.front()).is_some_and(|kept| kept.frame.number <= number) {
             self.drop_first();
         }
     }
@@ -44,15 +62,16 @@ impl Replay {
     /// What follows `received`; none if that is no longer here or was never sent.
     pub fn after(&mut self, received: u64) -> Option<Vec<GatewayFrame>> {
         self.acknowledge(received);
-        let first = self.frames.front().map_or(self.last + 1, |(f, _)| f.number);
+        let first = self.frames.front();
+        let first = first.map_or(self.last + 1, |kept| kept.frame.number);
         (received <= self.last && first == received + 1)
-            .then(|| self.frames.iter().map(|(f, _)| f.clone()).collect())
+            .then(|| self.frames.iter().map(|kept| kept.frame.clone()).collect())
     }
 
     fn drop_first(&mut self) {
-        if let Some((frame, bytes)) = self.frames.pop_front() {
-            self.bytes -= bytes;
-            self.requests -= frame.requests.len();
+        if let Some(kept) = self.frames.pop_front() {
+            self.bytes -= kept.bytes;
+            self.requests -= kept.frame.requests.len();
         }
     }
 }
@@ -80,7 +99,9 @@ mod tests {
             |frames: Vec<GatewayFrame>| frames.iter().map(|f| f.number).collect::<Vec<_>>();
         assert_eq!(replay.after(3).map(numbers), Some(vec![4, 5]));
         assert_eq!(replay.after(2), None, "gone after an acknowledgement");
+        assert!(replay.oldest().is_some());
         assert_eq!(replay.after(5).map(numbers), Some(vec![]));
+        assert_eq!(replay.oldest(), None, "all is acknowledged");
         assert_eq!(replay.after(6), None, "never sent");
     }
 

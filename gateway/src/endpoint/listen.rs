@@ -17,6 +17,7 @@ use tokio_util::either::Either;
 use super::{ClientStream, Connection, Endpoint, Shared};
 use crate::config::{Listener, ListenerTls};
 use crate::error::StartError;
+use crate::metrics::{self, Accepted};
 
 /// Connections that may wait to be accepted; the kernel may allow fewer. When all clients of a lost gateway come at once, what
 /// does not fit is tried again by the kernel after one second, then two, then four.
@@ -68,8 +69,10 @@ impl Bound {
             };
             // Above the limit a connection is closed at once: the client tries elsewhere.
             let Ok(place) = places.clone().try_acquire_owned() else {
+                metrics::refused("connections");
                 continue;
             };
+            let accepted = Accepted::new();
             let _ = stream.set_nodelay(true);
             let connection = Connection {
                 shared: shared.clone(),
@@ -81,6 +84,7 @@ impl Bound {
                 if let Ok(Some(stream)) = timeout(limit, secure(tls, stream)).await {
                     endpoint.serve(stream, connection).await;
                 }
+                drop(accepted);
             });
         }
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use parlance_proto::client::v1::{ServerFrame, server_frame};
 use prost::Message as _;
+use tokio::time::Instant;
 
 /// How an endpoint writes pushes, if not as they come. Sessions of one dialect share the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,14 +15,16 @@ pub struct Dialect(pub &'static str);
 #[derive(Debug)]
 pub struct Push {
     frame: Bytes,
+    arrived: Instant,
     forms: Mutex<Vec<(Dialect, Bytes)>>,
 }
 
 impl Push {
-    /// A push of an encoded `ServerFrame`.
+    /// A push of an encoded `ServerFrame` that has arrived just now.
     pub fn new(frame: Bytes) -> Self {
         Self {
             frame,
+            arrived: Instant::now(),
             forms: Mutex::default(),
         }
     }
@@ -33,6 +36,11 @@ impl Push {
             body: Some(body),
         };
         Self::new(frame.encode_to_vec().into())
+    }
+
+    /// When it came.
+    pub fn arrived(&self) -> Instant {
+        self.arrived
     }
 
     /// The encoded `ServerFrame`.

@@ -23,13 +23,13 @@ impl Registry {
     /// A connection was accepted.
     pub fn connected(&self, session: &Arc<Session>) {
         self.connections.write().insert(session.id, session.clone());
-        handles().connections.increment(1);
+        handles().open.increment(1);
     }
 
     /// A connection ended.
     pub fn disconnected(&self, session: &Session) {
         if self.connections.write().remove(&session.id).is_some() {
-            handles().connections.decrement(1);
+            handles().open.decrement(1);
         }
     }
 

@@ -4,8 +4,10 @@ mod apps;
 mod caller;
 mod digest;
 mod nodes;
+mod problems;
 mod service;
 mod status;
 mod upgrade;
 
 pub use service::AdminService;
+pub use status::notes;

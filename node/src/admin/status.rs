@@ -1,11 +1,16 @@
 //! The cluster as one node sees it, with what the others say of themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use parlance_proto::admin::v1::{GetClusterStatusResponse, NodeStatus, ShardStatus};
+use parlance_proto::admin::v1::{
+    Behind, GatewayLinkStatus, GatewayStatus, GetClusterStatusResponse, NodeStatus, ShardStatus,
+    StoppedReplica,
+};
 use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::raft::v1::NodeHealth;
 use parlance_proto::store::v1::{ClusterMap, MapNode, MapShard, NodeState};
 
+use super::problems::{notices, problems};
 use super::upgrade::levels_of_members;
 use crate::cluster::{ClusterView, LeadReport, Runtime, common_level};
 use crate::meta::MetaState;
@@ -17,29 +22,72 @@ pub(super) fn cluster_status(runtime: &Runtime) -> GetClusterStatusResponse {
     let state = view.state();
     let heard = levels_of_members(view, &state);
     let levels = heard.into_iter().filter_map(|(_, levels)| levels);
+    let now_ms = runtime.environment().now_ms();
     let nodes = state.map().into_iter().flat_map(|map| &map.nodes);
+    let nodes = nodes.map(|node| node_status(view, &state, node, now_ms));
     let shards = state.shards().iter();
-    GetClusterStatusResponse {
+    let health = health_of_members(view, &state);
+    let mut status = GetClusterStatusResponse {
         cluster_id: runtime.identity().cluster_id.clone(),
         map_version: state.version(),
         shard_count: state.routes().len() as u32,
-        nodes: nodes.map(|node| node_status(view, &state, node)).collect(),
+        nodes: nodes.collect(),
         shards: shards.map(|shard| shard_status(view, shard)).collect(),
         meta: state.map().map(|map| meta_status(view, map)),
         answering_node_id: view.node_id.0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         feature_level: state.map().map_or(0, |map| map.feature_level),
         feature_level_possible: common_level(levels).unwrap_or(0),
-    }
+        gateways: gateways(&health),
+        problems: Vec::new(),
+        notices: Vec::new(),
+    };
+    status.problems = problems(&status, &health);
+    status.notices = notices(&status);
+    status
 }
 
-fn node_status(view: &ClusterView, state: &MetaState, node: &MapNode) -> NodeStatus {
+/// What is wrong, for people.
+pub fn notes(runtime: &Runtime) -> Vec<String> {
+    let problems = cluster_status(runtime).problems.into_iter();
+    problems.map(|problem| problem.what).collect()
+}
+
+/// What each member that was heard has found out about itself.
+fn health_of_members(view: &ClusterView, state: &MetaState) -> BTreeMap<u64, NodeHealth> {
+    let members = state.members().map(MapNode::id);
+    members
+        .filter_map(|id| Some((id.0, view.heard.of(id)?.health)))
+        .collect()
+}
+
+/// The links that nodes say they have, by gateway.
+fn gateways(health: &BTreeMap<u64, NodeHealth>) -> Vec<GatewayStatus> {
+    let mut gateways: BTreeMap<&str, GatewayStatus> = BTreeMap::new();
+    for (node_id, health) in health {
+        for link in &health.links {
+            let gateway = gateways.entry(&link.gateway_id).or_default();
+            gateway.gateway_id.clone_from(&link.gateway_id);
+            gateway.version.clone_from(&link.version);
+            gateway.links.push(GatewayLinkStatus {
+                node_id: *node_id,
+                connected: link.connected,
+                waiting_ms: link.waiting_ms,
+            });
+        }
+    }
+    gateways.into_values().collect()
+}
+
+fn node_status(view: &ClusterView, state: &MetaState, node: &MapNode, now_ms: i64) -> NodeStatus {
     let id = node.id();
     let count = |holds: &dyn Fn(&MapShard) -> bool| {
         state.shards().iter().filter(|shard| holds(shard)).count() as u32
     };
     let is_member = node.state() == NodeState::Member;
     let heard = view.heard.of(id);
+    let disk = heard.as_ref().map(|heard| &heard.health);
+    let stopped = heard.iter().flat_map(|heard| &heard.stopped);
     NodeStatus {
         node_id: id.0,
         raft_address: node.raft_address.clone(),
@@ -52,6 +100,15 @@ fn node_status(view: &ClusterView, state: &MetaState, node: &MapNode) -> NodeSta
             .as_ref()
             .and_then(|heard| heard.levels)
             .map_or(0, |levels| levels.max),
+        disk_free_bytes: disk.map_or(0, |disk| disk.disk_free_bytes),
+        disk_total_bytes: disk.map_or(0, |disk| disk.disk_total_bytes),
+        clock_ahead_ms: (heard.as_ref()).map_or(0, |heard| heard.clock_ahead_ms(now_ms)),
+        stopped: stopped
+            .map(|(shard, reason)| StoppedReplica {
+                shard: shard.0,
+                reason: reason.clone(),
+            })
+            .collect(),
         version: heard.map(|heard| heard.version).unwrap_or_default(),
     }
 }
@@ -83,6 +140,12 @@ fn status_of(view: &ClusterView, shard: &MapShard, local: Option<ReplicaStatus>)
         report: view.heard.report(id),
         all_reachable: shard.voters().all(|node| view.is_reachable(node)),
     };
+    let behind = seen.report.iter().flat_map(|report| &report.behind);
+    let behind = behind.map(|(node, entries)| Behind {
+        node_id: node.0,
+        entries: *entries,
+    });
+    let behind = behind.collect();
     let health = health(shard, &seen, local.as_ref());
     let local = local.unwrap_or_default();
     ShardStatus {
@@ -98,6 +161,7 @@ fn status_of(view: &ClusterView, shard: &MapShard, local: Option<ReplicaStatus>)
         last_slot: shard.last_slot,
         epoch: shard.epoch,
         stopped: local.stopped.unwrap_or_default(),
+        behind,
     }
 }
 
@@ -121,7 +185,7 @@ fn health(shard: &MapShard, seen: &Seen, local: Option<&ReplicaStatus>) -> &'sta
         (None, Some(local)) => local.voters != wanted,
         (None, None) => false,
     };
-    let behind = |report: &LeadReport| report.behind.iter().any(|id| wanted.contains(id));
+    let behind = |report: &LeadReport| report.behind.keys().any(|id| wanted.contains(id));
     if seen.stopped || local.is_some_and(|local| local.stopped.is_some()) {
         "stopped"
     } else if shard.pending {
@@ -158,7 +222,7 @@ mod tests {
             report: Some(LeadReport {
                 term: 1,
                 settled,
-                behind: behind.to_vec(),
+                behind: behind.iter().map(|id| (*id, 9_000)).collect(),
             }),
             all_reachable: true,
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::raft::v1::{LeaderAnnouncement, Leads, StoppedReplica, peer_message::Body};
+use parlance_proto::raft::v1::{
+    Behind, LeaderAnnouncement, Leads, NodeHealth, StoppedReplica, peer_message::Body,
+};
 use parlance_proto::store::v1::{MapNode, NodeState};
 use parlance_proto::version::greeting;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
@@ -13,7 +15,9 @@ use super::levels::levels;
 use super::steadiness::Steadiness;
 use super::tasks::Tasks;
 use super::view::ClusterView;
+use super::vitals::Vitals;
 use super::wanted::{Wanted, is_near};
+use crate::clock::Environment;
 use crate::meta::MetaState;
 use crate::raft::{Lane, PeerLink, Replica, ReplicaStatus};
 
@@ -27,6 +31,8 @@ pub(super) struct Announcer {
     pub(super) steadiness: Steadiness,
     /// The node is about to stop.
     pub(super) leaving: CancellationToken,
+    pub(super) vitals: Vitals,
+    pub(super) environment: Arc<dyn Environment>,
     pub(super) tasks: Tasks,
 }
 
@@ -95,6 +101,10 @@ impl Announcer {
             unsteady_ms: u32::try_from(unsteady).unwrap_or(u32::MAX),
             stopped: replicas.iter().filter_map(stopped).collect(),
             receiver_replaced: 0,
+            health: Some(NodeHealth {
+                time_ms: self.environment.now_ms(),
+                ..self.vitals.get()
+            }),
         }
     }
 }
@@ -122,11 +132,15 @@ fn lead(
     lead
 }
 
-fn behind(status: &ReplicaStatus, leader: NodeId) -> Vec<u64> {
+fn behind(status: &ReplicaStatus, leader: NodeId) -> Vec<Behind> {
     let others = status.voters.union(&status.learners).copied();
     others
         .filter(|id| *id != leader && !is_near(status, *id))
-        .map(|id| id.0)
+        .map(|id| Behind {
+            node_id: id.0,
+            // Of one that nothing is known of: all.
+            entries: status.behind(id).unwrap_or(status.last_log_index),
+        })
         .collect()
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use parlance_proto::common::v1::VersionRange;
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::raft::v1::LeaderAnnouncement;
+use parlance_proto::raft::v1::{LeaderAnnouncement, NodeHealth};
 use tokio::time::{Duration, Instant};
 
 /// Nodes announce themselves every second; one that has missed a few is taken for unreachable.
@@ -19,8 +19,8 @@ pub struct LeadReport {
     pub term: u64,
     /// The version of the cluster map by which the shard's replicas are those wanted; 0 while they are not.
     pub settled: u64,
-    /// Replicas whose log is not near the leader's.
-    pub behind: Vec<NodeId>,
+    /// Replicas whose log is not near the leader's, and how many entries they lack.
+    pub behind: BTreeMap<NodeId, u64>,
 }
 
 /// What a node said last.
@@ -39,6 +39,8 @@ pub struct Heard {
     pub leads: BTreeMap<ShardId, LeadReport>,
     /// By its cluster map of this version, this node was replaced; 0 if it was not.
     pub replaced_us: u64,
+    /// What it has found out about itself.
+    pub health: NodeHealth,
 }
 
 /// What all nodes said last. Cheap to clone.
@@ -55,7 +57,9 @@ impl HeardNodes {
             let report = LeadReport {
                 term: lead.term,
                 settled: lead.settled,
-                behind: lead.behind.iter().copied().map(NodeId).collect(),
+                behind: (lead.behind.iter())
+                    .map(|behind| (NodeId(behind.node_id), behind.entries))
+                    .collect(),
             };
             (ShardId(lead.shard), report)
         });
@@ -71,6 +75,7 @@ impl HeardNodes {
                 .collect(),
             leads: leads.collect(),
             replaced_us: said.receiver_replaced,
+            health: said.health.clone().unwrap_or_default(),
         };
         self.nodes.lock().insert(from, heard);
     }
@@ -129,6 +134,16 @@ impl HeardNodes {
 }
 
 impl Heard {
+    /// How far its clock is ahead of one that shows `now_ms`; below 0: behind. 0 if it did not say.
+    pub fn clock_ahead_ms(&self, now_ms: i64) -> i64 {
+        let said = self.health.time_ms;
+        if said == 0 {
+            return 0;
+        }
+        let since = i64::try_from(self.at.elapsed().as_millis()).unwrap_or(i64::MAX);
+        said.saturating_add(since).saturating_sub(now_ms)
+    }
+
     fn is_recent(&self) -> bool {
         self.at.elapsed() < HEARD_WITHIN
     }

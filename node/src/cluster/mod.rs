@@ -31,6 +31,7 @@ mod steadiness;
 mod tasks;
 mod tend;
 mod view;
+mod vitals;
 mod wanted;
 
 pub use context::NodeContext;
@@ -42,3 +43,4 @@ pub use join::{resume, stored_identity};
 pub use levels::common_level;
 pub use runtime::Runtime;
 pub use view::ClusterView;
+pub use vitals::{DISK_SILENT_MS, store_trouble};

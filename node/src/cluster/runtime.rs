@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::announce::Announcer;
 use super::assignment::Assignment;
 use super::error::StartError;
-use super::gauges;
+use super::gauges::{GaugeParts, Gauges};
 use super::handover::hand_over;
 use super::heard::HeardNodes;
 use super::leadership::Leadership;
@@ -24,6 +24,7 @@ use super::steadiness::Steadiness;
 use super::tasks::Tasks;
 use super::tend::Tend;
 use super::view::ClusterView;
+use super::vitals::Vitals;
 use crate::clock::Environment;
 use crate::config::Config;
 use crate::deliver::{RelayReceiver, RelaySender};
@@ -68,6 +69,7 @@ pub struct Runtime {
     meta_client: MetaClient,
     splitter: Arc<Splitter>,
     steadiness: Steadiness,
+    vitals: Vitals,
     leaving: CancellationToken,
     leave: Box<dyn Fn() + Send + Sync>,
     tasks: Tasks,
@@ -111,6 +113,7 @@ impl Runtime {
             meta_client,
             splitter,
             steadiness,
+            vitals: Vitals::default(),
             leaving: CancellationToken::new(),
             leave: parts.leave,
             tasks,
@@ -154,8 +157,19 @@ impl Runtime {
             peers,
             steadiness: self.steadiness.clone(),
             leaving: self.leaving.clone(),
+            vitals: self.vitals.clone(),
+            environment: self.environment.clone(),
             tasks: tasks.clone(),
         };
+        let gauges = Gauges::new(GaugeParts {
+            view: view.clone(),
+            environment: self.environment.clone(),
+            store: self.store.clone(),
+            host: self.host.clone(),
+            links: self.links.clone(),
+            data_dir: starter.config.data_dir.clone(),
+            vitals: self.vitals.clone(),
+        });
         let tend = Tend {
             view: view.clone(),
             store: self.store.clone(),
@@ -166,7 +180,7 @@ impl Runtime {
         tasks.spawn(announcer.run());
         tasks.spawn(placement.run(tasks.clone()));
         tasks.spawn(tend.run(tasks.clone()));
-        tasks.spawn(gauges::run(view.clone(), tasks.clone()));
+        tasks.spawn(gauges.run(tasks.clone()));
     }
 
     /// Whose data directory it is.
@@ -191,6 +205,11 @@ impl Runtime {
     /// Proposes to the meta shard.
     pub fn meta_client(&self) -> &MetaClient {
         &self.meta_client
+    }
+
+    /// What this node has found out about itself.
+    pub fn vitals(&self) -> &Vitals {
+        &self.vitals
     }
 
     /// Splits shards.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use parlance_proto::store::v1::Consumer;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::budget::{Budget, Share};
+use crate::metrics;
 use crate::shard::Marks;
 
 /// Items, done or not, from the first that is not: a few bytes each.
@@ -38,6 +40,7 @@ struct Open {
     /// Still under way.
     deliveries: u32,
     bytes: usize,
+    since: Instant,
 }
 
 /// One delivery of one item; dropping it without [`Delivery::done`] leaves the item open.
@@ -85,7 +88,11 @@ impl UnderWay {
             let bytes = if deliveries == 0 { 0 } else { bytes };
             inner.bytes += bytes;
             inner.undone += usize::from(deliveries > 0);
-            inner.open.push_back(Open { deliveries, bytes });
+            inner.open.push_back(Open {
+                deliveries,
+                bytes,
+                since: Instant::now(),
+            });
             inner.base + inner.open.len() as u64 - 1
         };
         self.advance();
@@ -100,6 +107,7 @@ impl UnderWay {
     /// The term is over: deliveries that have not been made need not be.
     pub(super) fn cancel(&self) {
         self.inner.lock().cancelled = true;
+        self.marks.set_oldest(self.consumer, None);
         self.moved.notify_waiters();
     }
 
@@ -126,8 +134,15 @@ impl UnderWay {
             inner.open.pop_front();
             inner.base += 1;
         }
-        if inner.base != before && !inner.cancelled {
+        if inner.cancelled {
+            return;
+        }
+        if inner.base != before {
             self.marks.set(self.consumer, inner.base - 1);
+        }
+        if inner.base != before || inner.open.len() == 1 {
+            let oldest = inner.open.front().map(|item| item.since);
+            self.marks.set_oldest(self.consumer, oldest);
         }
     }
 }
@@ -135,14 +150,14 @@ impl UnderWay {
 impl Delivery {
     /// It has been made.
     pub(super) fn done(self) {
-        let mut item_done = false;
+        let mut item_done = None;
         {
             let mut inner = self.under_way.inner.lock();
             let place = usize::try_from(self.number.wrapping_sub(inner.base)).unwrap_or(usize::MAX);
             if let Some(item) = inner.open.get_mut(place) {
                 item.deliveries = item.deliveries.saturating_sub(1);
-                item_done = item.deliveries == 0;
-                if item_done {
+                if item.deliveries == 0 {
+                    item_done = Some(item.since);
                     let bytes = std::mem::take(&mut item.bytes);
                     inner.bytes -= bytes;
                     inner.undone -= 1;
@@ -150,7 +165,8 @@ impl Delivery {
             }
         }
         self.under_way.advance();
-        if item_done {
+        if let Some(since) = item_done {
+            metrics::delivered(since.elapsed());
             self.under_way.moved.notify_waiters();
         }
     }
@@ -163,6 +179,8 @@ impl Delivery {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn under_way(done: u64) -> (Arc<UnderWay>, Arc<Marks>) {
@@ -188,6 +206,7 @@ mod tests {
         first.pop().unwrap().done();
         assert_eq!(mark(&marks), 12);
         assert_eq!(items.next_number(), 13);
+        assert_eq!(marks.waiting(), Duration::ZERO);
         drop(items.begin(1, 5));
         items.begin(0, 5);
         assert_eq!(mark(&marks), 12, "a dropped delivery leaves its item open");
@@ -197,7 +216,9 @@ mod tests {
     fn after_its_term_a_consumer_moves_no_watermark() {
         let (old, marks) = under_way(0);
         let delivery = old.begin(1, 5).pop().unwrap();
+        assert!(marks.waiting() > Duration::ZERO);
         old.cancel();
+        assert_eq!(marks.waiting(), Duration::ZERO);
         assert!(!delivery.is_wanted());
         UnderWay::new(Consumer::Relay, 5, marks.clone(), &Arc::default());
         delivery.done();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use parlance_proto::link::v1::Hello;
 
-use super::session::{LinkSession, RESUME_GRACE};
+use super::session::{LinkSession, LinkState, RESUME_GRACE};
 use crate::metrics;
 
 /// All link sessions of this node, one a gateway. Cheap to clone.
@@ -36,6 +36,14 @@ impl Links {
             .collect()
     }
 
+    /// How each link is, by gateway.
+    pub fn states(&self) -> Vec<LinkState> {
+        let sessions = self.sessions.lock();
+        let mut states: Vec<_> = sessions.values().map(|session| session.state()).collect();
+        states.sort_unstable_by(|a, b| a.gateway_id.cmp(&b.gateway_id));
+        states
+    }
+
     /// Finds the session that a hello wants to resume, or starts a new one in the place of the gateway's last.
     pub(super) fn attach(&self, hello: &Hello) -> Attached {
         let mut sessions = self.sessions.lock();
@@ -51,11 +59,7 @@ impl Links {
             };
         }
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(LinkSession::new(
-            key,
-            hello.gateway_id.clone(),
-            hello.link_id.clone(),
-        ));
+        let session = Arc::new(LinkSession::new(key, hello));
         let (stream, received) = session.attach(0).unwrap_or_default();
         if let Some(old) = sessions.insert(hello.gateway_id.clone(), session.clone()) {
             old.close();

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parlance_proto::link::v1::{NodeFrame, Response};
+use parlance_proto::link::v1::{Hello, NodeFrame, Response};
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::yield_now;
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 
 use crate::metrics;
 
@@ -44,6 +44,7 @@ pub struct LinkSession {
     key: u64,
     gateway_id: String,
     link_id: String,
+    version: String,
     inner: Mutex<Inner>,
     work: Notify,
 }
@@ -76,23 +77,46 @@ pub(super) enum Arrived {
     Early,
 }
 
+/// Of the version that a gateway says it has: all nodes are told of it.
+const VERSION_CHARS_MAX: usize = 32;
+
+fn version(hello: &Hello) -> String {
+    let said = hello.version.chars().filter(|c| !c.is_control());
+    said.take(VERSION_CHARS_MAX).collect()
+}
+
+/// How a link is, for whoever watches over the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkState {
+    /// Whose link it is.
+    pub gateway_id: String,
+    /// The gateway's program.
+    pub version: String,
+    /// It has a stream; else it may be resumed within [`RESUME_GRACE`].
+    pub connected: bool,
+    /// How long the oldest frame that the gateway has not acknowledged has waited.
+    pub waiting: Duration,
+}
+
 struct Sent {
     number: u64,
+    since: Instant,
     frame: NodeFrame,
     bytes: usize,
     receipts: Vec<Option<Receipt>>,
 }
 
 impl LinkSession {
-    pub(super) fn new(key: u64, gateway_id: String, link_id: String) -> Self {
+    pub(super) fn new(key: u64, hello: &Hello) -> Self {
         let inner = Mutex::new(Inner {
             next_number: 1,
             ..Inner::default()
         });
         Self {
             key,
-            gateway_id,
-            link_id,
+            gateway_id: hello.gateway_id.clone(),
+            link_id: hello.link_id.clone(),
+            version: version(hello),
             inner,
             work: Notify::new(),
         }
@@ -119,6 +143,18 @@ impl LinkSession {
 
     pub(super) fn is_connected(&self) -> bool {
         self.inner.lock().connected
+    }
+
+    /// How it is.
+    pub fn state(&self) -> LinkState {
+        let inner = self.inner.lock();
+        let oldest = inner.unacknowledged.front();
+        LinkState {
+            gateway_id: self.gateway_id.clone(),
+            version: self.version.clone(),
+            connected: inner.connected,
+            waiting: oldest.map_or(Duration::ZERO, |sent| sent.since.elapsed()),
+        }
     }
 
     /// Queues an answer.
@@ -311,6 +347,7 @@ impl Inner {
         self.unacknowledged_bytes += bytes;
         self.unacknowledged.push_back(Sent {
             number: frame.number,
+            since: Instant::now(),
             frame: frame.clone(),
             bytes,
             receipts,
@@ -350,7 +387,13 @@ mod tests {
     use super::*;
 
     fn session() -> Arc<LinkSession> {
-        Arc::new(LinkSession::new(1, "gateway-1".into(), "link".into()))
+        let hello = Hello {
+            gateway_id: "gateway-1".into(),
+            link_id: "link".into(),
+            version: "1.2.3".into(),
+            ..Hello::default()
+        };
+        Arc::new(LinkSession::new(1, &hello))
     }
 
     fn response(id: u64) -> Response {
@@ -366,11 +409,18 @@ mod tests {
             let session = session.clone();
             async move { session.write(stream, to).await }
         });
+        assert_eq!(session.state().waiting, Duration::ZERO);
         session.respond(response(1));
         let first = from.recv().await.unwrap().unwrap();
         session.respond(response(2));
         let second = from.recv().await.unwrap().unwrap();
         assert_eq!((first.number, second.number), (1, 2));
+        let state = session.state();
+        assert!(state.waiting > Duration::ZERO && state.connected);
+        assert_eq!(
+            (state.gateway_id, state.version),
+            ("gateway-1".into(), "1.2.3".into())
+        );
         drop(from);
         writer.await.unwrap();
         assert!(session.detach(stream));
@@ -449,6 +499,7 @@ mod tests {
             session.acknowledge(frame.number);
         }
         assert_eq!(session.inner.lock().waiting_bytes, 0);
+        assert_eq!(session.state().waiting, Duration::ZERO);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::error::RaftError;
 use super::log_db::{self, LOG, LoadedRows, META, TornLog};
 use super::metrics;
+use crate::store::StoreFigures;
 
 /// Writes that may wait for the writer.
 const QUEUE_WRITES_MAX: usize = 8192;
@@ -54,6 +55,10 @@ pub trait LogEngine: Send + Sync + 'static {
     fn load(&self, shard: ShardId) -> io::Result<LoadedRows>;
     /// Rows of entries `from..to`, at least one if there is one, and not many more than `bytes_max` bytes.
     fn read(&self, shard: ShardId, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Bytes>>;
+    /// How it is. Quick, but may wait for the database.
+    fn figures(&self) -> StoreFigures {
+        StoreFigures::default()
+    }
     /// Says why the process must end, once it must.
     fn failed(&self) -> watch::Receiver<Option<String>>;
     /// Writes what is queued and closes; later calls fail.
@@ -138,6 +143,12 @@ impl LogEngine for GroupCommit {
 
     fn read(&self, shard: ShardId, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Bytes>> {
         self.fail(log_db::read(&self.db, shard, from, to, bytes_max))
+    }
+
+    fn figures(&self) -> StoreFigures {
+        let tables = [LOG, META].into_iter();
+        let tables = tables.filter_map(|name| log_db::family(&self.db, name).ok());
+        StoreFigures::of(&self.db, tables)
     }
 
     fn failed(&self) -> watch::Receiver<Option<String>> {

@@ -38,8 +38,8 @@ use super::state_machine::{ReplicaState, SnapshotByBytes};
 use super::types::{TypeConfig, Vote};
 use super::{RaftConfig, metrics, pulse};
 use crate::machine::StateMachine;
-use crate::store::StateStore;
 use crate::store::manifest::{self, Existing, ManifestGuard};
+use crate::store::{StateStore, StoreFigures};
 
 /// A log without a new entry for this long is idle.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
@@ -93,6 +93,7 @@ impl RaftHost {
         store: Arc<dyn StateStore>,
         peers: Arc<dyn PeerLink>,
     ) -> Result<Self, RaftError> {
+        metrics::describe();
         let dir = log_dir(&config.data_dir);
         let torn = if config.recover_torn_log {
             TornLog::Recover
@@ -140,6 +141,11 @@ impl RaftHost {
     /// Says why the process must end, once it must: the log's disk failed or its content is damaged.
     pub fn failed(&self) -> watch::Receiver<Option<String>> {
         self.parts.log.failed()
+    }
+
+    /// How the log's database is. Quick, but may wait for it.
+    pub fn log_figures(&self) -> StoreFigures {
+        self.parts.log.figures()
     }
 
     /// The replicas that have stopped by themselves, with the reason: a disk, or damage. They are stopped until they are

@@ -21,7 +21,7 @@ const REPLICAS_STOPPED: &str = "parlance_node_replicas_stopped";
 const DISK_FAILURES: &str = "parlance_node_disk_failures_total";
 
 /// Tells the recorder what the metrics mean. Called once, at start.
-pub fn describe() {
+pub(super) fn describe() {
     describe_histogram!(
         FSYNC_SECONDS,
         Unit::Seconds,

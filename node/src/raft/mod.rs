@@ -14,7 +14,7 @@ mod group_commit;
 mod host;
 mod log_db;
 mod log_store;
-pub mod metrics;
+mod metrics;
 mod network;
 mod peer;
 mod pulse;

@@ -207,7 +207,6 @@ impl Task {
             batch.push(next);
         }
         self.queued.release(count, bytes);
-        self.metrics.proposed(count);
         batch
     }
 
@@ -219,6 +218,7 @@ impl Task {
                 &ShardError::NotLeader(leadership.leader),
             );
         }
+        self.metrics.proposed(batch.iter().map(|p| p.count).sum());
         let (commands, replies): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .map(|proposal| (proposal.command, proposal.reply))

@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 pub(crate) mod faulty;
+mod figures;
 pub mod key;
 pub mod manifest;
 pub mod rocks;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 
+pub use figures::StoreFigures;
 pub use row_files::{RowFile, RowFileOptions, RowFiles};
 
 /// A column family. The names are on disk and in snapshots: never rename one.
@@ -228,6 +230,11 @@ pub trait StateStore: Send + Sync + 'static {
 
     /// Makes every write so far durable (fsync). Slow: rows go from memory to files.
     fn flush(&self) -> Result<(), StoreError>;
+
+    /// How it is. Quick, but may wait for the database.
+    fn figures(&self) -> StoreFigures {
+        StoreFigures::default()
+    }
 
     /// Calls `read` with the store as it is now. Files that are no longer needed stay on disk until `read` returns.
     fn view(&self, read: &mut ReadView<'_>) -> Result<(), StoreError>;

@@ -16,8 +16,8 @@ use rocksdb::{
 use super::manifest::{self, Existing, ManifestGuard};
 use super::row_files::{self, file_error};
 use super::{
-    Change, Order, ReadView, RowFile, RowRange, StateStore, StoreError, StoreView, Table,
-    WriteBatch,
+    Change, Order, ReadView, RowFile, RowRange, StateStore, StoreError, StoreFigures, StoreView,
+    Table, WriteBatch,
 };
 
 /// Memory for blocks read from disk, for all tables together.
@@ -211,6 +211,11 @@ impl StateStore for RocksStore {
         let ticket = self.flushes.ticket();
         self.flushes
             .share(ticket, || Ok(self.db.flush_cfs_opt(&tables, &options)?))
+    }
+
+    fn figures(&self) -> StoreFigures {
+        let tables = Table::ALL.into_iter();
+        StoreFigures::of(&self.db, tables.filter_map(|table| self.family(table).ok()))
     }
 
     fn view(&self, read: &mut ReadView<'_>) -> Result<(), StoreError> {

@@ -1,53 +1,93 @@
-//! `parlance cluster status`: what one node knows, and what is wrong. A partial answer is an answer.
+//! `parlance cluster status`: what one node knows, and what is wrong. A view, not a verdict: a partial answer is an answer,
+//! and the exit code says nothing of the cluster (`check.rs` does).
 
-use parlance_proto::admin::v1::{GetClusterStatusRequest, GetClusterStatusResponse, ShardStatus};
+use parlance_proto::admin::v1::{
+    GatewayLinkStatus, GatewayStatus, GetClusterStatusRequest, GetClusterStatusResponse,
+    ShardStatus,
+};
 use serde::Serialize;
 
+use super::check::Finding;
+use super::status_table::table;
 use crate::admin::Admin;
 use crate::commands::Session;
-use crate::output::{Output, Tone, say};
+use crate::output::say;
 
 #[derive(Serialize)]
-struct Status {
-    cluster_id: String,
-    map_version: u64,
-    shard_count: u32,
-    meta: Shard,
-    answering_node_id: u64,
-    version: String,
-    feature_level: u32,
-    feature_level_possible: u32,
-    nodes: Vec<Node>,
-    shards: Vec<Shard>,
+pub(super) struct Status {
+    pub(super) cluster_id: String,
+    pub(super) map_version: u64,
+    pub(super) shard_count: u32,
+    pub(super) meta: Shard,
+    pub(super) answering_node_id: u64,
+    pub(super) version: String,
+    pub(super) feature_level: u32,
+    pub(super) feature_level_possible: u32,
+    pub(super) nodes: Vec<Node>,
+    pub(super) shards: Vec<Shard>,
+    pub(super) gateways: Vec<Gateway>,
+    pub(super) problems: Vec<Finding>,
+    pub(super) notices: Vec<Finding>,
 }
 
 #[derive(Serialize)]
-struct Node {
-    node_id: u64,
-    raft_address: String,
-    link_address: String,
-    state: String,
-    reachable: bool,
-    leads: u32,
-    replicas: u32,
-    version: String,
-    feature_level_max: u32,
+pub(super) struct Node {
+    pub(super) node_id: u64,
+    pub(super) raft_address: String,
+    pub(super) link_address: String,
+    pub(super) state: String,
+    pub(super) reachable: bool,
+    pub(super) leads: u32,
+    pub(super) replicas: u32,
+    pub(super) version: String,
+    pub(super) feature_level_max: u32,
+    pub(super) disk_free_bytes: u64,
+    pub(super) disk_total_bytes: u64,
+    pub(super) clock_ahead_ms: i64,
+    pub(super) stopped: Vec<Stopped>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Stopped {
+    pub(super) shard: u32,
+    pub(super) reason: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct Gateway {
+    pub(super) gateway_id: String,
+    pub(super) version: String,
+    pub(super) links: Vec<Link>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Link {
+    pub(super) node_id: u64,
+    pub(super) connected: bool,
+    pub(super) waiting_ms: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Behind {
+    pub(super) node_id: u64,
+    pub(super) entries: u64,
 }
 
 #[derive(Serialize, Default)]
-struct Shard {
-    shard: u32,
-    leader: u64,
-    term: u64,
-    wanted: Vec<u64>,
-    voters: Vec<u64>,
-    learners: Vec<u64>,
-    applied: u64,
-    health: String,
-    first_slot: u32,
-    last_slot: u32,
-    epoch: u64,
-    stopped: String,
+pub(super) struct Shard {
+    pub(super) shard: u32,
+    pub(super) leader: u64,
+    pub(super) term: u64,
+    pub(super) wanted: Vec<u64>,
+    pub(super) voters: Vec<u64>,
+    pub(super) learners: Vec<u64>,
+    pub(super) applied: u64,
+    pub(super) health: String,
+    pub(super) first_slot: u32,
+    pub(super) last_slot: u32,
+    pub(super) epoch: u64,
+    pub(super) stopped: String,
+    pub(super) behind: Vec<Behind>,
 }
 
 pub(super) async fn run(session: &Session, all_shards: bool) -> anyhow::Result<()> {
@@ -64,28 +104,12 @@ pub(super) async fn run(session: &Session, all_shards: bool) -> anyhow::Result<(
             status.cluster_id
         ));
     }
-    for node in status
-        .nodes
-        .iter()
-        .filter(|n| n.state == "member" && !n.reachable)
-    {
-        say(format!(
-            "warning: node {} at {} is not reachable",
-            node.node_id, node.raft_address
-        ));
+    // Of what is no cluster yet there is nothing else to say.
+    for problem in (status.problems.iter()).filter(|_| status.shard_count > 0) {
+        say(format!("warning: {}", problem.line()));
     }
-    if status.feature_level_possible > status.feature_level {
-        say(format!(
-            "all reachable nodes speak feature level {}: `parlance cluster upgrade` raises it from {}",
-            status.feature_level_possible, status.feature_level
-        ));
-    }
-    let shards = [&status.meta].into_iter().chain(&status.shards);
-    for shard in shards.filter(|s| !s.stopped.is_empty()) {
-        say(format!(
-            "warning: the replica of shard {} on node {} has stopped: {}",
-            shard.shard, status.answering_node_id, shard.stopped
-        ));
+    for notice in &status.notices {
+        say(format!("note: {}", notice.line()));
     }
     session
         .output
@@ -105,7 +129,7 @@ pub(in crate::commands) async fn fetch(
         .into_inner())
 }
 
-fn view(status: GetClusterStatusResponse) -> Status {
+pub(super) fn view(status: GetClusterStatusResponse) -> Status {
     let nodes = status.nodes.into_iter().map(|n| Node {
         node_id: n.node_id,
         raft_address: n.raft_address,
@@ -116,6 +140,15 @@ fn view(status: GetClusterStatusResponse) -> Status {
         replicas: n.replicas,
         version: n.version,
         feature_level_max: n.feature_level_max,
+        disk_free_bytes: n.disk_free_bytes,
+        disk_total_bytes: n.disk_total_bytes,
+        clock_ahead_ms: n.clock_ahead_ms,
+        stopped: (n.stopped.into_iter())
+            .map(|stopped| Stopped {
+                shard: stopped.shard,
+                reason: stopped.reason,
+            })
+            .collect(),
     });
     Status {
         cluster_id: status.cluster_id,
@@ -128,6 +161,22 @@ fn view(status: GetClusterStatusResponse) -> Status {
         feature_level_possible: status.feature_level_possible,
         nodes: nodes.collect(),
         shards: status.shards.into_iter().map(shard_view).collect(),
+        gateways: status.gateways.into_iter().map(gateway_view).collect(),
+        problems: status.problems.into_iter().map(Finding::from).collect(),
+        notices: status.notices.into_iter().map(Finding::from).collect(),
+    }
+}
+
+fn gateway_view(gateway: GatewayStatus) -> Gateway {
+    let link = |link: GatewayLinkStatus| Link {
+        node_id: link.node_id,
+        connected: link.connected,
+        waiting_ms: link.waiting_ms,
+    };
+    Gateway {
+        gateway_id: gateway.gateway_id,
+        version: gateway.version,
+        links: gateway.links.into_iter().map(link).collect(),
     }
 }
 
@@ -145,140 +194,11 @@ fn shard_view(shard: ShardStatus) -> Shard {
         last_slot: shard.last_slot,
         epoch: shard.epoch,
         stopped: shard.stopped,
-    }
-}
-
-fn table(output: &Output, status: &Status, all_shards: bool) -> String {
-    let healthy = status.shards.iter().filter(|s| s.health == "ok").count();
-    let mut text = format!(
-        "cluster {}, map version {}, feature level {}, {} of {} shards ok, meta shard {}, led by {} (says node {}, version {})\n\n",
-        status.cluster_id,
-        status.map_version,
-        status.feature_level,
-        healthy,
-        status.shard_count,
-        status.meta.health,
-        node_text(status.meta.leader),
-        status.answering_node_id,
-        status.version
-    );
-    let mut nodes = output.table(&[
-        "NODE",
-        "STATE",
-        "REACHABLE",
-        "LEADS",
-        "REPLICAS",
-        "RAFT",
-        "LINK",
-        "VERSION",
-    ]);
-    for n in &status.nodes {
-        let reachable = if n.reachable {
-            output.cell("yes", Tone::Good)
-        } else {
-            output.cell("no", Tone::Bad)
-        };
-        let mut row = vec![n.node_id.into(), n.state.as_str().into(), reachable];
-        row.extend([
-            n.leads.into(),
-            n.replicas.into(),
-            n.raft_address.as_str().into(),
-            n.link_address.as_str().into(),
-            program(n).into(),
-        ]);
-        nodes.add_row(row);
-    }
-    text.push_str(&nodes.to_string());
-    let shown: Vec<_> = status
-        .shards
-        .iter()
-        .filter(|s| all_shards || s.health != "ok")
-        .collect();
-    if !shown.is_empty() {
-        let mut shards = output.table(&[
-            "SHARD", "SLOTS", "HEALTH", "LEADER", "TERM", "WANTED", "VOTERS", "LEARNERS", "APPLIED",
-        ]);
-        for s in shown {
-            let tone = if s.health == "ok" {
-                Tone::Good
-            } else {
-                Tone::Bad
-            };
-            let mut row = vec![
-                s.shard.into(),
-                format!("{}-{}", s.first_slot, s.last_slot).into(),
-                output.cell(&s.health, tone),
-                node_text(s.leader).into(),
-                s.term.into(),
-            ];
-            row.extend([&s.wanted, &s.voters, &s.learners].map(|ids| list(ids).into()));
-            row.push(s.applied.into());
-            shards.add_row(row);
-        }
-        text.push_str("\n\n");
-        text.push_str(&shards.to_string());
-    }
-    text
-}
-
-fn program(node: &Node) -> String {
-    if node.version.is_empty() {
-        "unknown".to_owned()
-    } else {
-        format!("{} (level {})", node.version, node.feature_level_max)
-    }
-}
-
-fn node_text(node_id: u64) -> String {
-    if node_id == 0 {
-        "unknown".to_owned()
-    } else {
-        node_id.to_string()
-    }
-}
-
-fn list(ids: &[u64]) -> String {
-    ids.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::args::OutputFormat;
-    use parlance_proto::admin::v1::NodeStatus;
-
-    #[test]
-    fn only_shards_with_something_to_say_are_listed() {
-        let shard = |shard, health: &str| ShardStatus {
-            shard,
-            health: health.into(),
-            leader: 1,
-            ..Default::default()
-        };
-        let status = view(GetClusterStatusResponse {
-            cluster_id: "c-1".into(),
-            shard_count: 2,
-            nodes: vec![NodeStatus {
-                node_id: 1,
-                state: "member".into(),
-                reachable: true,
-                ..Default::default()
-            }],
-            shards: vec![shard(1, "ok"), shard(2, "no_leader")],
-            ..Default::default()
-        });
-        let output = Output::new(OutputFormat::Table);
-        let short = table(&output, &status, false);
-        assert!(
-            short.contains("1 of 2 shards ok") && short.contains("no_leader"),
-            "{short}"
-        );
-        assert_eq!(
-            short.matches("\n").count() + 1,
-            table(&output, &status, true).matches("\n").count()
-        );
-        let json = serde_json::to_value(&status).unwrap();
-        assert_eq!(json["shards"][1]["health"], "no_leader");
-        assert_eq!(json["meta"]["leader"], 0);
+        behind: (shard.behind.into_iter())
+            .map(|behind| Behind {
+                node_id: behind.node_id,
+                entries: behind.entries,
+            })
+            .collect(),
     }
 }

@@ -122,7 +122,7 @@ impl Nodes {
         for node in &self.0 {
             let probed = Arc::downgrade(node);
             probes.ready(format!("node {}", node.node_id()), move || {
-                process::ask(&probed, Node::ready)
+                process::ask(&probed, |node| node.ready().map(|()| node.notes()))
             });
         }
     }

@@ -106,7 +106,7 @@ impl Gateways {
         for (number, gateway) in (1..).zip(&self.0) {
             let probed = Arc::downgrade(gateway);
             probes.ready(format!("gateway {number}"), move || {
-                process::ask(&probed, Gateway::ready)
+                process::ask(&probed, |gateway| gateway.ready().map(|()| gateway.notes()))
             });
         }
     }

@@ -10,12 +10,13 @@ use parlance_proto::client::v1::{
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{ClientMessageId, ConversationId, DirectId, UserId};
 use server_frame::Body;
+use tokio::time::Instant;
 
 use super::codec::{Format, encode_server_frame};
 use super::login;
 use crate::api::messages::{NewMessage, Range};
 use crate::api::{Api, conversations, messages, now_ms};
-use crate::metrics::count_request;
+use crate::metrics::{count_request, request_took};
 use crate::session::{Caller, Item, Session, Unanswered};
 
 /// One native client: its session, and how its frames are written.
@@ -80,7 +81,9 @@ impl Client {
     }
 
     async fn log_in(&self, id: u64, request: LoginRequest) {
+        let began = Instant::now();
         let result = login::run(&self.api, &self.session, request).await;
+        request_took("login", began.elapsed());
         count_request("login", result.as_ref().err());
         match result {
             // Before the pushes that the login has allowed.
@@ -142,10 +145,11 @@ impl Client {
         request: Unanswered,
         answer: impl Future<Output = Answer> + Send + 'static,
     ) {
-        let client = self.clone();
+        let (client, began) = (self.clone(), Instant::now());
         tokio::spawn(async move {
             let answer = answer.await;
             client.finish(id, kind, answer);
+            request_took(kind, began.elapsed());
             drop(request);
         });
     }

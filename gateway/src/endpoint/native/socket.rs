@@ -23,7 +23,7 @@ use super::dispatch::Client;
 use super::write::{Socket, in_time, write_queued};
 use crate::api::{Api, sessions};
 use crate::endpoint::ClientStream;
-use crate::metrics::CLOSED;
+use crate::metrics::{CLOSED, handles};
 use crate::session::{CloseReason, Outbound, Session};
 
 /// Allocated for every connection: small, larger frames make it grow.
@@ -123,6 +123,7 @@ async fn serve(client: &Client, socket: &mut Socket) -> CloseReason {
 
 /// One WebSocket message of the client.
 async fn take(client: &Client, message: Message) {
+    handles().received_bytes.increment(message.len() as u64);
     let decoded = match (&message, client.format) {
         (Message::Binary(bytes), Format::Binary) => decode_client_frame(Format::Binary, bytes),
         (Message::Text(text), Format::Json) => decode_client_frame(Format::Json, text.as_bytes()),

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use super::codec::{Format, encode_push};
 use crate::endpoint::ClientStream;
+use crate::metrics::handles;
 use crate::session::{CloseReason, Item, Outbound};
 
 /// Frames are gathered up to this size before they are written.
@@ -28,7 +29,67 @@ const GATHER_BYTES: usize = 64 * 1024;
 pub type Socket = WebSocketStream<ClientStream>;
 
 thread_local! {
-    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static GATHERED: RefCell<Gathered> = const { RefCell::new(Gathered::new()) };
+}
+
+/// What goes out together.
+#[derive(Clone)]
+struct Gathered {
+    bytes: Vec<u8>,
+    /// When the pushes in it came.
+    arrived: Vec<Instant>,
+}
+
+impl Gathered {
+    const fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            arrived: Vec::new(),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.arrived.clear();
+    }
+
+    /// What is left of it when `written` bytes are out.
+    fn rest(&self, written: usize) -> Self {
+        Self {
+            bytes: self.bytes.get(written..).unwrap_or_default().to_vec(),
+            arrived: self.arrived.clone(),
+        }
+    }
+
+    /// The socket has taken all of it.
+    fn is_out(&self) {
+        let now = Instant::now();
+        for arrived in &self.arrived {
+            handles().delivery.record((now - *arrived).as_secs_f64());
+        }
+    }
+
+    fn put(&mut self, format: Format, item: Item) {
+        let frame: Bytes = match item {
+            Item::Encoded(frame) => frame,
+            Item::Push(push) => {
+                self.arrived.push(push.arrived());
+                encode_push(format, &push)
+            }
+        };
+        let opcode = match format {
+            Format::Binary => Data::Binary,
+            Format::Json => Data::Text,
+        };
+        let header = FrameHeader {
+            is_final: true,
+            opcode: OpCode::Data(opcode),
+            ..FrameHeader::default()
+        };
+        // Into a vector there is always room.
+        let _ = header.format(frame.len() as u64, &mut self.bytes);
+        self.bytes.extend_from_slice(&frame);
+    }
 }
 
 /// Writes all that is queued, each part within `limit`.
@@ -56,7 +117,7 @@ enum Step {
     /// Something may be.
     More,
     /// The socket takes no more for now: this is still to be written.
-    Stuck(Vec<u8>),
+    Stuck(Gathered),
 }
 
 fn write_at_once(
@@ -66,63 +127,47 @@ fn write_at_once(
     cx: &mut Context<'_>,
 ) -> Result<Step, WsError> {
     if Pin::new(&mut *socket).poll_flush(cx)?.is_pending() {
-        return Ok(Step::Stuck(Vec::new()));
+        return Ok(Step::Stuck(Gathered::new()));
     }
     GATHERED.with_borrow_mut(|gathered| {
         gathered.clear();
         outbound.drain(|item| {
-            put_frame(gathered, format, item);
-            gathered.len() < GATHER_BYTES
+            gathered.put(format, item);
+            gathered.bytes.len() < GATHER_BYTES
         });
         let stream = socket.get_mut();
         let mut written = 0;
-        while written < gathered.len() {
-            match Pin::new(&mut *stream).poll_write(cx, &gathered[written..])? {
+        handles().sent_bytes.increment(gathered.bytes.len() as u64);
+        while written < gathered.bytes.len() {
+            match Pin::new(&mut *stream).poll_write(cx, &gathered.bytes[written..])? {
                 Poll::Ready(0) => return Err(WsError::ConnectionClosed),
                 Poll::Ready(n) => written += n,
-                Poll::Pending => return Ok(Step::Stuck(gathered[written..].to_vec())),
+                Poll::Pending => return Ok(Step::Stuck(gathered.rest(written))),
             }
         }
         if written > 0 && Pin::new(stream).poll_flush(cx)?.is_pending() {
-            return Ok(Step::Stuck(Vec::new()));
+            return Ok(Step::Stuck(gathered.rest(written)));
         }
-        let more = gathered.len() >= GATHER_BYTES;
-        if gathered.capacity() > 2 * GATHER_BYTES {
-            *gathered = Vec::new(); // an answer that was larger than usual
+        gathered.is_out();
+        let more = gathered.bytes.len() >= GATHER_BYTES;
+        if gathered.bytes.capacity() > 2 * GATHER_BYTES {
+            gathered.bytes = Vec::new(); // an answer that was larger than usual
         }
         Ok(if more { Step::More } else { Step::Done })
     })
-}
-
-fn put_frame(gathered: &mut Vec<u8>, format: Format, item: Item) {
-    let frame: Bytes = match item {
-        Item::Encoded(frame) => frame,
-        Item::Push(push) => encode_push(format, &push),
-    };
-    let opcode = match format {
-        Format::Binary => Data::Binary,
-        Format::Json => Data::Text,
-    };
-    let header = FrameHeader {
-        is_final: true,
-        opcode: OpCode::Data(opcode),
-        ..FrameHeader::default()
-    };
-    // Into a vector there is always room.
-    let _ = header.format(frame.len() as u64, gathered);
-    gathered.extend_from_slice(&frame);
 }
 
 async fn write_rest(
     outbound: &Outbound,
     socket: &mut Socket,
     limit: Duration,
-    rest: Vec<u8>,
+    rest: Gathered,
 ) -> Result<(), CloseReason> {
     let write = async {
         socket.flush().await?;
-        socket.get_mut().write_all(&rest).await?;
+        socket.get_mut().write_all(&rest.bytes).await?;
         socket.get_mut().flush().await?;
+        rest.is_out();
         Ok(())
     };
     in_time(outbound, limit, write).await

@@ -1,0 +1,12 @@
+//! Whoever watches over a cluster sees what is wrong with it: by `cluster check`, readiness, metrics, dashboards and alerts.
+
+#![allow(clippy::panic, reason = "a test may fail")]
+
+mod check;
+mod files;
+mod link;
+mod promql;
+
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(30);
