@@ -6,7 +6,7 @@
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: run build test test-unit test-cluster test-sdk broken verify rust-verify lockfile sdk-verify deny fix bench chaos chaos-short deps deps-native deps-sdk sdk fuzz
+.PHONY: run build test test-unit test-cluster test-sdk broken disk verify rust-verify lockfile sdk-verify deny fix bench chaos chaos-short deps deps-native deps-sdk sdk fuzz
 
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 RELEASE := $(CARGO_TARGET_DIR)/release
@@ -27,12 +27,13 @@ sdk: deps-sdk
 
 test: test-unit test-cluster test-sdk chaos-short
 
-test-unit: build
+test-unit: build disk
 	$(CARGO_TEST) --lib --bins
+	cd tests/disk && cargo test --release --locked --target-dir $(CARGO_TARGET_DIR)/disk
 
 # Real processes: one cluster at a time. The program that is broken on purpose is for the tests of the history checker.
 BROKEN := $(CARGO_TARGET_DIR)/broken/parlance
-test-cluster: broken build
+test-cluster: broken disk build
 	PARLANCE_BROKEN_BIN=$(BROKEN) $(CARGO_TEST) --test '*' -- --test-threads=1
 
 # Same packages, one feature more: only our own crates are built twice. `build` puts the good program back.
@@ -42,6 +43,11 @@ broken: deps-native
 	cp $(RELEASE)/parlance $(BROKEN)
 	$(CARGO_BUILD)
 
+# Disks that can be made to fail: a workspace of its own, so that FUSE stays out of the product's lock file.
+export PARLANCE_DISK_BIN := $(CARGO_TARGET_DIR)/disk/release/parlance-disk
+disk:
+	cd tests/disk && cargo build --release --locked --target-dir $(CARGO_TARGET_DIR)/disk
+
 test-sdk: build sdk
 	scripts/need-chromium
 	cd sdk && npm test && npm run test:integration && npm run test:browser
@@ -50,7 +56,7 @@ test-sdk: build sdk
 SEED ?= 0
 LENGTH ?= 60s
 FAULTS ?= all
-chaos: build
+chaos: build disk
 	$(RELEASE)/parlance-tests chaos --seed $(SEED) --length $(LENGTH) --faults $(FAULTS)
 
 chaos-short: build
@@ -64,6 +70,8 @@ verify: rust-verify sdk-verify deny
 rust-verify: deps-native
 	cargo fmt --all -- --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	cd tests/disk && cargo fmt -- --check
+	cd tests/disk && cargo clippy --release --all-targets --locked --target-dir $(CARGO_TARGET_DIR)/disk -- -D warnings
 
 sdk-verify: deps-sdk
 	cd sdk && npm run verify
@@ -74,6 +82,7 @@ deny:
 
 fix:
 	cargo fmt --all
+	cd tests/disk && cargo fmt
 	cargo clippy --release --workspace --all-targets --fix --allow-dirty --allow-staged
 	cd sdk && npm run gen
 

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 
 use crate::admin::Admin;
 use crate::certs::Authority;
+use crate::disk::Disk;
 use crate::token::Signer;
 use crate::wait::until;
 use address::Address;
@@ -45,6 +46,8 @@ pub struct ClusterSpec {
     pub environment: Vec<(String, String)>,
     /// Nodes reach each other through relays, which faults can cut.
     pub relays: bool,
+    /// Each node has a disk of its own that can be made to fail.
+    pub disks: bool,
     /// Another program than the usual one.
     pub binary: Option<PathBuf>,
 }
@@ -60,6 +63,7 @@ impl Default for ClusterSpec {
             gateway_settings,
             environment: Vec::new(),
             relays: false,
+            disks: false,
             binary: None,
         }
     }
@@ -78,6 +82,8 @@ pub struct Cluster {
     pub network: Network,
     /// Nodes that are out of the cluster for good; their logs are still looked at.
     pub retired: Vec<Process>,
+    /// The nodes' disks, with `disks`. Behind the processes, which use them.
+    disks: BTreeMap<u64, Disk>,
     binary: PathBuf,
     dir: TempDir,
 }
@@ -114,6 +120,7 @@ impl Cluster {
             gateways: Vec::new(),
             network: Network::default(),
             retired: Vec::new(),
+            disks: BTreeMap::new(),
             binary,
             dir,
         };
@@ -157,6 +164,10 @@ impl Cluster {
 
     /// Files and a process for a node; it does not run yet.
     pub fn add_node(&mut self, node_id: u64) -> Result<()> {
+        if self.spec.disks {
+            let disk = Disk::mount(&self.dir.path().join(format!("disk-{node_id}")))?;
+            self.disks.insert(node_id, disk);
+        }
         let tls = self
             .authority
             .issue(&format!("node-{node_id}"), Role::Node(node_id))?;
@@ -225,7 +236,40 @@ impl Cluster {
 
     /// Where a node keeps its data.
     pub fn data_dir(&self, node_id: u64) -> PathBuf {
-        self.dir.path().join(format!("data-{node_id}"))
+        match self.disks.get(&node_id) {
+            Some(disk) => disk.folder().join("data"),
+            None => self.dir.path().join(format!("data-{node_id}")),
+        }
+    }
+
+    /// A node's disk, with `disks`.
+    pub fn disk(&self, node_id: u64) -> Result<&Disk> {
+        let disk = self.disks.get(&node_id);
+        disk.with_context(|| format!("node {node_id} has no disk that can be made to fail"))
+    }
+
+    /// The power of some nodes fails: they die at once, and their disks forget what was not synced, with seed 0 all of it,
+    /// else as the seed has it. Says what was forgotten.
+    pub fn cut_power(&mut self, node_ids: &[u64], seed: u64) -> Result<Vec<String>> {
+        for node_id in node_ids {
+            self.node(*node_id)?.begin_to_kill()?;
+        }
+        for node_id in node_ids {
+            self.disk(*node_id)?.switch_off()?; // what waits for a disk could not die else
+        }
+        for node_id in node_ids {
+            self.node(*node_id)?.kill()?;
+        }
+        let cut = |node_id: &u64| {
+            let own = if seed == 0 {
+                0
+            } else {
+                seed.wrapping_add(*node_id)
+            };
+            let forgotten = self.disk(*node_id)?.cut(own)?;
+            Ok(format!("node {node_id} {forgotten}"))
+        };
+        node_ids.iter().map(cut).collect()
     }
 
     /// The directory of all files of the cluster.

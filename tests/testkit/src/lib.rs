@@ -2,6 +2,7 @@
 //!
 //! - [`cluster`] starts real `parlance node` and `parlance gateway` processes on ports of their own and does to them
 //!   what faults need; [`logs`] looks at what they wrote, [`admin`] and [`cli`] operate them.
+//! - [`disk`] mounts disks that can be made to fail.
 //! - [`certs`] makes a cluster's authority and certificates, [`token`] what users log in with.
 //! - [`peer`] plays the other end for a test of one end: a gateway for a client, a node for whoever dials nodes.
 //! - [`wait`] waits for a condition, never for a time.
@@ -11,6 +12,7 @@ pub mod certs;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod disk;
 pub mod logs;
 pub mod peer;
 pub mod token;

@@ -110,6 +110,13 @@ impl Process {
         self.child.is_some()
     }
 
+    /// `kill -9`: no code of it runs any more, but it may still wait for a disk.
+    pub fn begin_to_kill(&mut self) -> Result<()> {
+        self.child
+            .as_mut()
+            .map_or(Ok(()), |child| Ok(child.kill()?))
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
