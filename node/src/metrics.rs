@@ -19,6 +19,8 @@ const SHARD_COMMANDS: &str = "parlance_node_shard_commands_total";
 const COMMIT_SECONDS: &str = "parlance_node_commit_seconds";
 const PROPOSAL_COMMANDS: &str = "parlance_node_proposal_commands";
 const PROPOSALS_REFUSED: &str = "parlance_node_proposals_refused_total";
+const DISK_FULL: &str = "parlance_node_disk_full_refused_total";
+const DISK_LACKING: &str = "parlance_node_disk_lacking";
 const REQUESTS_REFUSED: &str = "parlance_node_requests_refused_total";
 const DELIVERY_SECONDS: &str = "parlance_node_delivery_seconds";
 const RELAYED: &str = "parlance_node_relayed_total";
@@ -49,6 +51,14 @@ pub fn describe() {
     describe_counter!(
         PROPOSALS_REFUSED,
         "commands refused because a shard's queue was full"
+    );
+    describe_counter!(
+        DISK_FULL,
+        "commands refused because the disk is nearly full"
+    );
+    describe_gauge!(
+        DISK_LACKING,
+        "0: the disk has its reserve free; 1: nothing new is taken; 2: nothing at all is"
     );
     describe_counter!(
         REQUESTS_REFUSED,
@@ -116,6 +126,14 @@ impl ProposerMetrics {
 
 pub(crate) fn proposals_refused() {
     counter!(PROPOSALS_REFUSED).increment(1);
+}
+
+pub(crate) fn disk_full() {
+    counter!(DISK_FULL).increment(1);
+}
+
+pub(crate) fn disk_room(lacking: u8) {
+    gauge!(DISK_LACKING).set(f64::from(lacking));
 }
 
 pub(crate) fn request_refused(code: ErrorCode) {

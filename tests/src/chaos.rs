@@ -108,6 +108,7 @@ pub async fn run(spec: &ChaosSpec) -> Result<Report> {
     ));
     let mut cluster_spec = spec.cluster.clone();
     cluster_spec.relays |= spec.faults.iter().any(|fault| fault.needs_relays());
+    cluster_spec.disks |= spec.faults.iter().any(|fault| fault.needs_disks());
     let mut cluster = Cluster::start(cluster_spec).await?;
     let mut allowed = Allowed::default();
     let outcome = drive(spec, &mut cluster, &history, &mut allowed).await;

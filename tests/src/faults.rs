@@ -3,6 +3,7 @@
 
 mod connections;
 mod damage;
+mod disks;
 mod freeze;
 mod kill;
 mod network;
@@ -31,6 +32,12 @@ pub enum Fault {
     KillNode,
     /// `kill -9` of all nodes at once.
     KillAll,
+    /// The power of a node, then of all nodes fails: what was not synced is gone.
+    PowerCut,
+    /// The disk of a node, then of all nodes has no room left, and has again.
+    DiskFull,
+    /// The disk of the node that leads most takes long, then does not answer.
+    SlowDisk,
     /// `kill -9` of each gateway in turn, each started again.
     KillGateway,
     /// Connections of clients break, all the time.
@@ -80,12 +87,20 @@ impl Fault {
         matches!(self, Fault::Partition | Fault::BadNetwork)
     }
 
+    /// It needs disks that can be made to fail.
+    pub fn needs_disks(self) -> bool {
+        matches!(self, Fault::PowerCut | Fault::DiskFull | Fault::SlowDisk)
+    }
+
     /// Does it once.
     pub async fn run(self, stage: &mut Stage<'_>) -> Result<()> {
         match self {
             Fault::None => Ok(()),
             Fault::KillNode => kill::each_node(stage).await,
             Fault::KillAll => kill::all_nodes(stage).await,
+            Fault::PowerCut => disks::power_cut(stage).await,
+            Fault::DiskFull => disks::full(stage).await,
+            Fault::SlowDisk => disks::slow(stage).await,
             Fault::KillGateway => kill::each_gateway(stage).await,
             Fault::DropConnections => connections::drop_some(stage).await,
             Fault::FreezeLeader => freeze::leader(stage).await,

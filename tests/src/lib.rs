@@ -22,4 +22,4 @@ pub mod report;
 pub mod session;
 pub mod story;
 
-pub use parlance_testkit::{admin, cli, clock, cluster, logs, token, wait};
+pub use parlance_testkit::{admin, cli, clock, cluster, disk, logs, token, wait};

@@ -5,6 +5,7 @@ use tokio::time::{Duration, sleep, timeout};
 
 use super::steadiness::Steadiness;
 use super::view::ClusterView;
+use super::wanted::is_near;
 use crate::raft::Replica;
 
 /// Between looks at what is left to hand over.
@@ -46,11 +47,21 @@ pub(super) async fn hand_over(
     view.led().len()
 }
 
+/// As [`successor`], of those that nothing speaks against.
+pub(super) fn better_leader(view: &ClusterView, raft: &Replica) -> Option<NodeId> {
+    successor(view, raft).filter(|id| !view.heard.is_unsteady(*id) && is_near(&raft.status(), *id))
+}
+
 /// The voter that has most of the log, of those that are there.
 fn successor(view: &ClusterView, raft: &Replica) -> Option<NodeId> {
     let status = raft.status();
     let others = status.voters.iter().copied();
     others
         .filter(|node| *node != view.node_id && view.heard.is_heard(*node))
-        .max_by_key(|id| status.matched.get(id).copied())
+        .max_by_key(|id| {
+            (
+                !view.heard.is_unsteady(*id),
+                status.matched.get(id).copied(),
+            )
+        })
 }

@@ -4,11 +4,12 @@
 //! comes back as its old self: an empty directory waits for an invitation under a new node id.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use parlance_proto::store::v1::Identity;
 use prost::Message;
+
+use crate::store::folder;
 
 /// Bumped when the layout of a data directory changes.
 pub const FORMAT: u32 = 1;
@@ -89,7 +90,7 @@ fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError + '_ 
 
 /// Takes the directory for this process, which makes it if need be, until the answer is dropped.
 pub fn lock(dir: &Path) -> Result<File, IdentityError> {
-    fs::create_dir_all(dir).map_err(file_error(dir))?;
+    folder::make(dir).map_err(file_error(dir))?;
     let path = dir.join(LOCK);
     let file = File::create(&path).map_err(file_error(&path))?;
     match file.try_lock() {
@@ -163,7 +164,7 @@ fn has_data(dir: &Path) -> Result<bool, IdentityError> {
 
 /// The node is about to make its data directory. Ends with [`write`]; what an attempt before this one left is removed.
 pub fn begin(dir: &Path) -> Result<(), IdentityError> {
-    fs::create_dir_all(dir).map_err(file_error(dir))?;
+    folder::make(dir).map_err(file_error(dir))?;
     if dir.join(JOINING).exists() {
         clear(dir)?;
     } else if has_data(dir)? {
@@ -199,23 +200,14 @@ fn joined(dir: &Path) -> Result<(), IdentityError> {
 }
 
 fn sync(dir: &Path) -> Result<(), IdentityError> {
-    File::open(dir)
-        .and_then(|folder| folder.sync_all())
-        .map_err(file_error(dir))
+    folder::sync(dir).map_err(file_error(dir))
 }
 
 /// Writes the identity, durable on return. Whole or not at all.
 pub fn write(dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
     let body = identity.encode_to_vec();
-    let (path, new) = (dir.join(FILE), dir.join("IDENTITY.new"));
-    let written = File::create(&new).and_then(|mut file| {
-        file.write_all(&crc32c::crc32c(&body).to_be_bytes())?;
-        file.write_all(&body)?;
-        file.sync_all()
-    });
-    written.map_err(file_error(&new))?;
-    fs::rename(&new, &path).map_err(file_error(&path))?;
-    sync(dir)?;
+    let checksum = crc32c::crc32c(&body).to_be_bytes();
+    folder::replace(dir, FILE, &[&checksum, &body]).map_err(file_error(&dir.join(FILE)))?;
     joined(dir)
 }
 

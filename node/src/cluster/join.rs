@@ -131,11 +131,10 @@ async fn run(
 
 /// A failed disk ends the process: nothing that it acknowledged after could be believed.
 fn watch_disk(context: &NodeContext, host: &RaftHost) {
-    let (mut failing, failed) = (host.failed(), context.failed.clone());
+    let (failing, failed) = (host.failed(), context.failed.clone());
     tokio::spawn(async move {
-        if let Ok(reason) = failing.wait_for(Option::is_some).await {
-            failed.send_replace(reason.clone());
-        }
+        let reason = failing.await;
+        failed.send_replace(Some(reason));
     });
 }
 

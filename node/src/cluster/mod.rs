@@ -9,6 +9,7 @@ mod announce;
 mod assignment;
 mod context;
 mod directory;
+mod disk_watch;
 mod error;
 mod found;
 mod gauges;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::announce::Announcer;
 use super::assignment::Assignment;
+use super::disk_watch::DiskWatch;
 use super::error::StartError;
 use super::gauges::{GaugeParts, Gauges};
 use super::handover::hand_over;
@@ -175,9 +176,11 @@ impl Runtime {
             store: self.store.clone(),
             splitter: self.splitter.clone(),
         };
+        let disk = DiskWatch::new(view, &self.host, &starter.config, &self.steadiness);
         let placement = Placement::new(view.clone(), self.steadiness.clone());
         tasks.spawn(Assignment::new(starter, failed).run(tasks.clone()));
         tasks.spawn(announcer.run());
+        tasks.spawn(disk.run(tasks.clone()));
         tasks.spawn(placement.run(tasks.clone()));
         tasks.spawn(tend.run(tasks.clone()));
         tasks.spawn(gauges.run(tasks.clone()));

@@ -57,6 +57,12 @@ impl Steadiness {
         state.until = Some(now + state.pause);
     }
 
+    /// This node should not lead, for as long as it says so.
+    pub(super) fn unfit(&self, now: Instant) {
+        let mut state = self.state.lock();
+        state.until = state.until.max(Some(now + PAUSE_MIN));
+    }
+
     /// For how long nothing should be handed to this node.
     pub(super) fn unsteady(&self, now: Instant) -> Duration {
         let until = self.state.lock().until;
@@ -84,6 +90,14 @@ mod tests {
         assert_eq!(pause(60), 60);
         steadiness.ended(ShardId(1), 10, at(1_000));
         assert_eq!(pause(1_000), 15);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_not_fit_to_lead_is_left_alone_for_a_while_after() {
+        let (steadiness, now) = (Steadiness::default(), Instant::now());
+        steadiness.unfit(now);
+        assert_eq!(steadiness.unsteady(now), PAUSE_MIN);
+        assert!(steadiness.unsteady(now + PAUSE_MIN).is_zero());
     }
 
     #[tokio::test]

@@ -61,6 +61,7 @@ async fn deliver_while_it_lasts(shard: &Shard, sender: &RelaySender) {
     loop {
         let Err(error) = deliver_one_term(shard, sender).await;
         metrics::outbox_read_failed();
+        shard.raft().report(&error);
         tracing::error!(shard = %shard.id(), %error, "the outbox cannot be read, and is tried again: pushes wait");
         sleep(RETRY_DELAY).await;
         shard.feed().open();

@@ -29,6 +29,9 @@ pub struct RaftConfig {
     pub log_bytes_max: u64,
     /// The same in entries. Default: 500,000. Allowed: from `snapshot_entries`.
     pub log_entries_max: u64,
+    /// Bytes that should stay free on the data directory's disk: with less the node takes no new messages and hands over
+    /// what it leads, with less than half it takes nothing. 0: it does not look. Default: 1 GiB.
+    pub disk_reserve_bytes: u64,
     /// Bytes of the newest entries kept in memory, for all shards together. Default: 32 MiB.
     pub log_tail_bytes: usize,
     /// Snapshots that the node sends, and that it receives, at a time. Default: 2. Allowed: 1 to 64.
@@ -50,6 +53,7 @@ impl Default for RaftConfig {
             keep_entries: 5_000,
             log_bytes_max: 256 << 20,
             log_entries_max: 500_000,
+            disk_reserve_bytes: 1 << 30,
             log_tail_bytes: 32 << 20,
             snapshots_at_once: 2,
             udp_buffer_bytes: 4 << 20,

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -59,6 +60,10 @@ pub trait LogEngine: Send + Sync + 'static {
     fn figures(&self) -> StoreFigures {
         StoreFigures::default()
     }
+    /// For how long the write under way has been so.
+    fn waiting(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Says why the process must end, once it must.
     fn failed(&self) -> watch::Receiver<Option<String>>;
     /// Writes what is queued and closes; later calls fail.
@@ -77,6 +82,8 @@ pub struct GroupCommit {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     failed: watch::Sender<Option<String>>,
+    /// Since when a write has been under way.
+    since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl GroupCommit {
@@ -85,10 +92,12 @@ impl GroupCommit {
         let db = Arc::new(log_db::open(dir, torn)?);
         let (sender, receiver) = mpsc::channel(QUEUE_WRITES_MAX);
         let failed = watch::Sender::new(None);
+        let since = Arc::default();
         let writer = Writer {
             db: db.clone(),
             failed: failed.clone(),
             synced: write_options(),
+            since: Arc::clone(&since),
         };
         let spawned = std::thread::Builder::new()
             .name("raft-log".to_owned())
@@ -102,6 +111,7 @@ impl GroupCommit {
             jobs: Mutex::new(Some(sender)),
             writer: Mutex::new(Some(thread)),
             failed,
+            since,
         })
     }
 
@@ -118,7 +128,8 @@ fn fail(failed: &watch::Sender<Option<String>>, reason: &str) {
         let first = current.is_none();
         if first {
             *current = Some(format!(
-                "the raft log failed: {reason}. If it does not open again, bring in a new member: parlance node replace"
+                "the raft log failed: {reason}. Look at the disk, then start the node again; if its log does not open, \
+                 bring in a new member: parlance node replace"
             ));
         }
         first
@@ -151,6 +162,11 @@ impl LogEngine for GroupCommit {
         StoreFigures::of(&self.db, tables)
     }
 
+    fn waiting(&self) -> Duration {
+        let since = *self.since.lock();
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     fn failed(&self) -> watch::Receiver<Option<String>> {
         self.failed.subscribe()
     }
@@ -180,6 +196,9 @@ fn write_options() -> WriteOptions {
         synced.set_sync(false);
         synced.disable_wal(true);
     }
+    if test_switches::no_sync() {
+        synced.set_sync(false);
+    }
     synced
 }
 
@@ -189,11 +208,20 @@ mod test_switches {
     pub(super) fn no_fsync() -> bool {
         std::env::var_os("PARLANCE_TEST_UNSAFE_NO_FSYNC").is_some_and(|value| value == "1")
     }
+
+    /// Writes the log, and never waits for the disk: a power cut on all nodes must be found to have lost messages.
+    pub(super) fn no_sync() -> bool {
+        std::env::var_os("PARLANCE_TEST_UNSAFE_NO_SYNC").is_some_and(|value| value == "1")
+    }
 }
 
 #[cfg(not(feature = "unsafe-test-switches"))]
 mod test_switches {
     pub(super) fn no_fsync() -> bool {
+        false
+    }
+
+    pub(super) fn no_sync() -> bool {
         false
     }
 }
@@ -202,6 +230,7 @@ struct Writer {
     db: Arc<DB>,
     failed: watch::Sender<Option<String>>,
     synced: WriteOptions,
+    since: Arc<Mutex<Option<Instant>>>,
 }
 
 /// A batch being gathered.
@@ -217,12 +246,14 @@ impl Writer {
         while let Some(first) = jobs.blocking_recv() {
             let (batch, added) = self.gather(first, &mut jobs);
             let started = Instant::now();
+            *self.since.lock() = Some(started);
             let (entries, bytes) = (batch.entries, batch.rows.size_in_bytes());
             let result = self.check_failed().and(added).and_then(|()| {
                 self.db
                     .write_opt(batch.rows, &self.synced)
                     .map_err(|e| e.to_string())
             });
+            *self.since.lock() = None;
             metrics::synced(started.elapsed(), entries, bytes);
             if let Err(reason) = &result {
                 fail(&self.failed, reason);

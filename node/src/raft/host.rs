@@ -34,11 +34,12 @@ use super::shard_rows::ShardRows;
 use super::snapshot::SnapshotData;
 use super::snapshot_folder::SnapshotFolder;
 use super::snapshot_receive;
-use super::state_machine::{ReplicaState, SnapshotByBytes};
+use super::state_machine::{Ends, ReplicaState, SnapshotByBytes};
 use super::types::{TypeConfig, Vote};
 use super::{RaftConfig, metrics, pulse};
 use crate::machine::StateMachine;
 use crate::store::manifest::{self, Existing, ManifestGuard};
+use crate::store::room::{DiskRoom, Room};
 use crate::store::{StateStore, StoreFigures};
 
 /// A log without a new entry for this long is idle.
@@ -75,6 +76,11 @@ struct Parts {
     receiving: Arc<Semaphore>,
     /// Replicas that have stopped by themselves, and why.
     stopped: watch::Sender<BTreeMap<ShardId, String>>,
+    /// Why the process must end: the disk of the state store, as the log says of its own.
+    store_failed: watch::Sender<Option<String>>,
+    /// Replicas that wait for the store to take rows have copies.
+    store_waiting: Arc<()>,
+    room: DiskRoom,
     /// Only held: it follows the log's manifest until the host is gone.
     _manifest: ManifestGuard,
 }
@@ -113,6 +119,7 @@ impl RaftHost {
         let host = Self {
             parts: Arc::new(Parts {
                 tails: TailBudget::new(config.raft.log_tail_bytes),
+                room: DiskRoom::new(config.raft.disk_reserve_bytes),
                 config,
                 log: Arc::new(log),
                 store,
@@ -120,6 +127,8 @@ impl RaftHost {
                 sending: Arc::new(Semaphore::new(at_once)),
                 receiving: Arc::new(Semaphore::new(at_once)),
                 stopped: watch::Sender::default(),
+                store_failed: watch::Sender::default(),
+                store_waiting: Arc::default(),
                 _manifest: manifest,
             }),
             replicas: Arc::default(),
@@ -138,9 +147,30 @@ impl RaftHost {
         Arc::new(self.clone())
     }
 
-    /// Says why the process must end, once it must: the log's disk failed or its content is damaged.
-    pub fn failed(&self) -> watch::Receiver<Option<String>> {
-        self.parts.log.failed()
+    /// Resolves with the reason once the process must end: a disk failed, or the log is damaged.
+    pub fn failed(&self) -> impl Future<Output = String> + Send + use<> {
+        let (log, store) = (self.parts.log.failed(), self.parts.store_failed.subscribe());
+        async move {
+            tokio::select! {
+                reason = reason(log) => reason,
+                reason = reason(store) => reason,
+            }
+        }
+    }
+
+    /// The room on the disk of its data directory; whoever measures it says so here.
+    pub fn room(&self) -> &DiskRoom {
+        &self.parts.room
+    }
+
+    /// Whether the state store takes no rows at the moment.
+    pub fn store_refuses(&self) -> bool {
+        Arc::strong_count(&self.parts.store_waiting) > 1
+    }
+
+    /// For how long the log's disk has not answered.
+    pub fn log_waiting(&self) -> Duration {
+        self.parts.log.waiting()
     }
 
     /// How the log's database is. Quick, but may wait for it.
@@ -205,6 +235,7 @@ impl RaftHost {
             quiet,
             stop,
             stopped: parts.stopped.clone(),
+            room: parts.room.clone(),
         };
         let handle = Replica::start(node_id, settings, replica);
         self.replicas.write().insert(shard, handle.clone());
@@ -227,6 +258,15 @@ impl RaftHost {
         futures::future::join_all(replicas.iter().map(Replica::shutdown)).await;
         let log = self.parts.log.clone();
         let _ = tokio::task::spawn_blocking(move || log.close()).await;
+    }
+}
+
+async fn reason(mut failed: watch::Receiver<Option<String>>) -> String {
+    let failed = failed.wait_for(Option::is_some).await;
+    let reason = failed.ok().and_then(|reason| reason.clone());
+    match reason {
+        Some(reason) => reason,
+        None => std::future::pending().await,
     }
 }
 
@@ -297,7 +337,11 @@ fn open_replica(
         machine,
         folder.clone(),
         by_bytes.clone(),
-        stop,
+        Ends {
+            stop,
+            process: parts.store_failed.clone(),
+            waiting: Arc::downgrade(&parts.store_waiting),
+        },
     )
     .map_err(|e| damaged(e.to_string()))?;
     let purged = log.purged().map_or(0, |id| id.index);
@@ -395,6 +439,10 @@ async fn answer(replica: &Replica, from: NodeId, body: Body) -> Result<Body, Fai
         Body::Append(request) => {
             let request = convert::to_append_request(request)?;
             check_sender(&request.vote, from)?;
+            // Heartbeats go on: it follows its leader, and takes the entries once there is room.
+            if !request.entries.is_empty() && replica.inner().room.now() == Room::Out {
+                return Err(stopped("its disk is full"));
+            }
             let response = raft.append_entries(request).await.map_err(stopped)?;
             if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
                 replica.inner().turns.heard(from, Instant::now());
@@ -461,6 +509,9 @@ async fn install(
         .map(convert::to_vote)
         .ok_or("no vote")?;
     check_sender(&vote, from).map_err(|e| e.to_string())?;
+    if replica.inner().room.now() > Room::Enough {
+        return Err("its disk has no room for a snapshot".to_owned());
+    }
     // Both are kept until the rows are installed. The sender asks again; it must not wait with a view of its store open.
     let busy = "busy with another snapshot";
     let _shard = replica.inner().receiving.try_lock().map_err(|_| busy)?;

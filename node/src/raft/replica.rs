@@ -28,6 +28,7 @@ use super::types::{Payload, TypeConfig};
 use super::{RaftConfig, metrics};
 use crate::machine::Outcome;
 use crate::store::StoreError;
+use crate::store::room::DiskRoom;
 
 /// Between looks at followers that are fed by snapshot.
 const FEED_REVIEW: Duration = Duration::from_millis(500);
@@ -106,6 +107,7 @@ pub(super) struct Inner {
     /// Before this a restarted replica neither votes nor stands: it does not remember to whom it promised not to.
     pub(super) quiet_until: Option<Instant>,
     pub(super) stop: CancellationToken,
+    pub(super) room: DiskRoom,
     leadership: watch::Sender<Leadership>,
     read_timeout: Duration,
     lease: Duration,
@@ -125,6 +127,7 @@ pub(super) struct ReplicaParts {
     pub(super) stop: CancellationToken,
     /// Where it says why it has stopped by itself.
     pub(super) stopped: watch::Sender<BTreeMap<ShardId, String>>,
+    pub(super) room: DiskRoom,
 }
 
 impl Replica {
@@ -138,6 +141,7 @@ impl Replica {
             quiet,
             stop,
             stopped,
+            room,
         } = parts;
         let inner = Arc::new(Inner {
             id: feed.rows.shard,
@@ -150,6 +154,7 @@ impl Replica {
             turns: ElectionTurns::new(config.lease(), Instant::now()),
             quiet_until: quiet.map(|quiet| Instant::now() + quiet),
             stop,
+            room,
             leadership: watch::Sender::new(Leadership::default()),
             read_timeout: config.lease() * 2,
             lease: config.lease(),
@@ -218,6 +223,11 @@ impl Replica {
     /// The term that this replica is in at this moment.
     pub fn term(&self) -> u64 {
         self.inner.raft.metrics().borrow_watched().current_term
+    }
+
+    /// The room on the disk that it is on.
+    pub fn room(&self) -> &DiskRoom {
+        &self.inner.room
     }
 
     /// Cancelled when the replica has stopped, or is about to.
@@ -344,8 +354,15 @@ impl Replica {
         self.inner.feed.rows.view(read)
     }
 
+    /// Somebody met this error when reading the rows. Answers whether they are damaged: then the replica stops, and another
+    /// leads.
+    pub fn report(&self, error: &StoreError) -> bool {
+        self.inner.feed.rows.report(error)
+    }
+
     /// How the replica is.
     pub fn status(&self) -> ReplicaStatus {
+        let damage = self.inner.feed.rows.damage();
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let index = |id: &Option<super::types::LogId>| id.map_or(0, |id| id.index);
@@ -367,11 +384,13 @@ impl Replica {
                 .flatten()
                 .map(|(node, id)| (*node, index(id)))
                 .collect(),
-            stopped: metrics
-                .running_state
-                .as_ref()
-                .err()
-                .map(ToString::to_string),
+            stopped: damage.or_else(|| {
+                metrics
+                    .running_state
+                    .as_ref()
+                    .err()
+                    .map(ToString::to_string)
+            }),
         }
     }
 
@@ -415,6 +434,7 @@ async fn watch_replica(
         let feeds = !inner.feed.feeds_nobody();
         tokio::select! {
             changed = metrics.changed() => if changed.is_err() { break },
+            () = inner.feed.rows.damaged() => break,
             () = by_bytes.due.notified() => {
                 let _ = inner.raft.trigger().snapshot().await;
             }
@@ -452,6 +472,9 @@ async fn watch_replica(
         let reason = reason.unwrap_or_else(|| "its task ended".to_owned());
         tracing::error!(shard = %inner.id, reason, "a replica has stopped by itself");
         inner.stop.cancel();
+        if let Err(error) = inner.raft.shutdown().await {
+            tracing::debug!(shard = %inner.id, %error, "the tasks of a stopped replica");
+        }
         stopped.send_modify(|stopped| {
             stopped.insert(inner.id, reason);
             metrics::replicas_stopped(stopped.len());

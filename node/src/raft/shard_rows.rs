@@ -6,6 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use parlance_proto::ids::ShardId;
 use parlance_proto::store::v1::AppliedState;
+use tokio::sync::watch;
 
 use crate::store::{RowRange, StateStore, StoreError, StoreView, Table, WriteBatch, decode, key};
 
@@ -15,6 +16,8 @@ pub(super) struct ShardRows {
     pub(super) store: Arc<dyn StateStore>,
     /// Locked while rows are written, so that no view comes between the rows and the ranges.
     ranges: Mutex<Arc<[RowRange]>>,
+    /// What is wrong with the rows, once something is.
+    damage: watch::Sender<Option<String>>,
 }
 
 /// Reads a consistent view of a shard: its applied state, where its rows are, and the rows.
@@ -31,7 +34,37 @@ impl ShardRows {
             shard,
             store,
             ranges: Mutex::new(ranges),
+            damage: watch::Sender::default(),
         })
+    }
+
+    /// Somebody met this error with the rows. Answers whether they are damaged: then the replica stops, since others have
+    /// them whole.
+    pub(super) fn report(&self, error: &StoreError) -> bool {
+        if !error.is_damage() {
+            return false;
+        }
+        self.damage.send_if_modified(|known| {
+            let first = known.is_none();
+            known.get_or_insert_with(|| {
+                format!(
+                    "{error}: keep the data directory for inspection and bring in a new member in this node's place: \
+                     parlance node replace"
+                )
+            });
+            first
+        });
+        true
+    }
+
+    /// What is wrong with the rows, if anything is known.
+    pub(super) fn damage(&self) -> Option<String> {
+        self.damage.borrow().clone()
+    }
+
+    /// Returns once something is.
+    pub(super) async fn damaged(&self) {
+        let _ = self.damage.subscribe().wait_for(Option::is_some).await; // the sender is here
     }
 
     /// Writes a batch, after which the rows are in `ranges`.

@@ -85,12 +85,16 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         };
         let flushed = until_it_works("flush of the state", rows.shard, &self.stop, flush).await;
         let meta = match flushed {
-            Some(()) => {
+            Some(Ok(())) => {
                 metrics::snapshot("made");
                 self.feed.made(index);
                 self.meta.clone()
             }
             // Nothing may be purged behind it.
+            Some(Err(error)) => {
+                rows.report(&error);
+                SnapshotMeta::default()
+            }
             None => SnapshotMeta::default(),
         };
         Ok(Snapshot {

@@ -3,8 +3,8 @@
 //! While they replace the shard's rows, the file `INSTALLING` names them: a crash in between is mended at the next start by
 //! doing it again. Whatever else lies around then is removed.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::metrics;
 use super::retry::until_it_works;
 use super::snapshot::{invalid, range, to_range};
 use super::types::SnapshotMeta;
-use crate::store::{RowFile, RowRange, StateStore, Table};
+use crate::store::{RowFile, RowRange, StateStore, Table, folder};
 
 const INSTALLING: &str = "INSTALLING";
 
@@ -102,16 +102,26 @@ impl SnapshotFolder {
         received.keep = true;
         let folder = self.clone();
         let work = move || {
-            write_checked(&folder.dir, INSTALLING, &install.encode_to_vec())?;
+            folder.begin(&install)?;
             folder.import(&*store, &install)
         };
         until_it_works("installing a snapshot", self.shard, stop, work)
             .await
-            .ok_or_else(|| io::Error::other("stopped while a snapshot is installed"))?;
+            .ok_or_else(|| io::Error::other("stopped while a snapshot is installed"))??;
         received.keep = false;
         // Many large files, perhaps.
         let _ = tokio::task::spawn_blocking(move || drop(received)).await;
         Ok(())
+    }
+
+    /// From here on the next start finds what to do again, also after a power cut.
+    fn begin(&self, install: &SnapshotInstall) -> io::Result<()> {
+        let body = install.encode_to_vec();
+        let checksum = crc32c::crc32c(&body).to_be_bytes();
+        folder::replace(&self.dir, INSTALLING, &[&checksum, &body])?;
+        // The folders above may be as new as the shard: `snapshots/` and the data directory name them.
+        let above = self.dir.ancestors().skip(1).take(2);
+        above.into_iter().try_for_each(folder::sync)
     }
 
     fn import(&self, store: &dyn StateStore, install: &SnapshotInstall) -> io::Result<()> {
@@ -129,7 +139,7 @@ impl SnapshotFolder {
             .import(&ranges, &self.dir.join(&install.folder), &files)
             .map_err(io::Error::other)?;
         fs::remove_file(self.dir.join(INSTALLING))?;
-        sync_dir(&self.dir)?;
+        folder::sync(&self.dir)?;
         metrics::snapshot("installed");
         Ok(())
     }
@@ -201,18 +211,4 @@ fn row_file(file: &SnapshotFile) -> io::Result<RowFile> {
         size_bytes: file.size_bytes,
         crc32c: file.crc32c,
     })
-}
-
-fn write_checked(dir: &Path, name: &str, body: &[u8]) -> io::Result<()> {
-    let new = dir.join(format!("{name}.new"));
-    let mut file = File::create(&new)?;
-    file.write_all(&crc32c::crc32c(body).to_be_bytes())?;
-    file.write_all(body)?;
-    file.sync_all()?;
-    fs::rename(&new, dir.join(name))?;
-    sync_dir(dir)
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }

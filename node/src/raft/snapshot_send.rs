@@ -36,6 +36,7 @@ pub(super) async fn read(
         });
         if let Err(error) = read {
             tracing::error!(shard = %rows.shard, %error, "the rows for a snapshot cannot be read");
+            rows.report(&error);
         }
     });
     let header = sent_header

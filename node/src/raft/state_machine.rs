@@ -4,8 +4,8 @@
 //! finds the applied log id among the rows and goes on behind it.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt};
@@ -15,7 +15,7 @@ use openraft::type_config::alias::SnapshotOf;
 use parking_lot::Mutex;
 use parlance_proto::store::v1::AppliedState;
 use prost::Message;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +32,7 @@ use crate::store::{StoreError, Table, WriteBatch, key};
 const BATCH_ENTRIES_MAX: usize = 512;
 /// Bytes of entries after which a batch takes no more.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// A store that refuses a write is asked again for this long before the replica stops: a full disk may be emptied.
+/// A store that refuses a write is asked again for this long before the process ends.
 const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 const WRITE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -67,6 +67,16 @@ impl SnapshotByBytes {
     }
 }
 
+/// What ends.
+pub struct Ends {
+    /// The replica is to.
+    pub(super) stop: CancellationToken,
+    /// Why the process must.
+    pub(super) process: watch::Sender<Option<String>>,
+    /// Whoever has one of these waits for the store to take rows again.
+    pub(super) waiting: Weak<()>,
+}
+
 /// A shard's rows as the Raft library sees them.
 pub struct ReplicaState {
     feed: Arc<Feed>,
@@ -80,7 +90,7 @@ pub struct ReplicaState {
     row: AppliedState,
     folder: SnapshotFolder,
     by_bytes: Arc<SnapshotByBytes>,
-    stop: CancellationToken,
+    ends: Ends,
 }
 
 impl ReplicaState {
@@ -89,7 +99,7 @@ impl ReplicaState {
         machine: Box<dyn StateMachine>,
         folder: SnapshotFolder,
         by_bytes: Arc<SnapshotByBytes>,
-        stop: CancellationToken,
+        ends: Ends,
     ) -> io::Result<Self> {
         let mut state = Self {
             feed,
@@ -100,7 +110,7 @@ impl ReplicaState {
             row: AppliedState::default(),
             folder,
             by_bytes,
-            stop,
+            ends,
         };
         state.read_applied()?;
         Ok(state)
@@ -185,19 +195,25 @@ impl ReplicaState {
     async fn write(&mut self, batch: &WriteBatch) -> Result<(), StoreError> {
         let ranges = self.machine.get_mut().ranges();
         let started = Instant::now();
+        let mut waiting = None;
         while let Err(error) = self.feed.rows.write(batch, ranges.clone()) {
-            if started.elapsed() > WRITE_PATIENCE || self.stop.is_cancelled() {
+            // A full disk may be emptied by and by, and then RocksDB goes on by itself.
+            let patient = error.is_full() || started.elapsed() < WRITE_PATIENCE;
+            if !patient || error.is_damage() || self.ends.stop.is_cancelled() {
                 return Err(error);
             }
             tracing::error!(shard = %self.feed.rows.shard, %error, "rows are not written, and are tried again");
             metrics::disk_failure();
+            waiting = waiting.or_else(|| self.ends.waiting.upgrade());
             sleep(WRITE_PAUSE).await;
         }
+        drop(waiting);
         if batch.is_on_disk_first() {
             let (shard, store) = (self.feed.rows.shard, self.feed.rows.store.clone());
             let flush = move || store.flush();
-            let flushed = until_it_works("flush of new rows", shard, &self.stop, flush).await;
-            return flushed.ok_or(StoreError::Stopped);
+            let stop = &self.ends.stop;
+            let flushed = until_it_works("flush of new rows", shard, stop, flush).await;
+            return flushed.unwrap_or(Err(StoreError::Stopped));
         }
         Ok(())
     }
@@ -206,8 +222,25 @@ impl ReplicaState {
         SnapshotBuilder {
             meta: self.meta(),
             feed: self.feed.clone(),
-            stop: self.stop.clone(),
+            stop: self.ends.stop.clone(),
         }
+    }
+
+    /// The replica stops. If it is the disk that failed, the process has to end: RocksDB takes no more writes until it is
+    /// opened again, for any shard.
+    fn give_up(&self, error: &StoreError) {
+        let shard = self.feed.rows.shard;
+        tracing::error!(%shard, %error, "committed entries cannot be applied: the replica stops");
+        if self.feed.rows.report(error) || self.ends.stop.is_cancelled() || !error.is_failure() {
+            return;
+        }
+        self.ends.process.send_if_modified(|reason| {
+            let first = reason.is_none();
+            reason.get_or_insert_with(|| {
+                format!("the {error}. Look at the disk, then start the node again")
+            });
+            first
+        });
     }
 
     fn meta(&self) -> SnapshotMeta {
@@ -254,7 +287,7 @@ impl RaftStateMachine<TypeConfig> for ReplicaState {
                 batch.push(entry);
             }
             if let Err(error) = self.apply_batch(batch).await {
-                tracing::error!(shard = %self.feed.rows.shard, %error, "committed entries cannot be applied: the replica stops");
+                self.give_up(&error);
                 return Err(io::Error::other(error));
             }
         }
@@ -290,7 +323,7 @@ impl RaftStateMachine<TypeConfig> for ReplicaState {
         let store = self.feed.rows.store.clone();
         let old = self.machine.get_mut().ranges();
         self.folder
-            .install(store, received, &old, &self.stop)
+            .install(store, received, &old, &self.ends.stop)
             .await?;
         self.read_applied()?;
         let machine = self.machine.get_mut();

@@ -25,6 +25,14 @@ pub enum ShardError {
         /// How many wait.
         queued: usize,
     },
+    /// The disk is nearly full; nothing was proposed.
+    #[error(
+        "the disk of the shard's leader is nearly full ({free_bytes} bytes are left): nothing new is stored until there is room"
+    )]
+    DiskFull {
+        /// How many bytes are left.
+        free_bytes: u64,
+    },
     /// Leadership changed before the outcome was known.
     #[error("the shard's leader changed before the outcome was known")]
     OutcomeUnknown,
@@ -42,17 +50,27 @@ pub enum ShardError {
     Store(#[from] StoreError),
 }
 
+/// Nobody makes room faster than this.
+const DISK_FULL_RETRY_AFTER_MS: u32 = 2000;
+
 impl From<ShardError> for Error {
     fn from(error: ShardError) -> Self {
         let code = match &error {
             ShardError::Refused(refused) => return refused.clone(),
             ShardError::NotLeader(_) | ShardError::Moved(_) => ErrorCode::Unavailable,
-            ShardError::Overloaded { .. } => ErrorCode::Overloaded,
+            ShardError::Overloaded { .. } | ShardError::DiskFull { .. } => ErrorCode::Overloaded,
             ShardError::OutcomeUnknown => ErrorCode::OutcomeUnknown,
             ShardError::Stopped => ErrorCode::ShuttingDown,
             ShardError::Unexpected | ShardError::Store(_) => ErrorCode::Internal,
         };
-        Error::new(code, error.to_string())
+        let retry_after_ms = match &error {
+            ShardError::DiskFull { .. } => DISK_FULL_RETRY_AFTER_MS,
+            _ => 0,
+        };
+        Error {
+            retry_after_ms,
+            ..Error::new(code, error.to_string())
+        }
     }
 }
 

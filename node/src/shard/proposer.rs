@@ -18,6 +18,7 @@ use crate::clock::Environment;
 use crate::machine::{CommandOutcome, Outcome};
 use crate::metrics::{self, ProposerMetrics};
 use crate::raft::{Leadership, ProposeError, Replica};
+use crate::store::room::{DiskRoom, Room};
 
 /// Gets the outcome of a command, or why there is none.
 type Reply = Box<dyn FnOnce(Result<CommandOutcome, ShardError>) + Send>;
@@ -73,6 +74,7 @@ pub struct Proposer {
     queued: Arc<Queued>,
     limits: ProposerLimits,
     level: FeatureLevel,
+    room: DiskRoom,
 }
 
 impl Proposer {
@@ -90,6 +92,7 @@ impl Proposer {
         )]
         let (sender, receiver) = mpsc::unbounded_channel();
         let queued = Arc::new(Queued::default());
+        let room = raft.room().clone();
         let task = Task {
             leadership: raft.leadership(),
             metrics: ProposerMetrics::new(raft.id()),
@@ -107,6 +110,7 @@ impl Proposer {
             queued,
             limits,
             level,
+            room,
         }
     }
 
@@ -114,6 +118,11 @@ impl Proposer {
     pub(super) fn submit(&self, body: Body, level: u32, reply: Reply) {
         if level > (self.level)() {
             return reply(Err(ShardError::Refused(above_level(level, (self.level)()))));
+        }
+        if self.room.now() > Room::Enough {
+            metrics::disk_full();
+            let free_bytes = self.room.free_bytes();
+            return reply(Err(ShardError::DiskFull { free_bytes }));
         }
         let count = messages(&body);
         let command = Command { body: Some(body) };

@@ -91,8 +91,15 @@ impl Shard {
         rows: impl FnOnce(&Self) -> Result<T, ShardError> + Send + 'static,
     ) -> Result<T, ShardError> {
         self.raft.read_barrier().await?;
-        let read = tokio::task::spawn_blocking(move || rows(&self));
-        read.await.unwrap_or(Err(ShardError::Stopped))
+        let raft = self.raft.clone();
+        let read = tokio::task::spawn_blocking(move || rows(&self)).await;
+        match read.unwrap_or(Err(ShardError::Stopped)) {
+            // The next leader has the rows whole.
+            Err(ShardError::Store(error)) if raft.report(&error) => {
+                Err(ShardError::NotLeader(None))
+            }
+            read => read,
+        }
     }
 
     fn conversation_keys(

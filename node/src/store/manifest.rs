@@ -1,11 +1,11 @@
 //! Notices a RocksDB whose own records were cut.
 //!
 //! RocksDB takes a cut `MANIFEST` for an older database, and a missing `CURRENT` for a new one, and opens. A node must
-//! not: it would forget rows, votes and entries. So a small file beside them says how far the manifest was, and a
-//! database that is behind it is refused.
+//! not: it would forget rows, votes and entries. So a small file beside them says how far the manifest was on disk, and a
+//! database that is behind it is refused. What was written and not synced is none of its business: a power cut may take it.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -13,6 +13,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+
+use super::folder;
 
 const FILE: &str = "PARLANCE-MARK";
 /// A manifest that grows is written down this often.
@@ -53,7 +55,7 @@ pub fn check(dir: &Path, existing: Existing) -> Result<(), String> {
     let manifest = read_manifest(dir).map_err(|e| format!("its MANIFEST cannot be found: {e}"))?;
     match (mark, manifest) {
         (None, None) if existing == Existing::No => {
-            fs::create_dir_all(dir).map_err(|e| e.to_string())?;
+            folder::make(dir).map_err(|e| e.to_string())?;
             write_mark(
                 dir,
                 &Mark {
@@ -129,6 +131,9 @@ impl Marker {
         let mut written = self.written.lock();
         let now = read_manifest(&self.dir)?;
         if let Some(now) = now.filter(|now| written.as_ref() != Some(now)) {
+            // Its length is what was written. RocksDB may not have synced that yet, nor the name of a new one.
+            File::open(self.dir.join(manifest_name(now.number)))?.sync_all()?;
+            folder::sync(&self.dir)?;
             write_mark(&self.dir, &now)?;
             *written = Some(now);
         }
@@ -175,13 +180,13 @@ fn read_mark(dir: &Path) -> io::Result<Option<Mark>> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "malformed"))
 }
 
+fn manifest_name(number: u64) -> String {
+    format!("MANIFEST-{number:06}")
+}
+
 fn write_mark(dir: &Path, mark: &Mark) -> io::Result<()> {
-    let new = dir.join(format!("{FILE}.new"));
-    let mut file = File::create(&new)?;
-    writeln!(file, "{} {}", mark.number, mark.bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, dir.join(FILE))?;
-    File::open(dir)?.sync_all()
+    let line = format!("{} {}\n", mark.number, mark.bytes);
+    folder::replace(dir, FILE, &[line.as_bytes()])
 }
 
 #[cfg(test)]

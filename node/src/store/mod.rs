@@ -9,9 +9,11 @@
 #[cfg(test)]
 pub(crate) mod faulty;
 mod figures;
+pub mod folder;
 pub mod key;
 pub mod manifest;
 pub mod rocks;
+pub mod room;
 mod row_files;
 
 use std::path::{Path, PathBuf};
@@ -167,6 +169,31 @@ pub enum StoreError {
         /// The level.
         level: u32,
     },
+}
+
+impl StoreError {
+    /// What is on the disk is not what was written: trying again is no use.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            StoreError::Rocks(e) => e.kind() == rocksdb::ErrorKind::Corruption,
+            StoreError::Damaged { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The disk has no room, but may have some again.
+    pub fn is_full(&self) -> bool {
+        match self {
+            StoreError::Rocks(e) => e.as_ref().contains("No space left on device"),
+            StoreError::File { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
+    /// The disk failed, with nothing known to be damaged.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, StoreError::Rocks(_) | StoreError::File { .. }) && !self.is_damage()
+    }
 }
 
 /// Reads a row; `what` names it in the error.

@@ -1,12 +1,13 @@
 //! The Raft library's own tests of a log store and a state machine, and ours of what it leaves out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use openraft::StorageError;
 use openraft::storage::RaftLogStorage;
 use openraft::testing::log::{StoreBuilder, Suite};
 use parlance_proto::ids::{NodeId, ShardId};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::fixture::{Recorder, row_ranges};
@@ -17,7 +18,7 @@ use crate::raft::log_store::{LogStore, TailBudget};
 use crate::raft::purge_gate::PurgeGate;
 use crate::raft::shard_rows::ShardRows;
 use crate::raft::snapshot_folder::SnapshotFolder;
-use crate::raft::state_machine::{ReplicaState, SnapshotByBytes};
+use crate::raft::state_machine::{Ends, ReplicaState, SnapshotByBytes};
 use crate::raft::types::{TypeConfig, Vote};
 use crate::store::manifest::Existing;
 use crate::store::rocks::RocksStore;
@@ -49,7 +50,12 @@ impl StoreBuilder<TypeConfig, LogStore, ReplicaState, TempDir> for Builder {
         let by_bytes = Arc::new(SnapshotByBytes::new(u64::MAX));
         let feed = Feed::new(ShardRows::new(SHARD, store, row_ranges(SHARD)));
         let stop = CancellationToken::new();
-        let state = ReplicaState::open(feed, machine, folder, by_bytes, stop).unwrap();
+        let ends = Ends {
+            stop,
+            process: watch::Sender::default(),
+            waiting: Weak::new(),
+        };
+        let state = ReplicaState::open(feed, machine, folder, by_bytes, ends).unwrap();
         let log = log(dir.path());
         Ok((dir, log, state))
     }

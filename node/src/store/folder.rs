@@ -1,0 +1,60 @@
+//! Files and folders that are there after a power cut: a name is on the disk once its folder is synced, and not before.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+/// Makes a folder with those above it that are missing, on disk on return.
+pub fn make(dir: &Path) -> io::Result<()> {
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+    match above {
+        Some(above) if !above.try_exists()? => make(above)?,
+        _ => {}
+    }
+    let made = match fs::create_dir(dir) {
+        Ok(()) => true,
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && dir.is_dir() => false,
+        Err(e) => return Err(e),
+    };
+    // One that is there may have been made by a process that did not get as far as this.
+    match sync(above.unwrap_or(Path::new("."))) {
+        // Whoever made it could, or will; this process may not even read the folder above.
+        Err(e) if !made && e.kind() == ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
+/// The names in a folder are on disk on return.
+pub fn sync(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Makes a file of these parts, or replaces it: whole or not at all, and on disk on return.
+pub fn replace(dir: &Path, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+    let new = dir.join(format!("{name}.new"));
+    let mut file = File::create(&new)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
+    file.sync_all()?;
+    fs::rename(&new, dir.join(name))?;
+    sync(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_made_once_and_files_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        make(&deep).unwrap();
+        make(&deep).unwrap();
+        replace(&deep, "file", &[b"longer", b" than the next"]).unwrap();
+        replace(&deep, "file", &[b"next"]).unwrap();
+        assert_eq!(fs::read(deep.join("file")).unwrap(), b"next");
+        assert!(!deep.join("file.new").exists());
+        assert!(make(&deep.join("file")).is_err());
+    }
+}

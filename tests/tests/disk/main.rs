@@ -1,0 +1,90 @@
+//! Nodes on disks that fail: nothing that was acknowledged is lost, or the node refuses with an error that says what to do.
+//!
+//! The disks are those of `tests/disk`. Where they cannot be mounted the tests say so and are skipped; in CI they fail.
+
+mod errors;
+mod full;
+mod power;
+mod rot;
+mod slow;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use parlance_tests::chaos::ChaosSpec;
+use parlance_tests::client::Connection;
+use parlance_tests::cluster::{Cluster, ClusterSpec};
+use parlance_tests::logs::{self, Allowed};
+use parlance_tests::wait::until;
+
+const SHORT: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_secs(40);
+
+/// Nodes with short logs on disks of their own, and one shard.
+fn on_disks(nodes: u64) -> ClusterSpec {
+    ClusterSpec {
+        nodes,
+        gateways: 1,
+        shards: 1,
+        disks: true,
+        ..ChaosSpec::new(0, SHORT, Vec::new()).cluster
+    }
+}
+
+/// What nodes say of their disks, they say as errors.
+fn complaints() -> Allowed {
+    Allowed {
+        processes: (1..=9).map(|id| format!("node-{id}")).collect(),
+        ..Allowed::default()
+    }
+}
+
+async fn alice(cluster: &Cluster) -> Result<Connection> {
+    let gateways = cluster.gateway_addresses();
+    Connection::logged_in(&gateways[0], &cluster.signer.token("alice")).await
+}
+
+/// Sends `count` messages to bob, one after the other, each again until it is stored.
+async fn chat(alice: &mut Connection, topic: &str, count: u64) -> Result<String> {
+    let mut conversation = String::new();
+    for number in 0..count {
+        let id = format!("{topic}-{number}");
+        let text = format!("{topic} {}", "x".repeat(300));
+        let sent = until("a message is stored", SOON, async || {
+            Ok(alice.send("bob", &id, &text).await?)
+        });
+        conversation = sent.await?.conversation_id;
+    }
+    Ok(conversation)
+}
+
+/// The leader of the one shard.
+async fn leader(cluster: &Cluster) -> Result<u64> {
+    until("the shard has a leader", SOON, async || {
+        let status = cluster.any_admin().await?.status().await?;
+        let shard = status.shards.first().context("no shard")?;
+        ensure!(shard.leader != 0, "{shard:?}");
+        Ok(shard.leader)
+    })
+    .await
+}
+
+/// The node ends by itself, with an error that says all of these. It is not killed by a signal either.
+async fn ends_saying(cluster: &mut Cluster, node_id: u64, words: &[&str]) -> Result<()> {
+    let node = cluster.node(node_id)?;
+    let status = node.wait_for_end(SOON).await?;
+    let said = logs::read(node.log())?;
+    ensure!(
+        status.code() == Some(1),
+        "ended with {status}:\n{}",
+        node.tail(20)
+    );
+    for word in words {
+        ensure!(
+            said.contains(word),
+            "{word:?} is not said:\n{}",
+            node.tail(20)
+        );
+    }
+    Ok(())
+}
