@@ -5,7 +5,7 @@ import { eventFromWire, readTarget, type ServerFrame } from "./codec.js";
 import { Connection } from "./connection.js";
 import { Conversations } from "./conversations.js";
 import { ClosedError, ParlanceError, TimedOutError } from "./errors.js";
-import { type ConnectionState, Listenable } from "./events.js";
+import { type ConnectionState, Listenable, type StateChange } from "./events.js";
 import { type HistoryOptions, listPage, readHistory } from "./history.js";
 import { directConversationId } from "./ids.js";
 import type {
@@ -48,6 +48,7 @@ export class ParlanceClient extends Listenable {
   readonly #connection: Connection;
   readonly #waiters: Waiters;
   #session: Session | undefined;
+  #change: StateChange = { state: "idle", previous: "idle" };
   #recalled = false;
 
   constructor(options: ClientOptions) {
@@ -70,6 +71,7 @@ export class ParlanceClient extends Listenable {
       max: this.#settings.outboxMax,
       aheadMax: this.#settings.sendsAheadMax,
       requests: this.#requests,
+      userId: () => this.self?.userId,
       stored: (event) => this.#sync.push(event),
       sending: (pending) => this.#cache.sending(pending),
       settled: ({ clientMessageId }) => this.#cache.settled(clientMessageId),
@@ -109,6 +111,7 @@ export class ParlanceClient extends Listenable {
     });
     this.#connection = new Connection(this.#settings, {
       changed: (change) => {
+        this.#change = change;
         if (change.state === "closed") this.#shut(change.error);
         else this.#waiters.failed(change.error);
         this.emitter.emit("state", change);
@@ -129,6 +132,16 @@ export class ParlanceClient extends Listenable {
   /** Where the connection stands. */
   get state(): ConnectionState {
     return this.#connection.state;
+  }
+
+  /** The last change of the state, with the error and the wait if there is one; the same object until the next. */
+  get connection(): StateChange {
+    return this.#change;
+  }
+
+  /** Who this is: the user of the last log-in, or the `owner` of the options. Undefined while nobody knows. */
+  get self(): StoreOwner | undefined {
+    return this.#session ?? this.#settings.owner;
   }
 
   /** The last log-in; undefined before the first. */
@@ -158,6 +171,12 @@ export class ParlanceClient extends Listenable {
   /** Ends: what is unanswered rejects with a ClosedError. `connect` opens it again, for the same user. */
   close(): void {
     this.#connection.close();
+  }
+
+  /** Closes, and deletes all that the store has of this user: for a log-out on a device of several people. */
+  async forget(): Promise<void> {
+    this.close();
+    await this.#cache.erase();
   }
 
   /** The network may be back (call it on the platform's own sign): connects now instead of after the wait. */
@@ -211,9 +230,8 @@ export class ParlanceClient extends Listenable {
 
   /** The id of the direct conversation with a user, known from the first log-in on, or with the option `owner`. */
   conversationIdWith(userId: string): string {
-    const self = this.#session ?? this.#settings.owner;
-    if (self === undefined) throw new ParlanceError("not_logged_in", "there was no log-in yet");
-    return directConversationId(self.userId, userId);
+    if (this.self === undefined) throw new ParlanceError("not_logged_in", "there was no log-in yet");
+    return directConversationId(this.self.userId, userId);
   }
 
   /** Moves this user's read cursor to `seq`; it never moves back. */
@@ -226,7 +244,7 @@ export class ParlanceClient extends Listenable {
   }
 
   #logIn(session: Session): ParlanceError | undefined {
-    const before = this.#session ?? this.#settings.owner;
+    const before = this.self;
     if (before !== undefined && (before.userId !== session.userId || before.appId !== session.appId)) {
       return new ParlanceError("user_changed", `getToken gave a token of ${session.userId}, not of ${before.userId}`);
     }
@@ -268,8 +286,7 @@ export class ParlanceClient extends Listenable {
   }
 
   #failed(pending: PendingMessage, error: ParlanceError): void {
-    const userId = (this.#session ?? this.#settings.owner)?.userId;
-    if (userId !== undefined) this.#timelines.failed(conversationOf(pending, userId), pending, error);
+    if (this.self !== undefined) this.#timelines.failed(conversationOf(pending, this.self.userId), pending, error);
   }
 
   #unsent(message: PendingMessage, error: ParlanceError): void {

@@ -23,6 +23,8 @@ export interface OutboxContext {
   /** Sends of one conversation that may be on their way together, where the gateway keeps their order. */
   readonly aheadMax: number;
   readonly requests: Requests;
+  /** Whose messages these are, as soon as it is known. */
+  readonly userId: () => string | undefined;
   /** The gateway leaves out the echo to the session that sent: the event comes from its acknowledgement. */
   stored(event: ConversationMessage): void;
   /** It is to be remembered until `settled`. */
@@ -65,7 +67,7 @@ export class Outbox {
         rejected(error);
       };
       this.#context.sending(pending);
-      if (this.#session === undefined) this.#unrouted.push(item);
+      if (this.#session === undefined) this.#wait(item);
       else this.#route(item, this.#session);
       this.pump();
     });
@@ -83,6 +85,7 @@ export class Outbox {
       ),
     );
     this.#unrouted.unshift(...items);
+    for (const item of items) this.#told(item);
   }
 
   /** Logged in: what waits goes out, in order. */
@@ -110,7 +113,9 @@ export class Outbox {
 
   /** What waits for its acknowledgement in a conversation, in order. */
   pending(conversationId: string): PendingMessage[] {
-    const items = this.#lanes.get(conversationId)?.items ?? [];
+    const userId = this.#context.userId();
+    const here = (item: Item): boolean => userId !== undefined && conversationOf(item, userId) === conversationId;
+    const items = [...(this.#lanes.get(conversationId)?.items ?? []), ...this.#unrouted.filter(here)];
     return items.filter((item) => !item.done);
   }
 
@@ -188,8 +193,14 @@ export class Outbox {
     this.pump();
   }
 
+  #wait(item: Item): void {
+    this.#unrouted.push(item);
+    this.#told(item);
+  }
+
   #told(item: Item): void {
-    if (this.#session !== undefined) this.#context.changed(conversationOf(item, this.#session.userId));
+    const userId = this.#context.userId();
+    if (userId !== undefined) this.#context.changed(conversationOf(item, userId));
   }
 }
 

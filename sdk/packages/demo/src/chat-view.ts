@@ -1,9 +1,8 @@
 // The open conversation: messages with scroll-back, and the field to write in.
-import type { ConversationEvent } from "@parlance/client";
+import type { ConversationEvent, ParlanceClient, ShownPending, Timeline, TimelineSnapshot } from "@parlance/client";
 import { arrange, element, setText } from "./dom.js";
 import { dayOf, initials, tint } from "./format.js";
 import { markRead, pendingMessage, storedMessage } from "./message-view.js";
-import type { Pending, Thread } from "./thread.js";
 
 /** What the chat asks of the page. */
 export interface ChatActions {
@@ -15,10 +14,12 @@ const NEAR = 80;
 
 export class ChatView {
   readonly root: HTMLElement;
-  readonly #thread: Thread;
+  readonly peer: string;
+  readonly #client: ParlanceClient;
+  readonly #timeline: Timeline;
   readonly #self: string;
   readonly #messages = new Map<number, HTMLElement>();
-  readonly #pending = new WeakMap<Pending, { row: HTMLElement; problem: string }>();
+  readonly #pending = new Map<string, { readonly row: HTMLElement; readonly failed: boolean }>();
   readonly #days = new Map<string, HTMLElement>();
   readonly #top = element("li", { class: "top" });
   readonly #list: HTMLElement;
@@ -27,10 +28,11 @@ export class ChatView {
   readonly #status = element("p", { class: "status" });
   #atEnd = true;
 
-  constructor(thread: Thread, self: string, actions: ChatActions) {
-    this.#thread = thread;
+  constructor(client: ParlanceClient, peer: string, self: string, actions: ChatActions) {
+    this.#client = client;
+    this.#timeline = client.timeline({ to: peer });
     this.#self = self;
-    const { peer } = thread;
+    this.peer = peer;
     this.#list = element("ol", {
       class: "messages",
       role: "log",
@@ -75,6 +77,12 @@ export class ChatView {
     );
   }
 
+  /** Calls `changed` when there is something new to show, and loads the first messages; returns what stops it. */
+  show(changed: () => void): () => void {
+    void this.#timeline.loadOlder();
+    return this.#timeline.subscribe(changed);
+  }
+
   focus(): void {
     this.#field.focus();
   }
@@ -85,40 +93,39 @@ export class ChatView {
   }
 
   update(peerReadSeq: number, status: string): void {
+    const shown = this.#timeline.snapshot();
     const before = this.#scroller.scrollHeight - this.#scroller.scrollTop;
     setText(this.#status, status);
     // Old messages that are loaded are no news to read out.
-    this.#list.setAttribute("aria-busy", String(this.#thread.loading));
-    arrange(this.#list, this.#rows(peerReadSeq));
+    this.#list.setAttribute("aria-busy", String(shown.loading));
+    arrange(this.#list, this.#rows(shown, peerReadSeq));
     // What grows above must not move what is read; what comes below is followed only from the end.
     this.#scroller.scrollTop = this.#atEnd ? this.#scroller.scrollHeight : this.#scroller.scrollHeight - before;
-    if (this.#shortOfHistory) void this.#thread.loadOlder();
+    if (this.#shortOf(shown)) void this.#timeline.loadOlder();
   }
 
-  get #shortOfHistory(): boolean {
-    const { more, loading, problem } = this.#thread;
-    return more && !loading && problem === "" && this.#scroller.scrollHeight <= this.#scroller.clientHeight + NEAR;
+  #shortOf({ more, loading, error }: TimelineSnapshot): boolean {
+    return more && !loading && error === undefined && this.#scroller.scrollHeight <= this.#scroller.clientHeight + NEAR;
   }
 
-  #rows(peerReadSeq: number): HTMLElement[] {
-    const rows: HTMLElement[] = [this.#topRow()];
+  #rows(shown: TimelineSnapshot, peerReadSeq: number): HTMLElement[] {
+    const rows: HTMLElement[] = [this.#topRow(shown)];
     let day = "";
-    for (const event of this.#thread.events) {
+    for (const event of shown.events) {
       const next = dayOf(event.timeMs, Date.now());
       if (next !== day) rows.push(this.#dayRow(next));
       day = next;
       rows.push(this.#messageRow(event, peerReadSeq));
     }
-    for (const item of this.#thread.pending) rows.push(this.#pendingRow(item));
+    for (const item of shown.pending) rows.push(this.#pendingRow(item));
     return rows;
   }
 
-  #topRow(): HTMLElement {
-    const { loading, more, problem, events } = this.#thread;
+  #topRow({ loading, more, error, events }: TimelineSnapshot): HTMLElement {
     const text = loading
       ? "Loading…"
-      : problem !== ""
-        ? `History could not be loaded: ${problem}. `
+      : error !== undefined
+        ? `History could not be loaded: ${error.message}. `
         : more
           ? ""
           : events.length > 0
@@ -128,10 +135,10 @@ export class ChatView {
     this.#top.dataset.text = text;
     const again = element(
       "button",
-      { type: "button", on: { click: () => void this.#thread.loadOlder() } },
+      { type: "button", on: { click: () => void this.#timeline.loadOlder() } },
       "Try again",
     );
-    this.#top.replaceChildren(text, ...(problem === "" ? [] : [again]));
+    this.#top.replaceChildren(text, ...(error === undefined ? [] : [again]));
     return this.#top;
   }
 
@@ -150,18 +157,22 @@ export class ChatView {
   }
 
   /** Made anew only when it fails, so that the focus stays on its buttons. */
-  #pendingRow(item: Pending): HTMLElement {
-    const known = this.#pending.get(item);
-    if (known !== undefined && known.problem === item.problem) return known.row;
-    const row = pendingMessage(item, this.#thread);
-    this.#pending.set(item, { row, problem: item.problem });
+  #pendingRow(item: ShownPending): HTMLElement {
+    const failed = item.error !== undefined;
+    const known = this.#pending.get(item.clientMessageId);
+    if (known !== undefined && known.failed === failed) return known.row;
+    const row = pendingMessage(item, {
+      retry: () => void this.#timeline.retry(item.clientMessageId).catch(() => {}),
+      discard: () => this.#timeline.discard(item.clientMessageId),
+    });
+    this.#pending.set(item.clientMessageId, { row, failed });
     return row;
   }
 
   #scrolled(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR;
-    if (scrollTop < NEAR) void this.#thread.loadOlder();
+    if (scrollTop < NEAR) void this.#timeline.loadOlder();
   }
 
   #key(event: KeyboardEvent): void {
@@ -177,7 +188,8 @@ export class ChatView {
     this.#field.value = "";
     this.#grow();
     this.#atEnd = true;
-    this.#thread.send(text);
+    // The timeline shows what becomes of it.
+    this.#client.send({ to: this.peer, text }).catch(() => {});
     this.focus();
   }
 

@@ -5,6 +5,8 @@ import { element } from "./dom.js";
 export interface LogIn {
   /** What the address says; the token decides. */
   readonly user: string;
+  /** The app that the token names; empty if it cannot be read. */
+  readonly app: string;
   readonly token: string;
   readonly gateways: readonly string[];
 }
@@ -18,18 +20,19 @@ export function fromFragment(fragment: string, location: { protocol: string; hos
   if (token === "") return undefined;
   const given = (values.get("gateways") ?? "").split(",").filter((url) => /^wss?:\/\//.test(url));
   const own = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`;
-  return { user: values.get("user") ?? userOf(token), token, gateways: given.length > 0 ? given : [own] };
+  const { sub, app } = claimsOf(token);
+  return { user: values.get("user") ?? sub, app, token, gateways: given.length > 0 ? given : [own] };
 }
 
-/** The user that a token names, unchecked: only for showing a name before the log-in. */
-export function userOf(token: string): string {
+/** What a token names, unchecked: only for showing something before the log-in. */
+export function claimsOf(token: string): { readonly sub: string; readonly app: string } {
   try {
     const middle = (token.split(".")[1] ?? "").replace(/-/g, "+").replace(/_/g, "/");
     const claims: unknown = JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(middle), (c) => c.charCodeAt(0))));
-    const sub = typeof claims === "object" && claims !== null && "sub" in claims ? claims.sub : "";
-    return typeof sub === "string" ? sub : "";
+    const { sub, app } = claims as { readonly sub?: unknown; readonly app?: unknown };
+    return { sub: typeof sub === "string" ? sub : "", app: typeof app === "string" ? app : "" };
   } catch {
-    return "";
+    return { sub: "", app: "" };
   }
 }
 

@@ -1,8 +1,7 @@
 // One message as an element.
-import type { ConversationEvent } from "@parlance/client";
+import type { Content, ConversationEvent, ShownPending } from "@parlance/client";
 import { element, setText } from "./dom.js";
 import { timeOf } from "./format.js";
-import type { Pending, Thread } from "./thread.js";
 
 /** How far an own message got. */
 export type Delivery = "sending" | "stored" | "read" | "failed";
@@ -15,9 +14,12 @@ const TICKS: Readonly<Record<Delivery, { sign: string; label: string }>> = {
 };
 
 export function textOf(event: ConversationEvent): string {
-  if (event.type !== "message") return "Something that this page cannot show";
-  if (event.content.type === "text") return event.content.text;
-  return event.content.type === "custom" ? `Custom content, ${event.content.data.length} bytes` : "Unknown content";
+  return event.type === "message" ? wordsOf(event.content) : "Something that this page cannot show";
+}
+
+function wordsOf(content: Content): string {
+  if (content.type === "text") return content.text;
+  return content.type === "custom" ? `Custom content, ${content.data.length} bytes` : "Unknown content";
 }
 
 function bubble(text: string, timeMs: number, who: string, tick: HTMLElement | undefined): HTMLElement[] {
@@ -54,12 +56,20 @@ export function markRead(message: HTMLElement, read: boolean): void {
   if (tick !== null) setTick(tick, read ? "read" : "stored");
 }
 
+/** What can be done with a message that failed. */
+export interface FailedActions {
+  retry(): void;
+  discard(): void;
+}
+
 /** An own message on its way, or one that failed. */
-export function pendingMessage(item: Pending, thread: Thread): HTMLElement {
-  const failed = item.problem !== "";
-  const children = bubble(item.text, item.timeMs, "You", makeTick(failed ? "failed" : "sending"));
-  const retry = element("button", { type: "button", on: { click: () => thread.retry(item) } }, "Send again");
-  const discard = element("button", { type: "button", on: { click: () => thread.discard(item) } }, "Discard");
-  const problem = element("span", { class: "failure", role: "alert" }, `Not sent: ${item.problem}. `, retry, discard);
+export function pendingMessage(item: ShownPending, actions: FailedActions): HTMLElement {
+  const { content, timeMs, error } = item;
+  const failed = error !== undefined;
+  const children = bubble(wordsOf(content), timeMs, "You", makeTick(failed ? "failed" : "sending"));
+  const retry = element("button", { type: "button", on: { click: () => actions.retry() } }, "Send again");
+  const discard = element("button", { type: "button", on: { click: () => actions.discard() } }, "Discard");
+  const why = `Not sent: ${error?.message ?? ""}. `;
+  const problem = element("span", { class: "failure", role: "alert" }, why, retry, discard);
   return element("li", { class: `message own ${failed ? "failed" : "sending"}` }, ...children, failed && problem);
 }

@@ -1,10 +1,9 @@
 // A logged-in page: one client, the list, and the open chat.
-import { ParlanceClient, type StateChange, TokenError } from "@parlance/client";
+import { IndexedDbStore, MemoryStore, ParlanceClient, type StateChange, TokenError } from "@parlance/client";
 import { ChatView } from "./chat-view.js";
 import { element, setText } from "./dom.js";
 import { ListView } from "./list-view.js";
 import type { LogIn } from "./login.js";
-import { Thread } from "./thread.js";
 
 const SEND_TIMEOUT_MS = 20_000;
 const STATES: Readonly<Record<StateChange["state"], string>> = {
@@ -19,7 +18,6 @@ export class Page {
   readonly root: HTMLElement;
   readonly #client: ParlanceClient;
   readonly #logIn: LogIn;
-  readonly #threads = new Map<string, Thread>();
   readonly #banner = element("p", { class: "banner", role: "status" });
   readonly #placeholder = element(
     "section",
@@ -29,7 +27,7 @@ export class Page {
   readonly #main = element("div", { class: "panes" });
   readonly #ended: (problem: string) => void;
   #list: ListView | undefined;
-  #chat: { view: ChatView; thread: Thread } | undefined;
+  #chat: { readonly view: ChatView; readonly stop: () => void } | undefined;
   #drawing = false;
   #wasOnline = false;
   #retryAt = 0;
@@ -45,10 +43,15 @@ export class Page {
       getToken: () => logIn.token,
       platform: "web",
       sendTimeoutMs: SEND_TIMEOUT_MS,
+      store: typeof indexedDB === "undefined" ? new MemoryStore() : new IndexedDbStore(),
+      ...(logIn.app === "" ? {} : { owner: { appId: logIn.app, userId: logIn.user } }),
     });
     this.#listen();
+    if (this.#client.self !== undefined) this.#start(this.#client.self.userId);
     this.#client.connect().then(
-      (session) => this.#start(session.userId),
+      (session) => {
+        if (this.#list === undefined) this.#start(session.userId);
+      },
       // The state event tells why.
       () => {},
     );
@@ -68,13 +71,7 @@ export class Page {
 
   #listen(): void {
     const client = this.#client;
-    client.on("event", (event) => {
-      const peer = client.conversation(event.conversationId)?.peer ?? "";
-      this.#threads.get(peer)?.add(event);
-      this.#draw();
-    });
-    client.on("conversation", () => this.#draw());
-    client.on("synced", () => this.#draw());
+    client.watchConversations(() => this.#draw());
     client.on("state", (change) => this.#stateChanged(change));
     addEventListener("online", this.#wake);
     document.addEventListener("visibilitychange", this.#wake);
@@ -91,26 +88,31 @@ export class Page {
 
   #start(self: string): void {
     document.title = `${self} · Parlance`;
-    this.#list = new ListView(self, { open: (peer) => this.#open(peer), logOut: () => this.#ended("") });
+    this.#list = new ListView(self, { open: (peer) => this.#open(peer), logOut: () => this.#logOut() });
     this.#main.replaceChildren(this.#list.root, this.#placeholder);
     this.#draw();
   }
 
+  /** Somebody else may sit here next. */
+  #logOut(): void {
+    this.#client.forget().catch(() => {});
+    this.#ended("");
+  }
+
   #open(peer: string): void {
-    const thread = this.#threads.get(peer) ?? new Thread(this.#client, peer, () => this.#draw());
-    this.#threads.set(peer, thread);
-    const self = this.#client.session?.userId ?? this.#logIn.user;
-    const view = new ChatView(thread, self, { back: () => this.#back() });
-    this.#chat = { view, thread };
+    const self = this.#client.self?.userId ?? this.#logIn.user;
+    const view = new ChatView(this.#client, peer, self, { back: () => this.#back() });
+    this.#chat?.stop();
+    this.#chat = { view, stop: view.show(() => this.#draw()) };
     this.#main.lastElementChild?.replaceWith(view.root);
     this.root.classList.add("chatting");
-    void thread.loadOlder();
     this.#draw();
     view.focus();
   }
 
   #back(): void {
-    const peer = this.#chat?.thread.peer;
+    const peer = this.#chat?.view.peer;
+    this.#chat?.stop();
     this.#chat?.view.root.replaceWith(this.#placeholder);
     this.#chat = undefined;
     this.root.classList.remove("chatting");
@@ -136,13 +138,13 @@ export class Page {
     setText(this.#banner, this.#bannerText());
     this.#banner.hidden = this.#banner.textContent === "";
     const conversations = client.conversations();
-    this.#list?.update(conversations, this.#chat?.thread.peer, state);
+    this.#list?.update(conversations, this.#chat?.view.peer, state);
     const unread = conversations.reduce((sum, conversation) => sum + conversation.unreadCount, 0);
-    const self = client.session?.userId ?? this.#logIn.user;
+    const self = client.self?.userId ?? this.#logIn.user;
     document.title = `${unread > 0 ? `(${unread}) ` : ""}${self} · Parlance`;
     if (this.#chat === undefined) return;
-    const { view, thread } = this.#chat;
-    const conversation = conversations.find((other) => other.peer === thread.peer);
+    const { view } = this.#chat;
+    const conversation = conversations.find((other) => other.peer === view.peer);
     view.update(conversation?.peerReadSeq ?? 0, client.state === "online" ? "" : state);
     if (conversation !== undefined && view.atEnd)
       this.#markRead(conversation.conversationId, conversation.headSeq, conversation.readSeq);

@@ -49,6 +49,7 @@ export class Cache {
   #writer: Writer | undefined;
   #prefix = "";
   #nextUnsent = 1;
+  #erased = false;
 
   constructor(context: CacheContext) {
     this.#context = context;
@@ -148,6 +149,16 @@ export class Cache {
     });
   }
 
+  /** Deletes everything of this user; nothing is kept from now on. */
+  async erase(): Promise<void> {
+    this.#erased = true;
+    await this.#opened?.catch(() => {});
+    await this.#writer?.stop();
+    if (this.#prefix === "") return;
+    const keys = await this.#context.store.keys(this.#prefix);
+    await this.#context.store.write(new Map(keys.map((key) => [key, undefined])));
+  }
+
   async #open(owner: StoreOwner): Promise<Remembered> {
     const { store, failed } = this.#context;
     this.#prefix = `parlance/${idPart(owner.appId)}/${idPart(owner.userId)}/`;
@@ -208,6 +219,7 @@ export class Cache {
   }
 
   #whenOpen(act: () => void): void {
+    if (this.#erased) return;
     if (this.#writer === undefined) this.#early.push(act);
     else act();
   }

@@ -16,7 +16,7 @@ export class Writer {
   #changed = new Map<string, string | undefined>();
   /** What is being written. */
   #saving: ReadonlyMap<string, string | undefined> = new Map();
-  #writing = false;
+  #writing: Promise<void> | undefined;
 
   constructor(context: WriterContext) {
     this.#context = context;
@@ -25,7 +25,13 @@ export class Writer {
   /** Keys without the prefix; undefined deletes. */
   put(key: string, row: string | undefined): void {
     this.#changed.set(key, row);
-    if (!this.#writing) void this.#write();
+    this.#writing ??= this.#write();
+  }
+
+  /** Forgets what is not written yet; resolves when nothing is being written. */
+  async stop(): Promise<void> {
+    this.#changed.clear();
+    await this.#writing;
   }
 
   /** Rows as they are or will be. */
@@ -39,7 +45,6 @@ export class Writer {
   }
 
   async #write(): Promise<void> {
-    this.#writing = true;
     // Lets what belongs together gather.
     await Promise.resolve();
     while (this.#changed.size > 0) {
@@ -49,7 +54,7 @@ export class Writer {
       if (!(await this.#tried(changes))) break;
     }
     this.#saving = new Map();
-    this.#writing = false;
+    this.#writing = undefined;
   }
 
   /** False: it goes along with the next change. */

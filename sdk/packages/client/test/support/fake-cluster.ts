@@ -1,5 +1,5 @@
 // A cluster in memory that speaks the client protocol: enough to test the client against, without promises of its own.
-// Tokens have the form `user`, `user!expired` or `user!invalid`.
+// Tokens have the form `user`, `user!expired` or `user!invalid`, or are JWTs of that as the user.
 import { ClientFrame, ServerFrame } from "../../src/gen/parlance/client/v1/frame.js";
 import {
   Conversation,
@@ -43,6 +43,12 @@ function within<T>(all: readonly T[], count: number, bytes: number, size: (one: 
     taken.push(one);
   }
   return taken;
+}
+
+function userOf(token: string): string {
+  const [, claims] = token.split(".");
+  if (claims === undefined) return token;
+  return (JSON.parse(Buffer.from(claims, "base64url").toString()) as { sub: string }).sub;
 }
 
 /** A refusal, thrown by handlers. */
@@ -178,7 +184,7 @@ export class FakeCluster {
     if (protocol < Math.max(theirs.min, this.protocols.min)) {
       this.refuse(ErrorCode.ERROR_CODE_UNSUPPORTED, 0, CloseCode.unsupported);
     }
-    const [user = "", problem] = request.token.split("!");
+    const [user = "", problem] = userOf(request.token).split("!");
     if (problem === "expired") this.refuse(ErrorCode.ERROR_CODE_TOKEN_EXPIRED, 0, CloseCode.tokenRefused);
     if (problem !== undefined) this.refuse(ErrorCode.ERROR_CODE_TOKEN_INVALID, 0, CloseCode.tokenRefused);
     this.#sessionCount += 1;

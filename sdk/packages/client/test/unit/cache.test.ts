@@ -58,6 +58,8 @@ test("without a network the owner's conversations and messages are there", async
   const timeline = client.timeline({ to: "bob" });
   await timeline.loadOlder();
   assert.deepEqual(texts(timeline.snapshot().events), ["hello"]);
+  client.send({ to: "bob", text: "later" }).catch(() => {});
+  assert.equal(timeline.snapshot().pending.length, 1);
   assert.deepEqual(
     client.conversations().map((c) => [c.peer, c.unreadCount, c.headSeq]),
     [["bob", 1, 1]],
@@ -147,6 +149,24 @@ test("a cluster that was set up anew does not count as seen", async () => {
     ],
   );
   client.close();
+});
+
+test("forgetting leaves nothing of this user, and everything of others", async () => {
+  const storage = new FakeStorage();
+  const cluster = new FakeCluster();
+  const store = new KeyValueStore(webStorage(storage));
+  const bob = await online({ store, getToken: () => "bob" }, cluster);
+  bob.client.close();
+  const others = new Map(storage.entries);
+  const { client, clock } = await online({ store }, cluster);
+  cluster.say("bob", "alice", "secret");
+  await clock.advance(0);
+  assert.ok(storage.entries.size > others.size);
+  cluster.say("bob", "alice", "more");
+  const forgotten = client.forget();
+  await clock.advance(0);
+  await forgotten;
+  assert.deepEqual(storage.entries, others);
 });
 
 test("a change writes its own rows and no others", async () => {

@@ -24,6 +24,19 @@ function address(gateway: WsGateway, user: string, others: readonly WsGateway[] 
   return `http://127.0.0.1:${gateway.port}/#user=${user}&token=${user}${gateways}`;
 }
 
+/** Runs in the page: how many rows the store has. Waits until nothing is being deleted. */
+const rowsOfStore = `new Promise((resolve, reject) => {
+  const open = indexedDB.open("parlance");
+  open.onerror = () => reject(open.error);
+  open.onsuccess = () => {
+    const count = () => {
+      const request = open.result.transaction("rows", "readonly").objectStore("rows").count();
+      request.onsuccess = () => (request.result === 0 ? resolve(0) : setTimeout(count, 20));
+    };
+    count();
+  };
+})`;
+
 test("two windows chat through two gateways, over a break", async (t) => {
   const cluster = new FakeCluster();
   let one = await WsGateway.start(cluster, DIST);
@@ -103,5 +116,51 @@ test("a failed send can be sent again, long histories page back, and a bad token
   } finally {
     await page.context().close();
     await gateway.stop();
+  }
+});
+
+test("a reload without a network shows what was there, and what was unsent goes out once", async (t) => {
+  const shots = mkdtempSync(join(tmpdir(), "parlance-page-"));
+  const cluster = new FakeCluster();
+  // One serves the page, the other one the messages.
+  const pages = await WsGateway.start(cluster, DIST);
+  let gateway = await WsGateway.start(cluster);
+  const { port, url } = gateway;
+  cluster.now = Date.now();
+  for (let i = 1; i <= 5; i += 1) cluster.say("bob", "alice", `before ${i}`);
+  const claims = Buffer.from(JSON.stringify({ sub: "alice", app: "demo" })).toString("base64url");
+  const page = await (await browser.newContext({ viewport: { width: 1100, height: 780 } })).newPage();
+  page.setDefaultTimeout(10_000);
+  const bob = page.locator("[data-peer=bob]").getByRole("button");
+  const message = (text: string) => page.locator(".message", { hasText: text });
+  try {
+    await page.goto(`http://127.0.0.1:${pages.port}/#token=x.${claims}.y&gateways=${url}`);
+    await bob.click();
+    await message("before 5").waitFor();
+    cluster.say("bob", "alice", "seen");
+    await message("seen").waitFor();
+    await gateway.stop();
+    await page.locator(".banner", { hasText: "Connection lost" }).waitFor();
+    await page.getByLabel("Message to bob").fill("unsent");
+    await page.getByRole("button", { name: "Send", exact: true }).click();
+    await message("unsent").getByRole("img", { name: "Sending" }).waitFor();
+    await page.reload();
+    await bob.click();
+    await message("seen").waitFor();
+    await message("unsent").getByRole("img", { name: "Sending" }).waitFor();
+    await page.screenshot({ path: join(shots, "offline.png") });
+    gateway = await WsGateway.start(cluster, undefined, port);
+    await message("unsent").getByRole("img", { name: "Stored" }).waitFor();
+    const said = cluster.log("alice", "bob").map((event) => event.body?.value.content?.kind?.value);
+    assert.deepEqual(said.slice(-2), ["seen", "unsent"]);
+    // Logging out leaves nothing for the next one.
+    await page.getByRole("button", { name: "Log out" }).click();
+    await page.getByLabel("Token").waitFor();
+    const rows = await page.evaluate(rowsOfStore);
+    assert.equal(rows, 0);
+    t.diagnostic(`screenshots in ${shots}`);
+  } finally {
+    await page.context().close();
+    await Promise.all([pages.stop(), gateway.stop()]);
   }
 });

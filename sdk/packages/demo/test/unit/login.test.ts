@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { dayOf, initials } from "../../src/format.js";
-import { fromFragment, userOf } from "../../src/login.js";
+import { claimsOf, fromFragment } from "../../src/login.js";
 
 const HERE = { protocol: "http:", host: "127.0.0.1:7070" };
 
 test("a fragment names user, token and gateways", () => {
   const logIn = fromFragment("#user=alice&token=t.o.k&gateways=ws://a:1/ws,ws://b:2/ws,http://no", HERE);
-  assert.deepEqual(logIn, { user: "alice", token: "t.o.k", gateways: ["ws://a:1/ws", "ws://b:2/ws"] });
+  assert.deepEqual(logIn, { user: "alice", app: "", token: "t.o.k", gateways: ["ws://a:1/ws", "ws://b:2/ws"] });
 });
 
 test("without gateways it is the one that served the page", () => {
@@ -17,10 +17,10 @@ test("without gateways it is the one that served the page", () => {
 });
 
 test("the user is read from the token when nothing else says it", () => {
-  const claims = Buffer.from(JSON.stringify({ sub: "用户" })).toString("base64url");
-  assert.equal(userOf(`x.${claims}.y`), "用户");
+  const claims = Buffer.from(JSON.stringify({ sub: "用户", app: "demo" })).toString("base64url");
+  assert.deepEqual(claimsOf(`x.${claims}.y`), { sub: "用户", app: "demo" });
   for (const token of ["", "a", "a.!.b", `a.${Buffer.from("[]").toString("base64url")}.b`])
-    assert.equal(userOf(token), "");
+    assert.deepEqual(claimsOf(token), { sub: "", app: "" });
 });
 
 test("days and initials are for people", () => {
