@@ -63,10 +63,11 @@ impl Admin {
         anyhow::Error::from(from_status(status)).context(format!("{what} at node {}", self.address))
     }
 
-    /// An app with its secrets.
-    pub async fn app(&mut self, app_id: &AppId) -> anyhow::Result<App> {
+    /// An app; with its secrets, which is noted in the node's log, if they are wanted.
+    pub async fn app(&mut self, app_id: &AppId, with_secrets: bool) -> anyhow::Result<App> {
         let request = GetAppRequest {
             app_id: app_id.into(),
+            with_secrets,
         };
         let what = format!("get app {app_id:?}");
         let answer = self
@@ -80,14 +81,13 @@ impl Admin {
             .with_context(|| format!("{what}: the node answered without it"))
     }
 
-    /// The secret that an app's tokens are signed with.
-    pub async fn app_secret(&mut self, app_id: &AppId) -> anyhow::Result<Vec<u8>> {
-        let app = self.app(app_id).await?;
-        let secret = app
-            .secrets
-            .first()
-            .ok_or_else(|| not_possible(format!("app {app_id:?} has no secret")))?;
-        crate::token::secret_from_hex(&secret.secret_hex)
+    /// The secret to sign an app's tokens with: the newest, as the older one is to be retired.
+    pub async fn app_secret(&mut self, app_id: &AppId) -> anyhow::Result<String> {
+        let app = self.app(app_id, true).await?;
+        let newest = app.secrets.into_iter().next_back();
+        newest
+            .map(|secret| secret.secret)
+            .ok_or_else(|| not_possible(format!("app {app_id:?} has no secret")))
     }
 }
 

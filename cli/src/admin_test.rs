@@ -32,7 +32,8 @@ impl AdminService for OneApp {
         }
         let secrets = vec![AppSecret {
             secret_id: "s-1".into(),
-            secret_hex: "0011".into(),
+            secret: "psk_1".into(),
+            created_ms: 1,
         }];
         Ok(Response::new(GetAppResponse {
             app: Some(App {
@@ -70,6 +71,36 @@ impl AdminService for OneApp {
         &self,
         _: Request<ListAppsRequest>,
     ) -> Result<Response<ListAppsResponse>, Status> {
+        Err(refused())
+    }
+    async fn change_app(
+        &self,
+        _: Request<ChangeAppRequest>,
+    ) -> Result<Response<ChangeAppResponse>, Status> {
+        Err(refused())
+    }
+    async fn add_app_secret(
+        &self,
+        _: Request<AddAppSecretRequest>,
+    ) -> Result<Response<AddAppSecretResponse>, Status> {
+        Err(refused())
+    }
+    async fn retire_app_secret(
+        &self,
+        _: Request<RetireAppSecretRequest>,
+    ) -> Result<Response<RetireAppSecretResponse>, Status> {
+        Err(refused())
+    }
+    async fn kick_user(
+        &self,
+        _: Request<KickUserRequest>,
+    ) -> Result<Response<KickUserResponse>, Status> {
+        Err(refused())
+    }
+    async fn list_sessions(
+        &self,
+        _: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
         Err(refused())
     }
     async fn get_replica_digest(
@@ -121,7 +152,7 @@ async fn the_next_node_is_asked_when_one_does_not_answer_and_errors_keep_their_c
             .app_secret(&AppId::new("shop").unwrap())
             .await
             .unwrap(),
-        [0x00, 0x11]
+        "psk_1"
     );
 
     let missing = admin

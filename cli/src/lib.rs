@@ -58,6 +58,8 @@ async fn dispatch(args: Args) -> anyhow::Result<()> {
         }) => commands::node::run(&session, command).await,
         Command::Cluster(command) => commands::cluster::run(&session, command).await,
         Command::App(command) => commands::app::run(&session, command).await,
+        Command::User(command) => commands::user::run(&session, command).await,
+        Command::Session(command) => commands::session::run(&session, command).await,
         Command::Token(command) => commands::token::run(&session, command).await,
         Command::Send(args) => commands::message::send::run(&session, args).await,
         Command::Tail(args) => commands::message::tail::run(&session, args).await,

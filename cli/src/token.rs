@@ -1,15 +1,19 @@
 //! Signs the tokens that users log in with: HS256 JWT, claims `app`, `sub`, `iat`, `exp`.
 //!
-//! An app's own server does the same with the secret that `parlance app create` prints.
+//! An app's own server does the same, by any JWT library, with the secret that `parlance app create` prints.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parlance_proto::ids::{AppId, UserId};
+use ring::hmac;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::NotPossible;
+
+const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +36,7 @@ pub struct Claims {
 pub fn issue(
     app: &AppId,
     user: &UserId,
-    secret: &[u8],
+    secret: &str,
     ttl: Duration,
 ) -> anyhow::Result<(String, Claims)> {
     let now = SystemTime::now()
@@ -46,49 +50,59 @@ pub fn issue(
         iat: now,
         exp,
     };
-    let key = EncodingKey::from_secret(secret);
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
-        .context("sign the token")?;
+    let body = serde_json::to_vec(&claims).context("write the token's claims")?;
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(HEADER),
+        URL_SAFE_NO_PAD.encode(body)
+    );
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signature = hmac::sign(&key, signed.as_bytes());
+    let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
     Ok((token, claims))
 }
 
-/// The bytes of a secret as `parlance app create` prints it.
-pub fn secret_from_hex(text: &str) -> anyhow::Result<Vec<u8>> {
-    let bytes =
-        hex::decode(text.trim()).map_err(|e| NotPossible(format!("the secret is not hex: {e}")))?;
-    if bytes.is_empty() {
+/// The secret in a file: its text without the line end.
+pub fn secret_of_file(text: &str) -> anyhow::Result<String> {
+    let secret = text.trim();
+    if secret.is_empty() {
         return Err(NotPossible("the secret is empty".to_owned()).into());
     }
-    Ok(bytes)
+    Ok(secret.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jsonwebtoken::{DecodingKey, Validation};
 
     #[test]
-    fn a_token_verifies_with_its_secret_only() {
-        let secret = secret_from_hex("00ff10\n").unwrap();
+    fn a_token_is_signed_with_the_secret_as_it_is() {
+        let secret = secret_of_file("psk_00ff10\n").unwrap();
         let (app, user) = (AppId::new("demo").unwrap(), UserId::new("alice").unwrap());
         let (token, claims) = issue(&app, &user, &secret, Duration::from_secs(60)).unwrap();
-        let validation = Validation::new(Algorithm::HS256);
-        let key = DecodingKey::from_secret(&secret);
-        let read = jsonwebtoken::decode::<Claims>(&token, &key, &validation)
-            .unwrap()
-            .claims;
-        assert_eq!(read, claims);
         assert_eq!(
-            (read.app.as_str(), read.sub.as_str(), read.exp - read.iat),
+            (
+                claims.app.as_str(),
+                claims.sub.as_str(),
+                claims.exp - claims.iat
+            ),
             ("demo", "alice", 60)
         );
-        let wrong = DecodingKey::from_secret(b"another");
-        assert!(jsonwebtoken::decode::<Claims>(&token, &wrong, &validation).is_err());
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        let is_of = |secret: &str| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+            hmac::verify(&key, signed.as_bytes(), &signature).is_ok()
+        };
+        assert!(is_of("psk_00ff10") && !is_of("another"));
+        let body = URL_SAFE_NO_PAD
+            .decode(signed.split_once('.').unwrap().1)
+            .unwrap();
+        assert_eq!(serde_json::from_slice::<Claims>(&body).unwrap(), claims);
     }
 
     #[test]
-    fn a_secret_is_hex_and_not_empty() {
-        assert!(secret_from_hex("xyz").is_err());
-        assert!(secret_from_hex("").is_err());
+    fn a_secret_is_not_empty() {
+        assert!(secret_of_file(" \n").is_err());
     }
 }

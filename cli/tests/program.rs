@@ -145,7 +145,7 @@ fn contexts_are_kept_and_tokens_can_be_signed_offline() {
     assert_eq!(code(&run(home, &["context", "use", "nosuch"])), 2);
 
     let secret = home.join("secret");
-    std::fs::write(&secret, "00112233\n").unwrap();
+    std::fs::write(&secret, "psk_00112233\n").unwrap();
     let secret = secret.to_str().unwrap();
     let issue = [
         "token",

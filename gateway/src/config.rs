@@ -84,6 +84,8 @@ pub struct Limits {
     pub request_timeout_ms: u64,
     /// Open client connections. Default: 100000. Range: 1 to 10000000.
     pub connections_max: usize,
+    /// A session is told that its token ends so many ms before; 0 tells nobody. Default: 30000. Range: 0 to 3600000.
+    pub token_warning_ms: u64,
     /// How long a graceful stop serves on, in ms. Default: 10000. Range: 0 to 3600000.
     pub drain_ms: u64,
 }
@@ -128,6 +130,7 @@ impl Default for Limits {
             write_timeout_ms: 20_000,
             request_timeout_ms: 10_000,
             connections_max: 100_000,
+            token_warning_ms: 30_000,
             drain_ms: 10_000,
         }
     }
@@ -189,7 +192,7 @@ impl Config {
 
 impl Limits {
     fn faults(&self, faults: &mut Vec<String>) {
-        let rows: [(&str, u64, u64, u64); 11] = [
+        let rows: [(&str, u64, u64, u64); 12] = [
             (
                 "frame_bytes_max",
                 self.frame_bytes_max as u64,
@@ -225,6 +228,7 @@ impl Limits {
                 1,
                 10_000_000,
             ),
+            ("token_warning_ms", self.token_warning_ms, 0, 3_600_000),
             ("drain_ms", self.drain_ms, 0, 3_600_000),
         ];
         for (key, value, min, max) in rows {
@@ -232,6 +236,10 @@ impl Limits {
                 faults.push(format!("limits.{key}: {value} is outside {min} to {max}"));
             }
         }
+    }
+
+    pub(crate) fn token_warning(&self) -> Duration {
+        Duration::from_millis(self.token_warning_ms)
     }
 
     pub(crate) fn idle_timeout(&self) -> Duration {

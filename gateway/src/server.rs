@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_proto::client::v1::{ReconnectNotice, server_frame};
+use parlance_proto::link::v1::{gateway_answer, gateway_question};
 use parlance_proto::tls::{Role, TlsIdentity};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::api::Api;
+use crate::api::{Api, standing};
 use crate::cluster::{LinkState, Router, watch};
 use crate::config::Config;
 use crate::endpoint::Shared;
@@ -67,21 +68,30 @@ impl Gateway {
         let registry = Arc::new(Registry::default());
         let sink = registry.clone();
         router.set_sink(Arc::new(move |publish| deliver(&sink, publish)));
+        let roll = registry.clone();
+        router.set_answerer(Arc::new(move |question| match question {
+            gateway_question::Body::ListSessions(ask) => {
+                gateway_answer::Body::ListSessions(roll.page(&ask))
+            }
+        }));
         let subscriptions = Arc::new(Subscriptions::default());
-        let background = vec![
-            tokio::spawn(watch::seeds(config.nodes, router.clone())),
-            tokio::spawn(subscriptions.clone().run(router.clone(), registry.clone())),
-            tokio::spawn(measure(registry.clone(), router.clone())),
-        ];
         let places = Arc::new(Semaphore::new(config.limits.connections_max));
         let drain = Duration::from_millis(config.limits.drain_ms);
+        let api = Arc::new(Api::new(
+            config.limits,
+            registry.clone(),
+            router.clone(),
+            subscriptions.clone(),
+        ));
+        let background = vec![
+            tokio::spawn(watch::seeds(config.nodes, router.clone())),
+            tokio::spawn(subscriptions.run(router.clone(), registry.clone())),
+            tokio::spawn(measure(registry, router.clone())),
+            tokio::spawn(standing::watch_tokens(api.clone())),
+            tokio::spawn(standing::watch_operators(api.clone())),
+        ];
         let shared = Arc::new(Shared {
-            api: Arc::new(Api::new(
-                config.limits,
-                registry,
-                router.clone(),
-                subscriptions,
-            )),
+            api,
             tasks: TaskTracker::new(),
             page_dir: config.page_dir,
         });

@@ -19,6 +19,7 @@
 mod admin;
 mod api;
 mod apply;
+mod audit;
 mod clock;
 mod cluster;
 mod config;

@@ -30,6 +30,7 @@ const LINKS: &str = "parlance_node_links";
 const LINKS_CLOSED: &str = "parlance_node_links_closed_total";
 const LINK_RESPONSES: &str = "parlance_node_link_frame_responses";
 const LINK_PUBLISHES: &str = "parlance_node_link_frame_publishes";
+const AUDITED: &str = "parlance_node_audited_total";
 
 /// Tells the recorder what the metrics mean. Called once, at start.
 pub fn describe() {
@@ -90,6 +91,14 @@ pub fn describe() {
         Unit::Count,
         "events in one frame to a gateway"
     );
+    describe_counter!(
+        AUDITED,
+        "changes by operators and readings of secrets (labels action, outcome)"
+    );
+}
+
+pub(crate) fn audited(action: &'static str, outcome: &str) {
+    counter!(AUDITED, "action" => action, "outcome" => outcome.to_owned()).increment(1);
 }
 
 /// What one shard's proposer counts, looked up once.

@@ -58,7 +58,7 @@ impl ErrorCode {
             E::NotLoggedIn | E::TokenInvalid | E::TokenExpired | E::AppUnknown => {
                 tonic::Code::Unauthenticated
             }
-            E::PermissionDenied => tonic::Code::PermissionDenied,
+            E::PermissionDenied | E::Kicked | E::AppDisabled => tonic::Code::PermissionDenied,
             E::AlreadyLoggedIn | E::PreconditionFailed => tonic::Code::FailedPrecondition,
             E::Conflict => tonic::Code::AlreadyExists,
             E::NotFound => tonic::Code::NotFound,

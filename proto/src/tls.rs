@@ -158,6 +158,24 @@ impl TlsIdentity {
     }
 }
 
+/// The common name in a certificate's subject: what it is called, for people. Nothing is allowed by it.
+pub fn common_name(leaf: &CertificateDer<'_>) -> Option<String> {
+    /// An object identifier in DER: 2.5.4.3.
+    const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
+    let cert = webpki::EndEntityCert::try_from(leaf).ok()?;
+    let subject = cert.subject();
+    let at = subject
+        .windows(COMMON_NAME.len())
+        .position(|window| window == COMMON_NAME)?;
+    // The kind of text, its length in one byte, and the text.
+    let [_, length, rest @ ..] = subject.get(at + COMMON_NAME.len()..)? else {
+        return None;
+    };
+    let text = rest.get(..usize::from(*length))?;
+    let text = std::str::from_utf8(text).ok()?;
+    Some(text.chars().filter(|c| !c.is_control()).collect())
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|e| TlsError::File {
         path: path.to_owned(),

@@ -83,6 +83,7 @@ fn records() -> Vec<(String, Vec<u8>)> {
         ("Identity".to_owned(), identity().encode_to_vec()),
         ("ClusterMap".to_owned(), cluster_map().encode_to_vec()),
         ("App".to_owned(), app().encode_to_vec()),
+        ("Kick".to_owned(), kick().encode_to_vec()),
     ];
     for (name, payload) in log_payloads() {
         let entry = LogEntry {
@@ -325,16 +326,36 @@ fn app() -> App {
         name: "Demo".into(),
         secrets: vec![AppSecret {
             secret_id: "k1".into(),
-            secret: vec![7; 4].into(),
+            secret: "psk_7".into(),
             created_ms: 1_700_000_000_000,
         }],
         disabled: true,
         created_ms: 1_700_000_000_000,
+        token_life_max_ms: 3_600_000,
     }
 }
 
-fn meta_commands() -> [(&'static str, meta_command::Body); 7] {
+fn kick() -> Kick {
+    Kick {
+        app_id: "demo".into(),
+        user_id: "ann".into(),
+        kicked_ms: 1_700_000_000_000,
+        until_ms: 1_700_000_600_000,
+        reason: "spam".into(),
+    }
+}
+
+fn change_app(change: change_app::Change) -> meta_command::Body {
+    meta_command::Body::ChangeApp(ChangeApp {
+        app_id: "demo".into(),
+        change: Some(change),
+    })
+}
+
+fn meta_commands() -> [(&'static str, meta_command::Body); 12] {
+    use change_app::Change;
     use meta_command::Body;
+    let secret = app().secrets.remove(0);
     [
         (
             "init_cluster",
@@ -378,6 +399,20 @@ fn meta_commands() -> [(&'static str, meta_command::Body); 7] {
             "raise_feature_level",
             Body::RaiseFeatureLevel(RaiseFeatureLevel { level: 2 }),
         ),
+        (
+            "change_app add_secret",
+            change_app(Change::AddSecret(secret)),
+        ),
+        (
+            "change_app retire_secret",
+            change_app(Change::RetireSecret("k1".into())),
+        ),
+        ("change_app disabled", change_app(Change::Disabled(true))),
+        (
+            "change_app token_life_max_ms",
+            change_app(Change::TokenLifeMaxMs(3_600_000)),
+        ),
+        ("kick_user", Body::KickUser(KickUser { kick: Some(kick()) })),
     ]
 }
 

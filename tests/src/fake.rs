@@ -200,6 +200,7 @@ fn answer(fake: &Fake, user: &mut String, ask: Ask) -> Option<Answer> {
             })
         }
         Ask::Ping(_) => Answer::Ping(proto::PingResponse::default()),
+        Ask::Renew(_) => Answer::Renew(proto::RenewResponse::default()),
         Ask::Send(request) => {
             let Some(proto::send_request::Target::ToUser(to)) = &request.target else {
                 return None;
@@ -291,7 +292,7 @@ async fn start(faults: Faults) -> (Arc<Fake>, Vec<String>) {
 /// Loads two fake gateways and checks what comes out.
 async fn run(faults: Faults) -> Vec<Violation> {
     let (fake, gateways) = start(faults).await;
-    let (signer, history) = (Signer::new("fake", vec![1; 32]), History::default());
+    let (signer, history) = (Signer::new("fake", "a secret"), History::default());
     let spec = LoadSpec {
         users: 5,
         conversations: 6,
@@ -406,7 +407,7 @@ async fn a_read_cursor_has_moved_when_the_session_says_so() {
     let spec = SessionSpec {
         name: "alice/1".into(),
         user: "alice".into(),
-        signer: Signer::new("fake", vec![1; 32]),
+        signer: Signer::new("fake", "a secret"),
         gateways,
         seed: 1,
     };

@@ -47,7 +47,7 @@ async fn an_operator_runs_a_cluster_from_the_shell() -> Result<()> {
             );
             let apps = shell.data(&["app", "list"]).await?;
             ensure!(
-                apps.to_string().contains("shop") && !apps.to_string().contains("secret_hex"),
+                apps.to_string().contains("shop") && !apps.to_string().contains("secrets"),
                 "{apps}"
             );
 

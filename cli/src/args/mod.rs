@@ -116,6 +116,12 @@ pub enum Command {
     /// Apps: the tenants of a cluster
     #[command(subcommand)]
     App(AppCommand),
+    /// The users of an app
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Who is logged in
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Tokens that users log in with
     #[command(subcommand)]
     Token(TokenCommand),
@@ -261,9 +267,89 @@ pub enum AppCommand {
         /// A name for people
         #[arg(long, default_value = "")]
         name: String,
+        /// The longest life of a token, 1 minute to 1 year
+        #[arg(long, value_name = "TIME", default_value = "30d", value_parser = humantime::parse_duration)]
+        token_life_max: Duration,
     },
     /// All apps, without their secrets
     List,
+    /// Change an app's settings
+    Set {
+        app_id: AppId,
+        /// The longest life of a token, 1 minute to 1 year; sessions stay as long as theirs
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        token_life_max: Duration,
+    },
+    /// End all sessions of an app's users, everywhere, and let nobody log in
+    Disable {
+        app_id: AppId,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Let the users of a disabled app log in again
+    Enable { app_id: AppId },
+    /// The secrets that sign the tokens of an app's users
+    #[command(subcommand)]
+    Secret(SecretCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// Make a secret beside the one in use: tokens of either are taken
+    Add { app_id: AppId },
+    /// An app's secrets, by id
+    List {
+        app_id: AppId,
+        /// With their texts, which is noted in the node's log
+        #[arg(long)]
+        reveal: bool,
+    },
+    /// End a secret, and the sessions whose token it signed
+    Retire {
+        app_id: AppId,
+        secret_id: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// End a user's sessions, everywhere: only a token that was signed since lets them in again
+    Kick {
+        app_id: AppId,
+        user_id: UserId,
+        /// Nobody logs in as this user for so long, whatever the token; 0s lifts what an earlier kick said
+        #[arg(long = "for", value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+        lasts: Duration,
+        /// What the user is told, 128 bytes at most
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// The sessions of all gateways that are linked to the node that answers
+    List(SessionListArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SessionListArgs {
+    /// Of one app
+    #[arg(long)]
+    pub app: Option<AppId>,
+    /// Of one user
+    #[arg(long)]
+    pub user: Option<UserId>,
+    /// Of one gateway
+    #[arg(long, value_name = "GATEWAY_ID")]
+    pub gateway: Option<String>,
+    /// Sessions wanted, 1 to 100,000
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
 }
 
 #[derive(Debug, Subcommand)]
@@ -279,7 +365,7 @@ pub enum TokenCommand {
         /// How long it is good for, as in 90s, 15m, 24h, 7d
         #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
         ttl: Duration,
-        /// File with the app's secret in hex: then no node is asked
+        /// File with the app's secret, as `parlance app create` prints it: then no node is asked
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
     },

@@ -22,7 +22,6 @@ use crate::args::bench::TargetArgs;
 use crate::ca::Authority;
 use crate::commands::cluster::init;
 use crate::output::say;
-use crate::token;
 
 const CERTIFICATES_VALID: Duration = Duration::from_secs(7 * 24 * 3600);
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -216,11 +215,11 @@ impl OwnCluster {
     }
 
     /// Makes an app and returns its secret.
-    pub async fn create_app(&self, app_id: &AppId) -> anyhow::Result<Vec<u8>> {
+    pub async fn create_app(&self, app_id: &AppId) -> anyhow::Result<String> {
         let mut admin = self.admin().await?;
         let request = CreateAppRequest {
             app_id: app_id.into(),
-            name: String::new(),
+            ..CreateAppRequest::default()
         };
         let answer = admin
             .api
@@ -228,11 +227,9 @@ impl OwnCluster {
             .await
             .map_err(|status| admin.failed("create the app", &status))?;
         let app = answer.into_inner().app.unwrap_or_default();
-        let secret = app
-            .secrets
-            .first()
-            .context("create the app: it has no secret")?;
-        token::secret_from_hex(&secret.secret_hex)
+        let secret = app.secrets.into_iter().next();
+        let secret = secret.context("create the app: it has no secret")?;
+        Ok(secret.secret)
     }
 
     /// Waits until every shard has a leader and all its replicas.

@@ -31,7 +31,7 @@ pub struct Target {
     /// Set if this run started it.
     pub own: Option<OwnCluster>,
     app: AppId,
-    secret: Vec<u8>,
+    secret: String,
     /// Makes users and messages of this run different from those of all others.
     run: String,
     users: AtomicU64,

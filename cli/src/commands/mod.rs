@@ -7,7 +7,9 @@ pub mod completions;
 pub mod context;
 pub mod message;
 pub mod node;
+pub mod session;
 pub mod token;
+pub mod user;
 
 use crate::args::Globals;
 use crate::context::Resolved;

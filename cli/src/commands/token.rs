@@ -36,17 +36,17 @@ pub async fn run(session: &Session, command: TokenCommand) -> anyhow::Result<()>
 }
 
 /// Nothing is asked, unless it is which app is meant.
-fn offline(session: &Session, app: Option<AppId>, file: &Path) -> anyhow::Result<(AppId, Vec<u8>)> {
+fn offline(session: &Session, app: Option<AppId>, file: &Path) -> anyhow::Result<(AppId, String)> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("read secret file {}", file.display()))?;
     let app = match app {
         Some(app) => app,
         None => session.resolve()?.context.app(None)?,
     };
-    Ok((app, token::secret_from_hex(&text)?))
+    Ok((app, token::secret_of_file(&text)?))
 }
 
-async fn online(session: &Session, app: Option<AppId>) -> anyhow::Result<(AppId, Vec<u8>)> {
+async fn online(session: &Session, app: Option<AppId>) -> anyhow::Result<(AppId, String)> {
     let context = session.resolve()?.context;
     let app = context.app(app.as_ref())?;
     let secret = Admin::connect(&context).await?.app_secret(&app).await?;
@@ -57,7 +57,7 @@ fn issue(
     session: &Session,
     app: &AppId,
     user: &UserId,
-    secret: &[u8],
+    secret: &str,
     ttl: Duration,
 ) -> anyhow::Result<()> {
     let (token, claims) = token::issue(app, user, secret, ttl)?;

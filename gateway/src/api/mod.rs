@@ -6,6 +6,7 @@ pub mod conversations;
 mod lane;
 pub mod messages;
 pub mod sessions;
+pub mod standing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,8 +21,7 @@ use crate::cluster::{Ask, Place, Router};
 use crate::config::Limits;
 use crate::fanout::Subscriptions;
 use crate::metrics;
-use crate::session::{Caller, Registry, Unanswered};
-use crate::token::Verifier;
+use crate::session::{Caller, Deadlines, Registry, Unanswered};
 
 /// What all endpoints share.
 pub struct Api {
@@ -31,7 +31,7 @@ pub struct Api {
     pub registry: Arc<Registry>,
     router: Arc<Router>,
     subscriptions: Arc<Subscriptions>,
-    verifier: Verifier,
+    deadlines: Deadlines,
     lanes: lane::Lanes,
     draining: AtomicBool,
 }
@@ -49,7 +49,7 @@ impl Api {
             registry,
             router,
             subscriptions,
-            verifier: Verifier::new(),
+            deadlines: Deadlines::default(),
             lanes: lane::Lanes::default(),
             draining: AtomicBool::new(false),
         }

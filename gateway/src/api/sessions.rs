@@ -1,15 +1,16 @@
-//! Logging in and out. A session is registered before it is subscribed, so that no event falls between the subscription
+//! Logging in, staying in, and out. A session is registered before it is subscribed, so that no event falls between the subscription
 //! and the answer.
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use parlance_proto::common::v1::{Error, ErrorCode};
 use tokio::time::timeout;
 
-use super::Api;
+use super::{Api, now_ms, standing};
 use crate::metrics::LOGINS;
-use crate::session::{Agreed, Caller, Chains, InFlight, Session, User};
-use crate::token::{Credentials, Identity};
+use crate::session::{Agreed, Caller, Chains, Device, InFlight, Session, User};
+use crate::token::{self, Credentials, Identity};
 
 /// Verifies the credentials and lets the user's events come to this session.
 pub async fn log_in<'s>(
@@ -17,8 +18,9 @@ pub async fn log_in<'s>(
     session: &'s Arc<Session>,
     credentials: &Credentials,
     agreed: Agreed,
+    device: Device,
 ) -> Result<&'s Arc<Caller>, Error> {
-    let result = admit(api, session, credentials, agreed).await;
+    let result = admit(api, session, credentials, agreed, device).await;
     let code = result
         .as_ref()
         .err()
@@ -27,9 +29,35 @@ pub async fn log_in<'s>(
     result
 }
 
+/// Puts a new token of the same user in the place of the session's last one; answers when it ends, in ms since 1970 UTC.
+///
+/// # Errors
+/// It is not valid, or for another user. The session stays as it was.
+pub async fn renew(
+    api: &Api,
+    session: &Arc<Session>,
+    caller: &Caller,
+    credentials: Credentials,
+) -> Result<i64, Error> {
+    let credentials = Credentials {
+        app: (&caller.user.app).into(),
+        user: (&caller.user.id).into(),
+        ..credentials
+    };
+    let identity = authenticate(api, &credentials).await;
+    let identity = identity.map_err(|error| Error {
+        field: "renew.token".into(),
+        ..error
+    })?;
+    let expires_ms = identity.grant.expires_ms;
+    standing::renew(api, session, caller, identity.grant);
+    Ok(expires_ms)
+}
+
 /// The connection ended: its user's last one ends the subscription.
 pub fn log_out(api: &Api, session: &Session) {
     if let Some(caller) = session.caller() {
+        standing::forget(api, session, caller);
         api.registry.remove(&caller.user, session);
         api.subscriptions.release(&caller.user);
     }
@@ -38,13 +66,17 @@ pub fn log_out(api: &Api, session: &Session) {
 /// Whom the credentials speak for.
 ///
 /// # Errors
-/// They are not valid, or this gateway cannot tell yet.
+/// They are not valid, an operator says no, or this gateway cannot tell yet.
 pub async fn authenticate(api: &Api, credentials: &Credentials) -> Result<Identity, Error> {
     if !api.router.with_topology(|topology| topology.is_known()) {
         return Err(unknown_cluster());
     }
-    let apps = |id: &str| api.router.with_topology(|topology| topology.app(id));
-    api.verifier.verify(credentials, apps).await
+    let apps = |id: &str| api.router.with_topology(|topology| topology.apps.app(id));
+    let identity = token::verify(credentials, now_ms(), apps).await?;
+    let (app, user, grant) = (&identity.app, &identity.user, &identity.grant);
+    api.router
+        .with_topology(|topology| standing::check(topology, app, user, grant))?;
+    Ok(identity)
 }
 
 async fn admit<'s>(
@@ -52,6 +84,7 @@ async fn admit<'s>(
     session: &'s Arc<Session>,
     credentials: &Credentials,
     agreed: Agreed,
+    device: Device,
 ) -> Result<&'s Arc<Caller>, Error> {
     if session.caller().is_some() {
         let error = "this connection is logged in";
@@ -71,14 +104,17 @@ async fn admit<'s>(
         user,
         session: session.id,
         role: identity.role,
-        expires_ms: identity.expires_ms,
+        standing: Mutex::new(standing::of(identity.grant)),
         agreed,
         chains: Chains::default(),
+        device,
+        since_ms: now_ms(),
         in_flight: InFlight::default(),
     });
+    standing::begin(api, session, caller);
     tracing::debug!(
         session = %caller.session, app = %caller.user.app, user = %caller.user.id, role = ?caller.role,
-        expires_ms = caller.expires_ms, "logged in"
+        device = ?caller.device, since_ms = caller.since_ms, "logged in"
     );
     Ok(caller)
 }

@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 use super::Router;
 use super::backoff::Backoff;
+use super::questions;
 use super::replay::Replay;
 use super::requests::Requests;
 use super::watch;
@@ -178,8 +179,10 @@ impl Link {
                     let opened = Instant::now();
                     let follow = watch::follow(open.client.clone(), router.clone());
                     let watching = AbortOnDropHandle::new(tokio::spawn(follow));
+                    let attend = questions::attend(open.client.clone(), router.clone());
+                    let attending = AbortOnDropHandle::new(tokio::spawn(attend));
                     let error = self.pump(&router, open, link).await;
-                    drop(watching);
+                    drop((watching, attending));
                     drop(up);
                     tracing::info!(node = %self.node, %error, "link broke");
                     if opened.elapsed() < STABLE_AFTER {

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::link::v1::{ClusterUpdate, Publish, ShardRoute};
+use parlance_proto::link::v1::{
+    ClusterUpdate, Publish, ShardRoute, gateway_answer, gateway_question,
+};
 use parlance_proto::tls::TlsIdentity;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::client::{Link, PublishSink};
+use super::questions::Answerer;
 use super::requests::Requests;
 use super::topology::Topology;
 use crate::metrics::FEATURE_LEVEL;
@@ -36,6 +39,7 @@ pub struct Router {
     /// None once closed.
     links: Mutex<Option<Links>>,
     sink: OnceLock<PublishSink>,
+    answerer: OnceLock<Answerer>,
     me: Weak<Router>,
 }
 
@@ -48,6 +52,7 @@ impl Router {
             topology: watch::Sender::new(Topology::default()),
             links: Mutex::new(Some(HashMap::new())),
             sink: OnceLock::new(),
+            answerer: OnceLock::new(),
             me: me.clone(),
         })
     }
@@ -55,6 +60,15 @@ impl Router {
     /// Who takes what nodes push; set once, before any link is up.
     pub fn set_sink(&self, sink: PublishSink) {
         let _ = self.sink.set(sink);
+    }
+
+    /// Who answers what operators ask of this gateway; set once, before any link is up.
+    pub fn set_answerer(&self, answerer: Answerer) {
+        let _ = self.answerer.set(answerer);
+    }
+
+    pub(super) fn answer(&self, question: gateway_question::Body) -> Option<gateway_answer::Body> {
+        self.answerer.get().map(|answerer| answerer(question))
     }
 
     /// What is known of the cluster, and its changes.

@@ -1,11 +1,13 @@
-//! The cluster as this gateway sees it: its state (`topology`, fed by `watch`), one link for each node (`links`, `client`,
-//! `requests`, `replay`), and the way of a request to the leader of a slot's shard (`call`). Knows nothing of clients.
+//! The cluster as this gateway sees it: its state (`topology` with `apps`, fed by `watch`), one link for each node (`links`, `client`,
+//! `requests`, `replay`), what operators ask of it (`questions`), and the way of a request to the leader of a slot's shard (`call`). Knows nothing of clients.
 
+mod apps;
 mod ask;
 mod backoff;
 mod call;
 mod client;
 mod links;
+mod questions;
 mod replay;
 mod requests;
 mod slots;

@@ -1,18 +1,17 @@
-//! The cluster's state, merged from what several nodes tell: nodes and apps by the map's version, routes by their epoch,
+//! The cluster's state, merged from what several nodes tell: nodes, apps and kicks by the map's version, routes by their epoch,
 //! and for each shard the leader with the highest term. A hint (`NotLeader`) counts until a newer term is heard of.
 //!
 //! A node tells everything first and then what has changed. Since all that it told before has been merged here, a change
 //! with a version above ours begins at or below what is known: merging by version loses nothing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
-use parlance_proto::ids::{AppId, NodeId, ShardId};
-use parlance_proto::link::v1::{App as AppRow, ClusterUpdate, ShardRoute};
+use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::link::v1::{ClusterUpdate, ShardRoute};
 use parlance_proto::slot::{Slot, SlotRange};
 
+use super::apps::Apps;
 use super::slots::{Routes, SlotMap};
-use crate::token::App;
 
 /// What this gateway knows of the cluster.
 #[derive(Debug, Default)]
@@ -23,9 +22,10 @@ pub struct Topology {
     pub link_sessions: HashMap<NodeId, u64>,
     /// The feature level that all nodes speak, which only rises.
     pub feature_level: u32,
+    /// The apps, and who was thrown out of them.
+    pub apps: Apps,
     cluster_id: String,
     map_version: u64,
-    apps: HashMap<AppId, Arc<App>>,
     routes: Routes,
     leaders: HashMap<ShardId, Leader>,
 }
@@ -64,10 +64,7 @@ impl Topology {
                     .filter_map(|n| Some((NodeId::known(n.node_id)?, n.link_address)))
                     .collect();
             }
-            if update.whole {
-                self.apps.clear();
-            }
-            self.apps.extend(update.apps.into_iter().filter_map(app));
+            self.apps.merge(update.whole, update.apps, update.kicks);
         }
         changed |= self.add_routes(&update.shards);
         for leader in update.leaders {
@@ -170,20 +167,6 @@ impl Topology {
     pub fn term(&self, shard: ShardId) -> u64 {
         self.leaders.get(&shard).map_or(0, |l| l.term)
     }
-
-    pub fn app(&self, id: &str) -> Option<Arc<App>> {
-        self.apps.get(id).cloned()
-    }
-}
-
-fn app(row: AppRow) -> Option<(AppId, Arc<App>)> {
-    let id = AppId::new(row.app_id).ok()?;
-    let app = App {
-        id: id.clone(),
-        secrets: row.secrets.into_iter().map(|s| s.secret).collect(),
-        disabled: row.disabled,
-    };
-    Some((id, Arc::new(app)))
 }
 
 #[cfg(test)]

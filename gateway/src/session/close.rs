@@ -13,8 +13,14 @@ pub enum CloseReason {
     Malformed,
     /// No login in time.
     LoginTimeout,
-    /// The token was refused.
+    /// The token was refused, or its secret was retired.
     TokenRefused,
+    /// An operator threw the user out.
+    Kicked,
+    /// An operator disabled the app.
+    AppDisabled,
+    /// The token ended and was not renewed.
+    TokenExpired,
     /// No protocol version in common.
     Unsupported,
     /// The client reads too slowly.
@@ -35,6 +41,9 @@ impl CloseReason {
             Self::Malformed => "malformed_frame",
             Self::LoginTimeout => "login_timeout",
             Self::TokenRefused => "token_refused",
+            Self::Kicked => "kicked",
+            Self::AppDisabled => "app_disabled",
+            Self::TokenExpired => "token_expired",
             Self::Unsupported => "unsupported",
             Self::TooSlow => "too_slow",
             Self::Idle => "idle",

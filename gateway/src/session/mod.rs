@@ -3,25 +3,30 @@
 
 mod chains;
 mod close;
+mod deadlines;
 mod in_flight;
 mod push;
 mod queue;
 mod registry;
+mod roll;
 
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::slot::Slot;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use chains::Chains;
 pub use close::CloseReason;
+pub use deadlines::Deadlines;
 pub use in_flight::{InFlight, Unanswered};
 pub use push::{Dialect, Push};
 pub use queue::{Item, Outbound};
 pub use registry::Registry;
 
-use crate::token::Role;
+use crate::token::{Grant, Role};
 
 /// A user of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -45,14 +50,39 @@ pub struct Caller {
     pub session: Uuid,
     /// What the user may do beyond what members may.
     pub role: Role,
-    /// When the token ends, in ms since 1970 UTC.
-    pub expires_ms: i64,
+    /// By what token, which may be renewed.
+    pub standing: Mutex<Standing>,
     /// What the login has agreed on.
     pub agreed: Agreed,
+    /// What the client said of itself.
+    pub device: Device,
+    /// Since when, in ms since 1970 UTC.
+    pub since_ms: i64,
     /// The unanswered requests.
     pub in_flight: InFlight,
     /// Sends that were refused for the moment.
     pub chains: Chains,
+}
+
+/// The token that a session stands on.
+#[derive(Debug)]
+pub struct Standing {
+    /// The newest one.
+    pub grant: Grant,
+    /// When the session ends, unless it is renewed.
+    pub ends: Instant,
+    /// The client was told that it ends.
+    pub warned: bool,
+    /// The session's entry in the table of deadlines.
+    pub due: Option<Instant>,
+}
+
+/// What a client says of itself: free texts, for people.
+#[derive(Debug, Clone, Default)]
+pub struct Device {
+    pub platform: String,
+    pub device_id: String,
+    pub client_version: String,
 }
 
 /// What both ends of a connection speak.

@@ -1,13 +1,14 @@
 //! Local sessions by user, and all connections of this process.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use parlance_proto::ids::{AppId, UserId};
+use parlance_proto::link::v1::{ListSessions, ListSessionsResult};
 use uuid::Uuid;
 
-use super::{Session, User};
+use super::{Session, User, roll};
 use crate::metrics::handles;
 
 type Users = HashMap<UserId, Vec<Arc<Session>>>;
@@ -16,7 +17,7 @@ type Users = HashMap<UserId, Vec<Arc<Session>>>;
 #[derive(Debug, Default)]
 pub struct Registry {
     apps: RwLock<HashMap<AppId, Users>>,
-    connections: RwLock<HashMap<Uuid, Arc<Session>>>,
+    connections: RwLock<BTreeMap<Uuid, Arc<Session>>>,
 }
 
 impl Registry {
@@ -79,6 +80,18 @@ impl Registry {
         if users.is_empty() {
             apps.remove(&user.app);
         }
+    }
+
+    /// One page of the sessions, for operators.
+    pub fn page(&self, ask: &ListSessions) -> ListSessionsResult {
+        roll::page(&self.connections.read(), ask)
+    }
+
+    /// The local sessions of an app's users.
+    pub fn of_app(&self, app: &AppId) -> Vec<Arc<Session>> {
+        let apps = self.apps.read();
+        let users = apps.get(app).into_iter().flatten();
+        users.flat_map(|(_, sessions)| sessions).cloned().collect()
     }
 
     /// Calls `each` for the local sessions of a user. Takes texts: what is not an id has no sessions.

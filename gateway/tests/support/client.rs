@@ -31,7 +31,7 @@ pub enum Next {
 }
 
 pub fn token(user: &str) -> String {
-    Signer::new("demo", SECRET.into()).token(user)
+    Signer::new("demo", SECRET).token(user)
 }
 
 pub fn send_to(to: &str, id: &str, text: &str) -> client_frame::Body {
@@ -77,14 +77,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub async fn log_in(&mut self, user: &str) {
-        let login = LoginRequest {
-            token: token(user),
-            ..LoginRequest::default()
-        };
-        match self.ask(client_frame::Body::Login(login)).await {
+        match self.try_log_in(&token(user)).await {
             server_frame::Body::Login(response) => assert_eq!(response.user_id, user),
             other => panic!("{other:?}"),
         }
+    }
+
+    pub async fn try_log_in(&mut self, token: &str) -> server_frame::Body {
+        let login = LoginRequest {
+            token: token.to_owned(),
+            ..LoginRequest::default()
+        };
+        self.ask(client_frame::Body::Login(login)).await
     }
 
     /// Sends a request without waiting for its answer.

@@ -93,6 +93,17 @@ pub fn free_port() -> Listener {
     }
 }
 
+/// As [`eventually`], for what must be asked.
+pub async fn eventually_async(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..2000 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("not in time: {what}");
+}
+
 /// Waits for a condition with a deadline.
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..2000 {

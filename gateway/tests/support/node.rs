@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use parlance_proto::link::v1::link_server::{Link, LinkServer};
 use parlance_proto::link::v1::{
-    ClusterUpdate, GatewayFrame, NodeFrame, Request, WatchClusterRequest, Welcome,
+    ClusterUpdate, GatewayAnswer, GatewayFrame, GatewayQuestion, NodeFrame, Request,
+    WatchClusterRequest, Welcome,
 };
 use parlance_proto::tls::Role;
 use parlance_proto::version::{LINK_PROTOCOLS, common};
@@ -36,6 +37,7 @@ struct Service {
 #[tonic::async_trait]
 impl Link for Service {
     type OpenStream = ReceiverStream<Result<NodeFrame, Status>>;
+    type AttendStream = Pin<Box<dyn Stream<Item = Result<GatewayQuestion, Status>> + Send>>;
     type WatchClusterStream = Pin<Box<dyn Stream<Item = Result<ClusterUpdate, Status>> + Send>>;
 
     async fn open(
@@ -100,6 +102,14 @@ impl Link for Service {
             }
         });
         Ok(tonic::Response::new(ReceiverStream::new(frames)))
+    }
+
+    async fn attend(
+        &self,
+        _: tonic::Request<Streaming<GatewayAnswer>>,
+    ) -> Result<tonic::Response<Self::AttendStream>, Status> {
+        self.reachable()?;
+        Ok(tonic::Response::new(Box::pin(tokio_stream::pending())))
     }
 
     async fn watch_cluster(

@@ -9,7 +9,7 @@ use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::event::{encode_event, encode_event_frame};
 use parlance_proto::ids::{AppId, ConversationId, UserId};
 use parlance_proto::link::v1::{
-    App, AppSecret, ClusterUpdate, HeadsResult, HistoryResult, ListConversationsResult,
+    App, AppSecret, ClusterUpdate, HeadsResult, HistoryResult, Kick, ListConversationsResult,
     MarkReadResult, MessageResult, Moved, Node, NodeFrame, NotLeader, Publish, Request, Response,
     Send, SendResult, ShardLeader, ShardRoute, Subscribe, SubscribeResult, Topic,
     UnsubscribeResult, request, response, topic,
@@ -124,8 +124,10 @@ impl World {
                 app_id: "demo".into(),
                 secrets: vec![secret],
                 disabled: false,
+                token_life_max_ms: 7_200_000,
             }],
             feature_level: 1,
+            kicks: Vec::new(),
         };
     }
 
@@ -166,6 +168,21 @@ impl World {
         if told {
             inner.tell_changes(true);
         }
+    }
+
+    /// An operator changes the app; every gateway hears of it.
+    pub fn change_app(&self, change: impl FnOnce(&mut App)) {
+        let mut inner = self.inner.lock();
+        change(&mut inner.whole.apps[0]);
+        let apps = inner.whole.apps.clone();
+        inner.tell(|update| update.apps = apps);
+    }
+
+    /// An operator throws a user out; every gateway hears of it.
+    pub fn kick(&self, kick: Kick) {
+        let mut inner = self.inner.lock();
+        inner.whole.kicks.push(kick.clone());
+        inner.tell(|update| update.kicks.push(kick));
     }
 
     pub fn slot_of_conversation(&self, conversation: &str) -> Slot {
@@ -340,6 +357,18 @@ impl Inner {
             ..ClusterUpdate::default()
         };
         let _ = self.changes.send(change);
+    }
+
+    /// A change of the map beside shards and leaders, for the streams that are open.
+    fn tell(&mut self, change: impl FnOnce(&mut ClusterUpdate)) {
+        self.whole.map_version += 1;
+        let mut update = ClusterUpdate {
+            cluster_id: self.whole.cluster_id.clone(),
+            map_version: self.whole.map_version,
+            ..ClusterUpdate::default()
+        };
+        change(&mut update);
+        let _ = self.changes.send(update);
     }
 
     fn owner(&self, slot: Slot) -> u32 {

@@ -1,14 +1,26 @@
 //! Apps: tenants with secrets that sign tokens.
 
+use std::ops::RangeInclusive;
+
 use parlance_proto::admin::v1 as admin;
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::AppId;
-use parlance_proto::store::v1::{App, AppSecret, CreateApp, meta_command};
+use parlance_proto::store::v1::{
+    App, AppSecret, ChangeApp, CreateApp, change_app::Change, meta_command,
+};
 
 use crate::cluster::Runtime;
 
 /// Bytes of an app's free name.
 const NAME_BYTES_MAX: usize = 128;
+/// How long a token may live when nobody says.
+const TOKEN_LIFE_MS: u64 = 30 * 24 * 3_600_000;
+/// What an operator may set: a minute to a year.
+const TOKEN_LIFE_RANGE_MS: RangeInclusive<u64> = 60_000..=366 * 24 * 3_600_000;
+/// Tells a secret from a text in hex or base64, which people would decode before they sign with it.
+const SECRET_PREFIX: &str = "psk_";
+/// Enough to tell an app's two secrets apart, and short enough to be typed.
+const SECRET_ID_CHARS: usize = 8;
 
 /// Makes an app with a fresh secret.
 pub(super) async fn create(
@@ -23,19 +35,18 @@ pub(super) async fn create(
         );
         return Err(Error::invalid("name", message));
     }
-    let environment = runtime.environment();
-    let created_ms = environment.now_ms();
-    let secret = AppSecret {
-        secret_id: environment.random_id(),
-        secret: environment.random().to_vec().into(),
-        created_ms,
+    let token_life_max_ms = match ask.token_life_max_ms {
+        0 => TOKEN_LIFE_MS,
+        life => token_life(life)?,
     };
+    let secret = new_secret(runtime);
     let app = App {
         app_id: ask.app_id,
         name: ask.name,
+        created_ms: secret.created_ms,
         secrets: vec![secret],
         disabled: false,
-        created_ms,
+        token_life_max_ms,
     };
     let create = CreateApp {
         app: Some(app.clone()),
@@ -47,36 +58,106 @@ pub(super) async fn create(
     Ok(shown(&app, true))
 }
 
+/// Changes what is given, one thing after the other, and answers the app as it is then.
+pub(super) async fn change(
+    runtime: &Runtime,
+    ask: admin::ChangeAppRequest,
+) -> Result<admin::App, Error> {
+    if let Some(life) = ask.token_life_max_ms {
+        let life = Change::TokenLifeMaxMs(token_life(life)?);
+        propose(runtime, &ask.app_id, life).await?;
+    }
+    if let Some(disabled) = ask.disabled {
+        propose(runtime, &ask.app_id, Change::Disabled(disabled)).await?;
+    }
+    get(runtime, &ask.app_id, false)
+}
+
+/// Makes a secret beside the one in use.
+pub(super) async fn add_secret(runtime: &Runtime, app_id: &str) -> Result<admin::AppSecret, Error> {
+    let secret = new_secret(runtime);
+    propose(runtime, app_id, Change::AddSecret(secret.clone())).await?;
+    Ok(shown_secret(&secret, true))
+}
+
+/// Ends a secret.
+pub(super) async fn retire_secret(
+    runtime: &Runtime,
+    ask: admin::RetireAppSecretRequest,
+) -> Result<(), Error> {
+    propose(runtime, &ask.app_id, Change::RetireSecret(ask.secret_id)).await
+}
+
 /// All apps, without secrets.
 pub(super) fn list(runtime: &Runtime) -> Vec<admin::App> {
     let state = runtime.view().state();
     let apps = state.apps().values();
-    apps.map(|app| shown(app, false)).collect()
+    apps.map(|app| admin::App {
+        secrets: Vec::new(),
+        ..shown(app, false)
+    })
+    .collect()
 }
 
-/// One app with its secrets.
-pub(super) fn get(runtime: &Runtime, app_id: &str) -> Result<admin::App, Error> {
+/// One app; its secrets' texts only if they are wanted.
+pub(super) fn get(
+    runtime: &Runtime,
+    app_id: &str,
+    with_secrets: bool,
+) -> Result<admin::App, Error> {
     let state = runtime.view().state();
     let app = state.apps().get(app_id);
-    app.map(|app| shown(app, true))
+    app.map(|app| shown(app, with_secrets))
         .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("there is no app {app_id:?}")))
 }
 
-fn shown(app: &App, with_secrets: bool) -> admin::App {
-    let secret = |s: &AppSecret| admin::AppSecret {
-        secret_id: s.secret_id.clone(),
-        secret_hex: hex::encode(&s.secret),
+async fn propose(runtime: &Runtime, app_id: &str, change: Change) -> Result<(), Error> {
+    let change = ChangeApp {
+        app_id: app_id.to_owned(),
+        change: Some(change),
     };
+    let body = meta_command::Body::ChangeApp(change);
+    runtime.meta_client().propose(body).await.map(drop)
+}
+
+fn token_life(life_ms: u64) -> Result<u64, Error> {
+    if TOKEN_LIFE_RANGE_MS.contains(&life_ms) {
+        return Ok(life_ms);
+    }
+    let message = format!("{life_ms} ms: a token may live for a minute to a year");
+    Err(Error::invalid("token_life_max_ms", message))
+}
+
+fn new_secret(runtime: &Runtime) -> AppSecret {
+    let environment = runtime.environment();
+    let id = environment.random_id();
+    AppSecret {
+        secret_id: id.chars().take(SECRET_ID_CHARS).collect(),
+        secret: format!("{SECRET_PREFIX}{}", hex::encode(environment.random())),
+        created_ms: environment.now_ms(),
+    }
+}
+
+fn shown(app: &App, with_secrets: bool) -> admin::App {
+    let secrets = app.secrets.iter();
     admin::App {
         app_id: app.app_id.clone(),
         name: app.name.clone(),
         disabled: app.disabled,
         created_ms: app.created_ms,
-        secrets: app
-            .secrets
-            .iter()
-            .filter(|_| with_secrets)
-            .map(secret)
-            .collect(),
+        secrets: secrets.map(|s| shown_secret(s, with_secrets)).collect(),
+        token_life_max_ms: app.token_life_max_ms,
+    }
+}
+
+fn shown_secret(secret: &AppSecret, with_text: bool) -> admin::AppSecret {
+    admin::AppSecret {
+        secret_id: secret.secret_id.clone(),
+        secret: if with_text {
+            secret.secret.clone()
+        } else {
+            String::new()
+        },
+        created_ms: secret.created_ms,
     }
 }

@@ -6,8 +6,10 @@ mod digest;
 mod nodes;
 mod problems;
 mod service;
+mod sessions;
 mod status;
 mod upgrade;
+mod users;
 
 pub use service::AdminService;
 pub use status::notes;

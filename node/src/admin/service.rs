@@ -8,8 +8,8 @@ use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::ShardId;
 use tonic::{Request, Response, Status};
 
-use super::caller::{Caller, of_admin};
-use super::{apps, digest, nodes, status, upgrade};
+use super::caller::of_admin;
+use super::{apps, digest, nodes, sessions, status, upgrade, users};
 use crate::cluster::{NodeContext, Runtime, init_cluster};
 
 /// Serves operators, before and after the node is in a cluster.
@@ -21,19 +21,13 @@ pub struct AdminService {
 type Answer<T> = Result<Response<T>, Status>;
 
 impl AdminService {
-    fn runtime(&self) -> Result<Arc<Runtime>, Status> {
+    fn runtime(&self) -> Result<Arc<Runtime>, Error> {
         self.context.runtime().ok_or_else(|| {
             let message =
                 "this node is not a member of a cluster yet: parlance cluster init makes one";
-            Error::new(ErrorCode::PreconditionFailed, message).into()
+            Error::new(ErrorCode::PreconditionFailed, message)
         })
     }
-}
-
-/// A change's answer, with a line in the log for it.
-fn changed<T>(caller: &Caller, what: &str, subject: &str, result: Result<T, Error>) -> Answer<T> {
-    caller.log(what, subject, &result);
-    Ok(Response::new(result?))
 }
 
 #[tonic::async_trait]
@@ -42,20 +36,22 @@ impl Admin for AdminService {
         &self,
         request: Request<InitClusterRequest>,
     ) -> Answer<InitClusterResponse> {
-        let (caller, ask) = of_admin(request)?;
+        let (caller, ask) = of_admin(request, "cluster init")?;
         let context = self.context.clone();
         // A task of its own: a caller that hangs up must not leave a node half a member.
         let made = tokio::spawn(async move { init_cluster(&context, ask).await });
         let made = made.await.map_err(|e| Status::internal(e.to_string()))?;
-        let made = made.map(|cluster_id| InitClusterResponse { cluster_id });
-        changed(&caller, "cluster init", "", made)
+        caller.noted(
+            "",
+            made.map(|cluster_id| InitClusterResponse { cluster_id }),
+        )
     }
 
     async fn get_cluster_status(
         &self,
         request: Request<GetClusterStatusRequest>,
     ) -> Answer<GetClusterStatusResponse> {
-        of_admin(request)?;
+        of_admin(request, "cluster status")?;
         let nobody = || GetClusterStatusResponse {
             answering_node_id: self.context.node_id().0,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -70,42 +66,107 @@ impl Admin for AdminService {
         &self,
         request: Request<ReplaceNodeRequest>,
     ) -> Answer<ReplaceNodeResponse> {
-        let (caller, ask) = of_admin(request)?;
+        let (caller, ask) = of_admin(request, "node replace")?;
         let subject = format!("node {}", ask.old_node_id);
-        let replaced = nodes::replace(&self.context, &*self.runtime()?, ask).await;
-        let replaced = replaced.map(|map_version| ReplaceNodeResponse { map_version });
-        changed(&caller, "node replace", &subject, replaced)
+        let replaced = async { nodes::replace(&self.context, &*self.runtime()?, ask).await };
+        let replaced = replaced
+            .await
+            .map(|map_version| ReplaceNodeResponse { map_version });
+        caller.noted(&subject, replaced)
     }
 
     async fn create_app(&self, request: Request<CreateAppRequest>) -> Answer<CreateAppResponse> {
-        let (caller, ask) = of_admin(request)?;
-        let subject = format!("app {:?}", ask.app_id);
-        let created = apps::create(&*self.runtime()?, ask).await;
-        let created = created.map(|app| CreateAppResponse { app: Some(app) });
-        changed(&caller, "app create", &subject, created)
+        let (caller, ask) = of_admin(request, "app create")?;
+        let subject = app_named(&ask.app_id);
+        let created = async { apps::create(&*self.runtime()?, ask).await }.await;
+        caller.noted(
+            &subject,
+            created.map(|app| CreateAppResponse { app: Some(app) }),
+        )
     }
 
     async fn list_apps(&self, request: Request<ListAppsRequest>) -> Answer<ListAppsResponse> {
-        of_admin(request)?;
-        Ok(Response::new(ListAppsResponse {
-            apps: apps::list(&*self.runtime()?),
-        }))
+        of_admin(request, "app list")?;
+        let apps = apps::list(&*self.runtime()?);
+        Ok(Response::new(ListAppsResponse { apps }))
     }
 
     async fn get_app(&self, request: Request<GetAppRequest>) -> Answer<GetAppResponse> {
-        let (caller, ask) = of_admin(request)?;
-        let subject = format!("app {:?}", ask.app_id);
-        let app = apps::get(&*self.runtime()?, &ask.app_id);
-        // It changes nothing, but gives secrets away.
+        let (caller, ask) = of_admin(request, "app secret read")?;
+        let app = self.runtime();
+        let app = app.and_then(|runtime| apps::get(&runtime, &ask.app_id, ask.with_secrets));
         let app = app.map(|app| GetAppResponse { app: Some(app) });
-        changed(&caller, "app secrets shown", &subject, app)
+        if !ask.with_secrets {
+            return Ok(Response::new(app?));
+        }
+        caller.noted(&app_named(&ask.app_id), app)
+    }
+
+    async fn change_app(&self, request: Request<ChangeAppRequest>) -> Answer<ChangeAppResponse> {
+        let (caller, ask) = of_admin(request, "app change")?;
+        let mut subject = app_named(&ask.app_id);
+        if let Some(disabled) = ask.disabled {
+            subject.push_str(if disabled { ", disabled" } else { ", enabled" });
+        }
+        if let Some(life) = ask.token_life_max_ms {
+            subject.push_str(&format!(", token_life_max_ms {life}"));
+        }
+        let changed = async { apps::change(&*self.runtime()?, ask).await }.await;
+        caller.noted(
+            &subject,
+            changed.map(|app| ChangeAppResponse { app: Some(app) }),
+        )
+    }
+
+    async fn add_app_secret(
+        &self,
+        request: Request<AddAppSecretRequest>,
+    ) -> Answer<AddAppSecretResponse> {
+        let (caller, ask) = of_admin(request, "app secret add")?;
+        let added = async { apps::add_secret(&*self.runtime()?, &ask.app_id).await }.await;
+        let added = added.map(|secret| AddAppSecretResponse {
+            secret: Some(secret),
+        });
+        caller.noted(&app_named(&ask.app_id), added)
+    }
+
+    async fn retire_app_secret(
+        &self,
+        request: Request<RetireAppSecretRequest>,
+    ) -> Answer<RetireAppSecretResponse> {
+        let (caller, ask) = of_admin(request, "app secret retire")?;
+        let subject = format!("{}, secret {:?}", app_named(&ask.app_id), ask.secret_id);
+        let retired = async { apps::retire_secret(&*self.runtime()?, ask).await }.await;
+        caller.noted(&subject, retired.map(|()| RetireAppSecretResponse {}))
+    }
+
+    async fn kick_user(&self, request: Request<KickUserRequest>) -> Answer<KickUserResponse> {
+        let (caller, ask) = of_admin(request, "user kick")?;
+        let subject = format!(
+            "{}, user {:?}, for_ms {}, reason {:?}",
+            app_named(&ask.app_id),
+            ask.user_id,
+            ask.for_ms,
+            ask.reason
+        );
+        let kicked = async { users::kick(&*self.runtime()?, ask).await }.await;
+        caller.noted(&subject, kicked)
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Answer<ListSessionsResponse> {
+        let (_, ask) = of_admin(request, "session list")?;
+        let gateways = self.context.links().gateways();
+        Ok(Response::new(sessions::list(gateways, ask).await))
     }
 
     async fn get_replica_digest(
         &self,
         request: Request<GetReplicaDigestRequest>,
     ) -> Answer<GetReplicaDigestResponse> {
-        let (_, ask) = of_admin(request)?;
+        let (_, ask) = of_admin(request, "replica digest")?;
         let digest = digest::of_replica(&*self.runtime()?, ShardId(ask.shard)).await?;
         Ok(Response::new(GetReplicaDigestResponse {
             applied: digest.applied,
@@ -115,20 +176,22 @@ impl Admin for AdminService {
     }
 
     async fn drain_node(&self, request: Request<DrainNodeRequest>) -> Answer<DrainNodeResponse> {
-        let (caller, ask) = of_admin(request)?;
-        let still_leading = nodes::drain(&*self.runtime()?, &ask).await;
-        let drained = Ok(DrainNodeResponse { still_leading });
-        changed(&caller, "node drain", "this node", drained)
+        let (caller, ask) = of_admin(request, "node drain")?;
+        let drained = async {
+            let still_leading = nodes::drain(&*self.runtime()?, &ask).await;
+            Ok(DrainNodeResponse { still_leading })
+        };
+        let subject = format!("node {}", self.context.node_id());
+        caller.noted(&subject, drained.await)
     }
 
     async fn split_shard(&self, request: Request<SplitShardRequest>) -> Answer<SplitShardResponse> {
-        let (caller, ask) = of_admin(request)?;
+        let (caller, ask) = of_admin(request, "cluster split")?;
         let shard = ShardId(ask.shard);
-        let subject = format!("shard {shard}");
-        let runtime = self.runtime()?;
         let first_slot = (ask.first_slot != 0).then_some(ask.first_slot);
+        let runtime = self.runtime();
         // A task of its own: a caller that hangs up does not leave it to the background.
-        let split = tokio::spawn(async move { runtime.splitter().split(shard, first_slot).await });
+        let split = tokio::spawn(async move { runtime?.splitter().split(shard, first_slot).await });
         let split = split.await.map_err(|e| Status::internal(e.to_string()))?;
         let split = split.map(|done| SplitShardResponse {
             child: done.child.0,
@@ -136,18 +199,22 @@ impl Admin for AdminService {
             last_slot: done.range.last().number().into(),
             map_version: done.map_version,
         });
-        changed(&caller, "cluster split", &subject, split)
+        caller.noted(&format!("shard {shard}"), split)
     }
 
     async fn upgrade_cluster(
         &self,
         request: Request<UpgradeClusterRequest>,
     ) -> Answer<UpgradeClusterResponse> {
-        let (caller, ask) = of_admin(request)?;
-        let upgraded = upgrade::upgrade(&*self.runtime()?, ask.check_only).await;
+        let (caller, ask) = of_admin(request, "cluster upgrade")?;
+        let upgraded = async { upgrade::upgrade(&*self.runtime()?, ask.check_only).await }.await;
         if ask.check_only {
             return Ok(Response::new(upgraded?));
         }
-        changed(&caller, "cluster upgrade", "", upgraded)
+        caller.noted("", upgraded)
     }
+}
+
+fn app_named(app_id: &str) -> String {
+    format!("app {app_id:?}")
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use parlance_proto::link::v1::Hello;
 
+use super::questions::Gateways;
 use super::session::{LinkSession, LinkState, RESUME_GRACE};
 use crate::metrics;
 
@@ -15,6 +16,7 @@ use crate::metrics;
 pub struct Links {
     sessions: Arc<Mutex<HashMap<String, Arc<LinkSession>>>>,
     next_key: Arc<AtomicU64>,
+    gateways: Gateways,
 }
 
 /// A stream that has found its session.
@@ -26,6 +28,11 @@ pub(super) struct Attached {
 }
 
 impl Links {
+    /// The gateways that attend to questions.
+    pub fn gateways(&self) -> &Gateways {
+        &self.gateways
+    }
+
     /// The keys of the sessions that have a stream.
     pub fn keys(&self) -> Vec<u64> {
         let sessions = self.sessions.lock();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::StreamExt;
 use parlance_proto::ids::NodeId;
 use parlance_proto::link::v1::{
-    ClusterUpdate, GatewayFrame, Hello, NodeFrame, Request as LinkRequest, WatchClusterRequest,
-    Welcome, link_server::Link,
+    ClusterUpdate, GatewayAnswer, GatewayFrame, GatewayQuestion, Hello, NodeFrame,
+    Request as LinkRequest, WatchClusterRequest, Welcome, link_server::Link,
 };
 use parlance_proto::tls::{Role, role_of};
 use parlance_proto::version::{LINK_PROTOCOLS, common, mismatch};
@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::registry::{Attached, Links};
 use super::session::{Arrived, LinkSession, stream_channel};
+use crate::audit::Who;
 use crate::metrics;
 
 /// The cluster's state and its changes.
@@ -55,22 +56,20 @@ pub fn role_of_peer<T>(request: &Request<T>) -> Result<Role, Status> {
 }
 
 type FrameStream = Pin<Box<dyn Stream<Item = Result<NodeFrame, Status>> + Send>>;
+type QuestionStream = Pin<Box<dyn Stream<Item = Result<GatewayQuestion, Status>> + Send>>;
 type StateStream = Pin<Box<dyn Stream<Item = Result<ClusterUpdate, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Link for LinkService {
     type OpenStream = FrameStream;
     type WatchClusterStream = StateStream;
+    type AttendStream = QuestionStream;
 
     async fn open(
         &self,
         request: Request<Streaming<GatewayFrame>>,
     ) -> Result<Response<FrameStream>, Status> {
-        if role_of_peer(&request)? != Role::Gateway {
-            return Err(Status::permission_denied(
-                "a link needs a certificate with the role gateway",
-            ));
-        }
+        check_gateway(&request)?;
         let mut frames = request.into_inner();
         let hello = frames.message().await?.and_then(|frame| frame.hello);
         let hello = hello
@@ -111,8 +110,48 @@ impl Link for LinkService {
     ) -> Result<Response<StateStream>, Status> {
         // Any member of the cluster may know where the others are; secrets are for those that check tokens.
         let with_secrets = role_of_peer(&request)? == Role::Gateway;
+        if with_secrets {
+            let who = Who::of(&request);
+            let gateway = format!("gateway {:?}", request.get_ref().gateway_id);
+            who.did("app secrets followed", &gateway, &Ok(()));
+        }
         let states = (self.watch)(with_secrets).map(Ok);
         Ok(Response::new(Box::pin(states)))
+    }
+
+    async fn attend(
+        &self,
+        request: Request<Streaming<GatewayAnswer>>,
+    ) -> Result<Response<QuestionStream>, Status> {
+        check_gateway(&request)?;
+        let mut answers = request.into_inner();
+        let first = answers.message().await?.unwrap_or_default();
+        if first.gateway_id.is_empty() {
+            return Err(Status::invalid_argument(
+                "the first answer names the gateway",
+            ));
+        }
+        let (attendance, questions) = self.links.gateways().attend(first.gateway_id);
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let read = async {
+                while let Ok(Some(answer)) = answers.message().await {
+                    attendance.answered(answer);
+                }
+            };
+            stop.run_until_cancelled(read).await;
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(questions))))
+    }
+}
+
+/// A stream is for gateways alone.
+fn check_gateway<T>(request: &Request<T>) -> Result<(), Status> {
+    match role_of_peer(request)? {
+        Role::Gateway => Ok(()),
+        _ => Err(Status::permission_denied(
+            "a link needs a certificate with the role gateway",
+        )),
     }
 }
 

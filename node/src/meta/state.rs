@@ -1,14 +1,17 @@
-//! The cluster map and the apps, as everybody on this node reads them.
+//! The cluster map, the apps and the kicks, as everybody on this node reads them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::slot::{Slot, SlotRange};
-use parlance_proto::store::v1::{App, ClusterMap, MapNode, MapShard, NodeState};
+use parlance_proto::store::v1::{App, ClusterMap, Kick, MapNode, MapShard, NodeState};
 
 /// The shared, watched [`MetaState`].
 pub type MetaWatch = tokio::sync::watch::Receiver<Arc<MetaState>>;
+
+/// The newest kick of each user, by app and user.
+pub type Kicks = BTreeMap<(String, String), Kick>;
 
 /// The slots that a shard owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +24,12 @@ pub struct Route {
     pub epoch: u64,
 }
 
-/// The cluster map and the apps, as the meta shard has them.
+/// The cluster map, the apps and the kicks, as the meta shard has them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MetaState {
     map: Option<ClusterMap>,
     apps: BTreeMap<String, App>,
+    kicks: Arc<Kicks>,
     /// Of the map's shards that own slots, by slot.
     routes: Vec<Route>,
 }
@@ -39,7 +43,17 @@ impl MetaState {
             .filter_map(route)
             .collect();
         routes.sort_unstable_by_key(|route| route.range.first());
-        Self { map, apps, routes }
+        Self {
+            map,
+            apps,
+            kicks: Arc::default(),
+            routes,
+        }
+    }
+
+    /// With the kicks.
+    pub fn with_kicks(self, kicks: Arc<Kicks>) -> Self {
+        Self { kicks, ..self }
     }
 
     /// The map; none before the cluster is made.
@@ -55,6 +69,11 @@ impl MetaState {
     /// By id.
     pub fn apps(&self) -> &BTreeMap<String, App> {
         &self.apps
+    }
+
+    /// The newest kick of each user.
+    pub fn kicks(&self) -> &Arc<Kicks> {
+        &self.kicks
     }
 
     /// One node of the map, removed ones too.

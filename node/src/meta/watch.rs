@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::link::v1::{App, AppSecret, ClusterUpdate, Node, ShardLeader, ShardRoute};
+use parlance_proto::link::v1::{
+    App, AppSecret, ClusterUpdate, Kick, Node, ShardLeader, ShardRoute,
+};
 use parlance_proto::store::v1 as stored;
 use tokio::sync::watch;
 use tokio::time::{Duration, sleep};
@@ -31,7 +33,7 @@ struct Shown {
     leaders: BTreeMap<ShardId, Lead>,
 }
 
-/// The cluster's state, now and after each change, until `stop`; without the apps unless their secrets are wanted.
+/// The cluster's state, now and after each change, until `stop`; without apps and kicks unless the secrets are wanted.
 pub fn watch_cluster(
     meta: MetaWatch,
     leaders: &Leaders,
@@ -72,6 +74,7 @@ impl Watcher {
         let mut update = update(self.shown.as_ref(), &now);
         if !self.with_secrets {
             update.apps.clear();
+            update.kicks.clear();
         }
         self.shown = Some(now);
         Some(update)
@@ -114,6 +117,35 @@ fn update(before: Option<&Shown>, now: &Shown) -> ClusterUpdate {
             .map(|(_, shown)| app(shown))
             .collect(),
         feature_level: new.map().map_or(0, |map| map.feature_level),
+        kicks: kicks(old, new),
+    }
+}
+
+fn kicks(old: &MetaState, new: &MetaState) -> Vec<Kick> {
+    if Arc::ptr_eq(old.kicks(), new.kicks()) {
+        return Vec::new();
+    }
+    let (before, now) = (old.kicks(), new.kicks());
+    let changed = now.iter().filter(|(user, k)| before.get(*user) != Some(k));
+    let forgotten = before.iter().filter(|(user, _)| !now.contains_key(*user));
+    let forgotten = forgotten.map(|((app_id, user_id), _)| Kick {
+        app_id: app_id.clone(),
+        user_id: user_id.clone(),
+        ..Kick::default()
+    });
+    changed
+        .map(|(_, shown)| kick(shown))
+        .chain(forgotten)
+        .collect()
+}
+
+fn kick(kick: &stored::Kick) -> Kick {
+    Kick {
+        app_id: kick.app_id.clone(),
+        user_id: kick.user_id.clone(),
+        kicked_ms: kick.kicked_ms,
+        until_ms: kick.until_ms,
+        reason: kick.reason.clone(),
     }
 }
 
@@ -143,6 +175,7 @@ fn app(app: &stored::App) -> App {
         app_id: app.app_id.clone(),
         secrets: secrets.collect(),
         disabled: app.disabled,
+        token_life_max_ms: app.token_life_max_ms,
     }
 }
 
@@ -221,6 +254,38 @@ mod tests {
             .iter()
             .map(|r| (r.shard, r.first_slot, r.last_slot));
         assert_eq!(ranges.collect::<Vec<_>>(), [(1, 0, 49), (2, 50, 99)]);
+    }
+
+    #[tokio::test]
+    async fn gateways_hear_of_kicks_and_of_those_that_are_forgotten() {
+        let kicks = |users: &[&str]| {
+            let kick = |user: &&str| {
+                let kick = stored::Kick {
+                    app_id: "one".into(),
+                    user_id: (*user).to_owned(),
+                    kicked_ms: 7,
+                    ..stored::Kick::default()
+                };
+                (("one".to_owned(), kick.user_id.clone()), kick)
+            };
+            Arc::new(users.iter().map(kick).collect())
+        };
+        let with = |version, users: &[&str]| {
+            let state = MetaState::clone(&state(version, 99, &["one"]));
+            Arc::new(state.with_kicks(kicks(users)))
+        };
+        let meta = watch::Sender::new(with(1, &["ann", "bob"]));
+        let (leaders, stop) = (Leaders::default(), CancellationToken::new());
+        let updates = watch_cluster(meta.subscribe(), &leaders, true, stop.clone());
+        let mut updates = Box::pin(updates);
+        assert_eq!(updates.next().await.unwrap().kicks.len(), 2);
+        meta.send_replace(with(2, &["bob", "carol"]));
+        let changed = updates.next().await.unwrap().kicks;
+        let changed = changed.iter().map(|k| (k.user_id.as_str(), k.kicked_ms));
+        assert_eq!(changed.collect::<Vec<_>>(), [("carol", 7), ("ann", 0)]);
+        let others = watch_cluster(meta.subscribe(), &leaders, false, stop);
+        let first = Box::pin(others).next().await.unwrap();
+        assert!(first.kicks.is_empty() && first.apps.is_empty());
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@
 //! | meta | shard `shard` | `ShardState` | never |
 //! | meta | shard `map` (meta shard) | `ClusterMap` | never |
 //! | meta | shard `app/` app (meta shard) | `App` | never |
+//! | meta | shard `kick/` app 0 user (meta shard) | `Kick` | a later kick, once its time is over and room is needed |
 //! | meta | `invitation` (no shard: 4 bytes of 255) | `ClusterMap` | never |
 //!
 //! A slot has 2 bytes and a shard 4; all numbers are big-endian, so that byte order is their order. Ids have no zero byte
@@ -202,6 +203,16 @@ pub fn app(app: &AppId) -> Vec<u8> {
 pub fn apps() -> (Vec<u8>, Vec<u8>) {
     // '0' follows '/'
     (named(ShardId::META, "app/"), named(ShardId::META, "app0"))
+}
+
+/// What threw a user out last.
+pub fn kick(app: &AppId, user: &UserId) -> Vec<u8> {
+    named(ShardId::META, &format!("kick/{app}\0{user}"))
+}
+
+/// All kicks: from inclusive, to exclusive.
+pub fn kicks() -> (Vec<u8>, Vec<u8>) {
+    (named(ShardId::META, "kick/"), named(ShardId::META, "kick0"))
 }
 
 /// The cluster map that came with this node's invitation. Local: it is no shard's, and in no snapshot.

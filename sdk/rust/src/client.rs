@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use parlance_proto::client::v1::{ClientFrame, LoginResponse, server_frame};
+use parlance_proto::client::v1::{ClientFrame, LoginResponse, RenewRequest, server_frame};
 use parlance_proto::version::CLIENT_PROTOCOLS;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -117,6 +117,18 @@ impl Client {
                 "version {told} of the protocol was not offered"
             )))
         }
+    }
+
+    /// Puts a new token of the same user in the place of the session's last one; answers when it ends, in ms since 1970 UTC.
+    ///
+    /// # Errors
+    /// [`ClientError::Rejected`] if the token is refused; the session then goes on until its last token ends.
+    pub async fn renew(&self, token: &str) -> Result<i64, ClientError> {
+        let request = RenewRequest {
+            token: token.to_owned(),
+            ..RenewRequest::default()
+        };
+        Ok(self.request(request).await?.token_expires_ms)
     }
 
     /// Makes a request and waits for its answer.

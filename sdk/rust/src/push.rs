@@ -17,6 +17,13 @@ pub enum Push {
         /// Upper end of the random delay, in ms.
         within_ms: u32,
     },
+    /// The session's token is about to end: [`crate::Client::renew`] keeps the session, without it the connection closes.
+    TokenExpiring {
+        /// When it ends, in ms since 1970 UTC.
+        token_expires_ms: i64,
+        /// The same from now.
+        within_ms: u32,
+    },
 }
 
 /// The pushes of one connection, in the order they came. Ends with the connection.
@@ -47,6 +54,10 @@ pub(crate) fn push_of(body: server_frame::Body) -> Option<Push> {
         Body::ReadCursor(cursor) => Some(Push::ReadCursor(cursor)),
         Body::Resync(_) => Some(Push::Resync),
         Body::Reconnect(notice) => Some(Push::Reconnect {
+            within_ms: notice.within_ms,
+        }),
+        Body::TokenExpiring(notice) => Some(Push::TokenExpiring {
+            token_expires_ms: notice.token_expires_ms,
             within_ms: notice.within_ms,
         }),
         // An error that answers no request comes just before a close, which repeats it.

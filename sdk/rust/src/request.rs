@@ -3,7 +3,8 @@
 use parlance_proto::client::v1::{
     Content, ConversationsRequest, ConversationsResponse, HistoryRequest, HistoryResponse,
     LoginRequest, LoginResponse, MarkReadRequest, MarkReadResponse, PingRequest, PingResponse,
-    SendRequest, SendResponse, client_frame, content, send_request, server_frame,
+    RenewRequest, RenewResponse, SendRequest, SendResponse, client_frame, content, send_request,
+    server_frame,
 };
 
 /// A request of the protocol and the one kind of answer that belongs to it.
@@ -48,6 +49,7 @@ requests! {
     HistoryRequest => HistoryResponse, History, "history";
     ConversationsRequest => ConversationsResponse, Conversations, "conversations";
     MarkReadRequest => MarkReadResponse, MarkRead, "mark_read";
+    RenewRequest => RenewResponse, Renew, "renew";
 }
 
 /// The request that sends a text to a user. Ids are typed ones or texts, which the gateway checks.

@@ -62,22 +62,28 @@ impl Admin {
     }
 
     /// Makes an app, unless it is there already, and gives its first secret.
-    pub async fn create_app(&mut self, app_id: &str) -> Result<Vec<u8>> {
+    pub async fn create_app(&mut self, app_id: &str) -> Result<String> {
         let app_id = app_id.to_owned();
         let request = proto::CreateAppRequest {
             app_id: app_id.clone(),
             name: "test".to_owned(),
+            ..proto::CreateAppRequest::default()
         };
         let app = match self.client.create_app(request).await {
             Ok(created) => created.into_inner().app,
             Err(refused) => {
-                let known = self.client.get_app(proto::GetAppRequest { app_id }).await;
+                let with_secrets = true;
+                let request = proto::GetAppRequest {
+                    app_id,
+                    with_secrets,
+                };
+                let known = self.client.get_app(request).await;
                 known.map_err(|_| refused)?.into_inner().app
             }
         };
         let app = app.context("an answer without an app")?;
-        let secret = app.secrets.first().context("an app without a secret")?;
-        hex::decode(&secret.secret_hex).context("a secret that is not hex")
+        let secret = app.secrets.into_iter().next();
+        Ok(secret.context("an app without a secret")?.secret)
     }
 
     /// The apps that the node knows.

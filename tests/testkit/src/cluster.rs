@@ -108,7 +108,7 @@ impl Cluster {
             .tempdir()?;
         let authority = Authority::create(&dir.path().join("tls"))?;
         let operator = authority.issue("operator", Role::Admin)?;
-        let signer = Signer::new(APP, Vec::new());
+        let signer = Signer::new(APP, "");
         let (node_ids, gateway_count) = (1..=spec.nodes, spec.gateways);
         let mut cluster = Self {
             address: Address::take()?,

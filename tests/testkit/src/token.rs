@@ -13,15 +13,15 @@ use crate::clock::unix_seconds;
 pub struct Signer {
     /// The app that the tokens are for.
     pub app_id: String,
-    secret: Vec<u8>,
+    secret: String,
 }
 
 impl Signer {
     /// A signer with the app's secret.
-    pub fn new(app_id: impl Into<String>, secret: Vec<u8>) -> Self {
+    pub fn new(app_id: impl Into<String>, secret: impl Into<String>) -> Self {
         Self {
             app_id: app_id.into(),
-            secret,
+            secret: secret.into(),
         }
     }
 
@@ -39,7 +39,7 @@ impl Signer {
     /// Any header and claims with an HS256 signature.
     pub fn assemble(&self, header: &Value, claims: &Value) -> String {
         let signed = unsigned(header, claims);
-        let signature = match Hmac::<Sha256>::new_from_slice(&self.secret) {
+        let signature = match Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()) {
             Ok(mut mac) => {
                 mac.update(signed.as_bytes());
                 mac.finalize().into_bytes().to_vec()
@@ -69,7 +69,7 @@ mod tests {
         mac.update(b"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ");
         let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
         assert_eq!(signature, "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
-        let token = Signer::new("demo", secret).token("alice");
+        let token = Signer::new("demo", "secret").token("alice");
         assert_eq!(token.split('.').count(), 3);
     }
 }

@@ -17,7 +17,7 @@ const TOKEN_REFUSED: u16 = 4002;
 pub(crate) async fn bad_tokens(cluster: &Cluster) -> Result<()> {
     let gateway = &cluster.gateway_addresses()[0];
     let (good, app) = (&cluster.signer, cluster.signer.app_id.as_str());
-    let foreign = Signer::new(app, b"a secret of somebody else, 32 byte".to_vec());
+    let foreign = Signer::new(app, "a secret of somebody else, 32 byte");
     let now = parlance_tests::clock::unix_seconds();
     let claims = json!({"app": app, "sub": "bob", "exp": now + 600});
     let token = good.token("bob");
@@ -83,13 +83,23 @@ pub(crate) async fn bad_tokens(cluster: &Cluster) -> Result<()> {
             "token_invalid",
         ),
         (
+            "of the future",
+            good.sign(&json!({"app": app, "sub": "bob", "iat": now + 600, "exp": now + 900})),
+            "token_invalid",
+        ),
+        (
+            "for a hundred years",
+            good.sign(&json!({"app": app, "sub": "bob", "iat": now, "exp": now + 3_155_760_000})),
+            "token_invalid",
+        ),
+        (
             "expired",
             good.sign(&json!({"app": app, "sub": "bob", "exp": now - 600})),
             "token_expired",
         ),
         (
             "another app",
-            Signer::new("nowhere", vec![7; 32]).token("bob"),
+            Signer::new("nowhere", "another secret").token("bob"),
             "app_unknown",
         ),
     ];
@@ -136,7 +146,7 @@ pub(crate) async fn bad_certificates(cluster: &Cluster) -> Result<()> {
         let identity = cluster.authority.issue("wrong-role", role)?;
         let request = CreateAppRequest {
             app_id: "stolen".into(),
-            name: String::new(),
+            ..CreateAppRequest::default()
         };
         let answer = AdminClient::new(channel(&address, ca, Some(&identity)).await?)
             .create_app(request)

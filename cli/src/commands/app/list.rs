@@ -1,5 +1,7 @@
 //! `parlance app list`.
 
+use std::time::Duration;
+
 use parlance_proto::admin::v1::ListAppsRequest;
 use serde::Serialize;
 
@@ -29,13 +31,14 @@ pub(super) async fn run(session: &Session) -> anyhow::Result<()> {
             .collect(),
     };
     session.output.print(&apps, |output, apps| {
-        let mut table = output.table(&["APP", "NAME", "STATE", "CREATED"]);
+        let mut table = output.table(&["APP", "NAME", "STATE", "TOKEN LIFE", "CREATED"]);
         for app in &apps.apps {
-            let state = if app.disabled { "disabled" } else { "enabled" };
+            let life = Duration::from_millis(app.token_life_max_ms);
             table.add_row([
                 app.app_id.as_str(),
                 &app.name,
-                state,
+                app.state(),
+                &humantime::format_duration(life).to_string(),
                 &time_text(app.created_ms),
             ]);
         }

@@ -2,8 +2,10 @@
 
 mod create;
 mod list;
+mod secret;
+mod set;
 
-use parlance_proto::admin::v1::App;
+use parlance_proto::admin::v1::{App, AppSecret};
 use serde::Serialize;
 
 use crate::args::AppCommand;
@@ -11,8 +13,19 @@ use crate::commands::Session;
 
 pub async fn run(session: &Session, command: AppCommand) -> anyhow::Result<()> {
     match command {
-        AppCommand::Create { app_id, name } => create::run(session, app_id, name).await,
+        AppCommand::Create {
+            app_id,
+            name,
+            token_life_max,
+        } => create::run(session, app_id, name, token_life_max).await,
         AppCommand::List => list::run(session).await,
+        AppCommand::Set {
+            app_id,
+            token_life_max,
+        } => set::token_life(session, app_id, token_life_max).await,
+        AppCommand::Disable { app_id, yes } => set::disabled(session, app_id, true, yes).await,
+        AppCommand::Enable { app_id } => set::disabled(session, app_id, false, true).await,
+        AppCommand::Secret(command) => secret::run(session, command).await,
     }
 }
 
@@ -23,6 +36,7 @@ struct AppView {
     name: String,
     disabled: bool,
     created_ms: i64,
+    token_life_max_ms: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     secrets: Vec<SecretView>,
 }
@@ -30,21 +44,37 @@ struct AppView {
 #[derive(Serialize)]
 struct SecretView {
     secret_id: String,
-    secret_hex: String,
+    /// Only where it was asked for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    secret: String,
+    created_ms: i64,
+}
+
+impl AppView {
+    fn state(&self) -> &'static str {
+        if self.disabled { "disabled" } else { "enabled" }
+    }
 }
 
 impl From<App> for AppView {
     fn from(app: App) -> Self {
-        let secrets = app.secrets.into_iter().map(|s| SecretView {
-            secret_id: s.secret_id,
-            secret_hex: s.secret_hex,
-        });
         Self {
             app_id: app.app_id,
             name: app.name,
             disabled: app.disabled,
             created_ms: app.created_ms,
-            secrets: secrets.collect(),
+            token_life_max_ms: app.token_life_max_ms,
+            secrets: app.secrets.into_iter().map(SecretView::from).collect(),
+        }
+    }
+}
+
+impl From<AppSecret> for SecretView {
+    fn from(secret: AppSecret) -> Self {
+        Self {
+            secret_id: secret.secret_id,
+            secret: secret.secret,
+            created_ms: secret.created_ms,
         }
     }
 }

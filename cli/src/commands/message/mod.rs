@@ -17,7 +17,7 @@ use crate::context::ClusterContext;
 use crate::exit::not_possible;
 use crate::{output, token};
 
-/// Long enough for any command but `tail`, which signs a new one when it connects again.
+/// Long enough for any command but `tail`, which renews it.
 const TOKEN_TTL: Duration = Duration::from_secs(3600);
 
 /// Who acts, and where.
@@ -32,7 +32,7 @@ enum TokenSource {
     Signed {
         app: AppId,
         user: UserId,
-        secret: Vec<u8>,
+        secret: String,
     },
 }
 
@@ -64,12 +64,7 @@ impl Actor {
 
     /// Logs in at the first gateway that answers. A refused login is final: no other gateway would take it.
     pub(super) async fn log_in(&self) -> anyhow::Result<(Client, PushStream)> {
-        let token = match &self.token {
-            TokenSource::Given(token) => token.clone(),
-            TokenSource::Signed { app, user, secret } => {
-                token::issue(app, user, secret, TOKEN_TTL)?.0
-            }
-        };
+        let token = self.new_token()?;
         let mut failures = Vec::new();
         for url in &self.context.gateways {
             match self.log_in_at(url, &token).await {
@@ -84,6 +79,16 @@ impl Actor {
             "no gateway takes the login:\n  {}\ncheck that gateways run at these addresses (`parlance context show`)",
             failures.join("\n  ")
         ))
+    }
+
+    /// The one that was given, or one that is signed now.
+    pub(super) fn new_token(&self) -> anyhow::Result<String> {
+        match &self.token {
+            TokenSource::Given(token) => Ok(token.clone()),
+            TokenSource::Signed { app, user, secret } => {
+                Ok(token::issue(app, user, secret, TOKEN_TTL)?.0)
+            }
+        }
     }
 
     async fn log_in_at(&self, url: &str, token: &str) -> Result<(Client, PushStream), ClientError> {

@@ -88,7 +88,7 @@ pub async fn run(session: &Session, args: TailArgs) -> anyhow::Result<()> {
         } else {
             "connected again"
         });
-        match tail.follow(connected.0, connected.1).await {
+        match tail.follow(&actor, connected.0, connected.1).await {
             Ok(Ended::Enough) => return Ok(()),
             Ok(Ended::Reconnect) => {}
             Err(e) if e.is::<ClientError>() && exit::code_of(&e) == exit::FAILED => {
@@ -102,7 +102,12 @@ pub async fn run(session: &Session, args: TailArgs) -> anyhow::Result<()> {
 }
 
 impl Tail {
-    async fn follow(&mut self, client: Client, mut pushes: PushStream) -> anyhow::Result<Ended> {
+    async fn follow(
+        &mut self,
+        actor: &Actor,
+        client: Client,
+        mut pushes: PushStream,
+    ) -> anyhow::Result<Ended> {
         self.catch_up(&client).await?;
         self.started = true;
         while self.printed < self.count {
@@ -111,6 +116,9 @@ impl Tail {
                 Some(Push::ReadCursor(cursor)) => self.read_cursor(cursor)?,
                 Some(Push::Resync) => self.catch_up(&client).await?,
                 Some(Push::Reconnect { .. }) => return Ok(Ended::Reconnect),
+                Some(Push::TokenExpiring { .. }) => {
+                    client.renew(&actor.new_token()?).await?;
+                }
                 None => {
                     let closed = client.closed().await;
                     if closed.may_reconnect() {

@@ -6,7 +6,7 @@ use parlance_proto::ids::AppId;
 use crate::admin::Admin;
 
 /// The app's secret; the app is made if it is not there.
-pub(super) async fn secret_of(admin: &mut Admin, app_id: &AppId) -> anyhow::Result<Vec<u8>> {
+pub(super) async fn secret_of(admin: &mut Admin, app_id: &AppId) -> anyhow::Result<String> {
     let answer = admin.api.list_apps(ListAppsRequest {}).await;
     let apps = answer
         .map_err(|status| admin.failed("list apps", &status))?
@@ -16,6 +16,7 @@ pub(super) async fn secret_of(admin: &mut Admin, app_id: &AppId) -> anyhow::Resu
         let request = CreateAppRequest {
             app_id: app_id.into(),
             name: "Demo".to_owned(),
+            ..CreateAppRequest::default()
         };
         let answer = admin.api.create_app(request).await;
         answer.map_err(|status| admin.failed("create the demo app", &status))?;

@@ -101,7 +101,7 @@ struct Started {
     nodes: Nodes,
     gateways: Gateways,
     cluster_id: String,
-    secret: Vec<u8>,
+    secret: String,
 }
 
 async fn start(

@@ -38,7 +38,7 @@ pub(super) struct LogIn {
 }
 
 /// Two users who find each other through different gateways.
-pub(super) fn log_ins(gateways: &Gateways, secret: &[u8]) -> anyhow::Result<Vec<LogIn>> {
+pub(super) fn log_ins(gateways: &Gateways, secret: &str) -> anyhow::Result<Vec<LogIn>> {
     let (addresses, urls) = (gateways.addresses(), gateways.urls());
     ["alice", "bob"]
         .iter()

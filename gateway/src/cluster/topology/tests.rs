@@ -1,6 +1,6 @@
 //! What is told by several nodes, in several orders, becomes one state.
 
-use parlance_proto::link::v1::{Node, ShardLeader};
+use parlance_proto::link::v1::{App, Node, ShardLeader};
 
 use super::*;
 
@@ -55,9 +55,9 @@ fn update(map_version: u64, whole: bool, nodes: &[u64], apps: &[&str]) -> Cluste
             .collect(),
         apps: apps
             .iter()
-            .map(|id| AppRow {
+            .map(|id| App {
                 app_id: (*id).to_owned(),
-                ..AppRow::default()
+                ..App::default()
             })
             .collect(),
         ..ClusterUpdate::default()
@@ -123,9 +123,13 @@ fn changes_of_several_nodes_are_merged_by_their_version() {
     assert!(!topology.merge(update(6, false, &[], &["a"])).unwrap());
     assert!(topology.merge(update(8, false, &[], &["c"])).unwrap());
     assert_eq!(topology.nodes.len(), 3, "no change of nodes was told");
-    assert!(["a", "b", "c"].iter().all(|id| topology.app(id).is_some()));
+    assert!(
+        ["a", "b", "c"]
+            .iter()
+            .all(|id| topology.apps.app(id).is_some())
+    );
     topology.merge(update(9, true, &[1], &["b"])).unwrap();
-    assert!(topology.app("a").is_none() && topology.nodes.len() == 1);
+    assert!(topology.apps.app("a").is_none() && topology.nodes.len() == 1);
 }
 
 #[test]

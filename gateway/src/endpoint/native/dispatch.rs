@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use parlance_proto::client::v1::{
     ClientFrame, ConversationsRequest, ConversationsResponse, HistoryRequest, HistoryResponse,
-    LoginRequest, MarkReadRequest, MarkReadResponse, PingResponse, SendRequest, SendResponse,
-    ServerFrame, client_frame, history_request, mark_read_request, send_request, server_frame,
+    LoginRequest, MarkReadRequest, MarkReadResponse, PingResponse, RenewRequest, RenewResponse,
+    SendRequest, SendResponse, ServerFrame, client_frame, history_request, mark_read_request,
+    send_request, server_frame,
 };
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{ClientMessageId, ConversationId, DirectId, UserId};
@@ -15,9 +16,10 @@ use tokio::time::Instant;
 use super::codec::{Format, encode_server_frame};
 use super::login;
 use crate::api::messages::{NewMessage, Range};
-use crate::api::{Api, conversations, messages, now_ms};
+use crate::api::{Api, conversations, messages, now_ms, sessions};
 use crate::metrics::{count_request, request_took};
 use crate::session::{Caller, Item, Session, Unanswered};
+use crate::token::Credentials;
 
 /// One native client: its session, and how its frames are written.
 #[derive(Clone)]
@@ -133,6 +135,11 @@ impl Client {
                 let answer = async move { mark_read(&api, &of, asked).await };
                 self.answer_later(id, "mark_read", request, answer);
             }
+            client_frame::Body::Renew(asked) => {
+                let session = self.session.clone();
+                let answer = async move { renew(&api, &session, &of, asked).await };
+                self.answer_later(id, "renew", request, answer);
+            }
             // Answered before.
             client_frame::Body::Login(_) | client_frame::Body::Ping(_) => {}
         }
@@ -247,6 +254,22 @@ async fn mark_read(api: &Api, caller: &Caller, request: MarkReadRequest) -> Answ
         read_seq: read.read_seq,
         unread_count: read.unread_count,
     }))
+}
+
+async fn renew(
+    api: &Api,
+    session: &Arc<Session>,
+    caller: &Caller,
+    request: RenewRequest,
+) -> Answer {
+    login::check_extra("renew.extra", &request.extra, 0)?;
+    let credentials = Credentials {
+        token: request.token,
+        extra: request.extra,
+        ..Credentials::default()
+    };
+    let token_expires_ms = sessions::renew(api, session, caller, credentials).await?;
+    Ok(Body::Renew(RenewResponse { token_expires_ms }))
 }
 
 /// What a request points at.

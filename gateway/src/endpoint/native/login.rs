@@ -1,5 +1,6 @@
 //! The login of a native client: what both ends speak, who the client is, and what is told of the limits.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parlance_proto::client::v1::{Limits, LoginRequest, LoginResponse};
@@ -8,7 +9,7 @@ use parlance_proto::limits::{CONTENT_BYTES_MAX, HISTORY_EVENTS_MAX};
 use parlance_proto::version::{CLIENT_PROTOCOLS, common, mismatch};
 
 use crate::api::{Api, now_ms, sessions};
-use crate::session::{Agreed, Caller, CloseReason, Session};
+use crate::session::{Agreed, Caller, CloseReason, Device, Session};
 use crate::token::Credentials;
 
 /// Bytes of the free texts in a login.
@@ -43,7 +44,12 @@ pub async fn run(
         token: request.token,
         extra: request.extra,
     };
-    let caller = sessions::log_in(api, session, &credentials, agreed).await?;
+    let device = Device {
+        platform: request.platform,
+        device_id: request.device_id,
+        client_version: request.client_version,
+    };
+    let caller = sessions::log_in(api, session, &credentials, agreed, device).await?;
     Ok(response(api, caller))
 }
 
@@ -54,6 +60,8 @@ pub fn close_reason(error: &Error) -> Option<CloseReason> {
         ErrorCode::TokenInvalid | ErrorCode::TokenExpired | ErrorCode::AppUnknown => {
             Some(CloseReason::TokenRefused)
         }
+        ErrorCode::Kicked => Some(CloseReason::Kicked),
+        ErrorCode::AppDisabled => Some(CloseReason::AppDisabled),
         ErrorCode::Unsupported => Some(CloseReason::Unsupported),
         ErrorCode::ShuttingDown => Some(CloseReason::GoingAway),
         _ => Some(CloseReason::Internal),
@@ -73,12 +81,23 @@ fn check(request: &LoginRequest) -> Result<(), Error> {
             return Err(Error::invalid(field, rule));
         }
     }
-    let extra = request.extra.iter().map(|(k, v)| k.len() + v.len());
-    let capabilities = request.capabilities.iter().map(String::len);
-    let bytes: usize = extra.chain(capabilities).sum();
-    if bytes > EXTRA_BYTES_MAX {
-        let rule = format!("{bytes} bytes with the capabilities, {EXTRA_BYTES_MAX} are allowed");
-        return Err(Error::invalid("login.extra", rule));
+    let capabilities: usize = request.capabilities.iter().map(String::len).sum();
+    check_extra("login.extra", &request.extra, capabilities)
+}
+
+/// What a token's format needs beside it, with what else counts.
+pub fn check_extra(
+    field: &str,
+    extra: &HashMap<String, String>,
+    others: usize,
+) -> Result<(), Error> {
+    let bytes: usize = extra.iter().map(|(k, v)| k.len() + v.len()).sum();
+    if bytes + others > EXTRA_BYTES_MAX {
+        let rule = format!(
+            "{} bytes with the capabilities, {EXTRA_BYTES_MAX} are allowed",
+            bytes + others
+        );
+        return Err(Error::invalid(field, rule));
     }
     Ok(())
 }
@@ -101,5 +120,6 @@ fn response(api: &Api, caller: &Caller) -> LoginResponse {
         }),
         protocol: caller.agreed.protocol,
         capabilities: capabilities.map(str::to_owned).collect(),
+        token_expires_ms: caller.standing.lock().grant.expires_ms,
     }
 }

@@ -1,9 +1,13 @@
 //! Applies the meta shard's commands. Deterministic, as all apply code.
 //!
-//! `nodes.rs` and `splits.rs` change the map; what they refuse is an answer, and changes nothing.
+//! `nodes.rs` and `splits.rs` change the map, `apps.rs` the apps and the kicks; what they refuse is an answer, and changes
+//! nothing.
 
 #![deny(clippy::iter_over_hash_type)] // its order differs between replicas
 
+mod apps;
+#[cfg(test)]
+mod apps_tests;
 mod nodes;
 mod splits;
 #[cfg(test)]
@@ -13,15 +17,15 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use parlance_proto::ids::{AppId, ShardId};
+use parlance_proto::ids::ShardId;
 use parlance_proto::store::v1::{
-    App, ClusterMap, InitCluster, MetaCommand, MetaOutcome, MetaRefusal, meta_command,
+    App, ClusterMap, InitCluster, Kick, MetaCommand, MetaOutcome, MetaRefusal, meta_command,
     meta_outcome, meta_refusal::Reason,
 };
 use prost::Message;
 use tokio::sync::watch;
 
-use super::MetaState;
+use super::{Kicks, MetaState};
 use crate::machine::{CommittedEntry, Outcome, StateMachine};
 use crate::store::{Order, RowRange, StateStore, StoreError, Table, WriteBatch, decode, key};
 
@@ -35,6 +39,7 @@ pub struct MetaMachine {
     levels: RangeInclusive<u32>,
     map: Option<ClusterMap>,
     apps: BTreeMap<String, App>,
+    kicks: Arc<Kicks>,
     watch: watch::Sender<Arc<MetaState>>,
 }
 
@@ -46,8 +51,9 @@ impl MetaMachine {
         levels: RangeInclusive<u32>,
         watch: watch::Sender<Arc<MetaState>>,
     ) -> Result<Self, StoreError> {
-        let (map, apps) = load(&*store)?;
-        watch.send_replace(Arc::new(MetaState::new(map.clone(), apps.clone())));
+        let (map, apps, kicks) = load(&*store)?;
+        let state = MetaState::new(map.clone(), apps.clone()).with_kicks(kicks.clone());
+        watch.send_replace(Arc::new(state));
         let (from, to) = key::shard_range(ShardId::META);
         let table = Table::Meta;
         Ok(Self {
@@ -56,6 +62,7 @@ impl MetaMachine {
             levels,
             map,
             apps,
+            kicks,
             watch,
         })
     }
@@ -78,13 +85,23 @@ impl MetaMachine {
     ) -> Result<MetaOutcome, StoreError> {
         self.check_level(command.level)?;
         // Not even the command's kind is known: a newer program made it.
-        let body = command.body.ok_or(StoreError::NeedsNewerVersion {
+        let newer = || StoreError::NeedsNewerVersion {
             level: self.levels.end() + 1,
-        })?;
+        };
+        let body = command.body.ok_or_else(newer)?;
         let change = match body {
             meta_command::Body::InitCluster(init) => self.init_cluster(init),
             meta_command::Body::CreateApp(create) => {
-                self.create_app(create.app.unwrap_or_default(), write)
+                apps::create(&mut self.apps, create.app.unwrap_or_default(), write)
+            }
+            meta_command::Body::ChangeApp(change) => {
+                let wanted = change.change.ok_or_else(newer)?;
+                apps::change(&mut self.apps, &change.app_id, wanted, write)
+            }
+            meta_command::Body::KickUser(kick) => {
+                let kicks = Arc::make_mut(&mut self.kicks);
+                let kick = kick.kick.unwrap_or_default();
+                apps::kick(&self.apps, kicks, kick, command.time_ms, write)
             }
             meta_command::Body::AddNode(add) => {
                 self.change(|map| nodes::add(map, add.node.unwrap_or_default()))
@@ -135,17 +152,6 @@ impl MetaMachine {
         self.map = init.map;
         Ok(true)
     }
-
-    fn create_app(&mut self, app: App, write: &mut WriteBatch) -> Change {
-        if self.apps.contains_key(&app.app_id) {
-            let message = format!("app {:?} exists already", app.app_id);
-            return Err(refusal(Reason::Exists, message));
-        }
-        let id = AppId::new(&app.app_id).map_err(|e| refusal(Reason::Forbidden, e.to_string()))?;
-        write.put(Table::Meta, key::app(&id), app.encode_to_vec());
-        self.apps.insert(app.app_id.clone(), app);
-        Ok(true)
-    }
 }
 
 /// Never goes down: what was proposed at a level stays in the logs.
@@ -162,22 +168,29 @@ fn refusal(reason: Reason, message: impl Into<String>) -> MetaRefusal {
     }
 }
 
-type Rows = (Option<ClusterMap>, BTreeMap<String, App>);
+type Rows = (Option<ClusterMap>, BTreeMap<String, App>, Arc<Kicks>);
 
 fn load(store: &dyn StateStore) -> Result<Rows, StoreError> {
     let map = store.get(Table::Meta, &key::cluster_map())?;
     let map = map.map(|row| decode("cluster map", &row)).transpose()?;
-    let mut apps = Vec::new();
-    let (from, to) = key::apps();
+    let apps = load_all::<App>(store, "app", key::apps())?;
+    let apps = apps.into_iter().map(|app| (app.app_id.clone(), app));
+    let kicks = load_all::<Kick>(store, "kick", key::kicks())?;
+    let kicks = kicks.into_iter().map(|kick| (apps::user_of(&kick), kick));
+    Ok((map, apps.collect(), Arc::new(kicks.collect())))
+}
+
+fn load_all<M: Message + Default>(
+    store: &dyn StateStore,
+    what: &str,
+    (from, to): (Vec<u8>, Vec<u8>),
+) -> Result<Vec<M>, StoreError> {
+    let mut rows = Vec::new();
     store.scan(Table::Meta, &from, &to, Order::Ascending, &mut |_, row| {
-        apps.push(decode::<App>("app", row));
+        rows.push(decode::<M>(what, row));
         true
     })?;
-    let apps = apps
-        .into_iter()
-        .map(|app| app.map(|app| (app.app_id.clone(), app)))
-        .collect::<Result<_, _>>()?;
-    Ok((map, apps))
+    rows.into_iter().collect()
 }
 
 impl StateMachine for MetaMachine {
@@ -208,6 +221,7 @@ impl StateMachine for MetaMachine {
             return;
         }
         let state = MetaState::new(self.map.clone(), self.apps.clone());
+        let state = state.with_kicks(self.kicks.clone());
         self.watch.send_replace(Arc::new(state));
     }
 
@@ -216,7 +230,7 @@ impl StateMachine for MetaMachine {
     }
 
     fn restored(&mut self) -> Result<(), StoreError> {
-        (self.map, self.apps) = load(&*self.store)?;
+        (self.map, self.apps, self.kicks) = load(&*self.store)?;
         self.check_level(self.map.as_ref().map_or(0, |map| map.feature_level))?;
         self.written();
         Ok(())

@@ -9,15 +9,15 @@ use crate::store::Table;
 use crate::store::manifest::Existing;
 use crate::store::rocks::RocksStore;
 
-struct Meta {
+pub(super) struct Meta {
     _dir: tempfile::TempDir,
-    machine: MetaMachine,
+    pub(super) machine: MetaMachine,
     index: u64,
 }
 
 impl Meta {
     /// Two nodes, two shards.
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(RocksStore::open(dir.path(), Existing::No).unwrap());
         let watch = watch::Sender::new(Arc::default());
@@ -57,7 +57,7 @@ impl Meta {
         meta
     }
 
-    fn command(&mut self, command: &MetaCommand) -> Result<MetaOutcome, StoreError> {
+    pub(super) fn command(&mut self, command: &MetaCommand) -> Result<MetaOutcome, StoreError> {
         self.index += 1;
         let entry = CommittedEntry {
             index: self.index,
@@ -75,8 +75,17 @@ impl Meta {
         }
     }
 
-    fn ask(&mut self, body: meta_command::Body) -> Result<u64, (Reason, String)> {
+    pub(super) fn ask(&mut self, body: meta_command::Body) -> Result<u64, (Reason, String)> {
+        self.ask_at(0, body)
+    }
+
+    pub(super) fn ask_at(
+        &mut self,
+        time_ms: i64,
+        body: meta_command::Body,
+    ) -> Result<u64, (Reason, String)> {
         let command = MetaCommand {
+            time_ms,
             body: Some(body),
             ..MetaCommand::default()
         };
@@ -115,6 +124,13 @@ impl Meta {
             .clone()
     }
 
+    /// A restart reads the same.
+    pub(super) fn is_on_disk(&self) {
+        let (map, apps, kicks) = load(&*self.machine.store).unwrap();
+        let read = MetaState::new(map, apps).with_kicks(kicks);
+        assert_eq!(read, **self.machine.watch.borrow());
+    }
+
     fn routes(&self) -> Vec<(u32, String, u64)> {
         let state = self.machine.watch.borrow().clone();
         let routes = state.routes().iter();
@@ -143,8 +159,7 @@ fn a_child_gets_its_slots_only_when_the_split_is_finished() {
         ]
     );
     // A restart reads the same.
-    let (map, apps) = load(&*meta.machine.store).unwrap();
-    assert_eq!(MetaState::new(map, apps), **meta.machine.watch.borrow());
+    meta.is_on_disk();
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn keys_have_the_bytes_that_they_always_had() {
         ("shard", shard_state(ShardId(5))),
         ("map", cluster_map()),
         ("app", app(&app_id())),
+        ("kick", kick(&app_id(), &user("a"))),
         ("invitation", invitation()),
     ];
     let lines: String = written

@@ -4,7 +4,7 @@ import type { CancelSignal } from "./cancel.js";
 import { eventFromWire, readTarget, type ServerFrame } from "./codec.js";
 import { Connection } from "./connection.js";
 import { Conversations } from "./conversations.js";
-import { ClosedError, ParlanceError, TimedOutError } from "./errors.js";
+import { asError, ClosedError, ParlanceError, TimedOutError } from "./errors.js";
 import { type ConnectionState, Listenable, type StateChange } from "./events.js";
 import { type HistoryOptions, listPage, readHistory } from "./history.js";
 import { directConversationId } from "./ids.js";
@@ -267,6 +267,17 @@ export class ParlanceClient extends Listenable {
       this.#conversations.cursor(body.value.conversationId, body.value.userId, body.value.readSeq);
     } else if (body?.$case === "resync") this.#sync.resync(body.value.withinMs);
     else if (body?.$case === "reconnect") this.#connection.moveWithin(body.value.withinMs);
+    else if (body?.$case === "tokenExpiring") void this.#renew();
+  }
+
+  /** Without a new token the session ends with the old one, and the next log-in asks for it again. */
+  async #renew(): Promise<void> {
+    try {
+      const token = await this.#connection.newToken();
+      await this.#requests.call("renew", () => ({ $case: "renew", value: { token, extra: {} } }));
+    } catch (cause) {
+      this.emitter.emit("error", asError("token_source", "the token was not renewed", cause));
+    }
   }
 
   #deliver(event: ConversationEvent): void {

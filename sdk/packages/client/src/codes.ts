@@ -15,6 +15,8 @@ export type ErrorName =
   | "token_expired"
   | "app_unknown"
   | "permission_denied"
+  | "kicked"
+  | "app_disabled"
   // the state says no
   | "conflict"
   | "not_found"
@@ -50,6 +52,8 @@ const NAMES: Readonly<Record<number, ErrorName>> = {
   203: "token_expired",
   204: "app_unknown",
   205: "permission_denied",
+  206: "kicked",
+  207: "app_disabled",
   300: "conflict",
   301: "not_found",
   302: "precondition_failed",
@@ -80,7 +84,10 @@ export const CloseCode = {
   frameTooLarge: 1009,
   malformedFrame: 4000,
   tokenRefused: 4002,
+  kicked: 4003,
   unsupported: 4004,
+  appDisabled: 4006,
+  tokenExpired: 4007,
   tooSlow: 4100,
   idle: 4101,
   loginTimeout: 4102,
@@ -92,7 +99,7 @@ export type CloseAction = "stop" | "new_token" | "elsewhere" | "back_off";
 
 /** Reads a close code by its range, so that codes of newer gateways are obeyed too. */
 export function closeAction(code: number): CloseAction {
-  if (code === CloseCode.tokenRefused) return "new_token";
+  if (code === CloseCode.tokenRefused || code === CloseCode.tokenExpired) return "new_token";
   if (code === CloseCode.goingAway) return "elsewhere";
   if (code === CloseCode.frameTooLarge || (code >= 4000 && code <= 4099)) return "stop";
   return "back_off";

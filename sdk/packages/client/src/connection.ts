@@ -119,6 +119,11 @@ export class Connection {
     }
   }
 
+  /** The session's token is about to end: the app's next one. */
+  newToken(): Promise<string> {
+    return this.#tokens.renewed();
+  }
+
   /** The gateway will close: connects to the next address after a random part of the delay. */
   moveWithin(ms: number): void {
     if (this.#state !== "online" || this.#move.running) return;

@@ -44,7 +44,7 @@ export class TokenError extends ParlanceError {
   override name = "TokenError";
 }
 
-/** This user may not do that. */
+/** This user may not do that, was thrown out (`kicked`), or is of an app that is disabled (`app_disabled`). */
 export class PermissionError extends ParlanceError {
   override name = "PermissionError";
 }
@@ -157,8 +157,13 @@ export function loginError(error: WireError): ParlanceError {
 
 /** Why a connection that a gateway closed for good is not made again by itself. */
 export function finalError(error: ParlanceError): ParlanceError {
-  const unsupported = error instanceof ConnectionError && error.closeCode === CloseCode.unsupported;
-  return unsupported ? new VersionError("the gateway none of them", error) : new ProtocolError(error.message, error);
+  const code = error instanceof ConnectionError ? error.closeCode : undefined;
+  if (code === CloseCode.unsupported) return new VersionError("the gateway none of them", error);
+  if (code === CloseCode.kicked)
+    return new PermissionError("kicked", "an operator threw this user out", { cause: error });
+  if (code === CloseCode.appDisabled)
+    return new PermissionError("app_disabled", "the app is disabled", { cause: error });
+  return new ProtocolError(error.message, error);
 }
 
 /** Whatever was thrown, as one of ours. */

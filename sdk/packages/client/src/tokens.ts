@@ -16,10 +16,18 @@ export class Tokens {
   }
 
   /** The token to log in with; rejects with an error of code `token_source`. */
-  async current(): Promise<string> {
-    if (this.#token !== undefined) return this.#token;
+  current(): Promise<string> {
+    return this.#token === undefined ? this.#ask(this.#reason) : Promise.resolve(this.#token);
+  }
+
+  /** A newer one for the session that is open, and the log-ins after it; the one before stays until it is there. */
+  renewed(): Promise<string> {
+    return this.#ask("expired");
+  }
+
+  async #ask(reason: TokenReason): Promise<string> {
     try {
-      const token = await this.#get(this.#reason);
+      const token = await this.#get(reason);
       if (typeof token !== "string" || token === "") throw new TypeError("getToken gave no token");
       this.#token = token;
       return token;

@@ -175,6 +175,8 @@ export class FakeCluster {
         const { readSeq, unreadCount } = this.#seen(conversation, session.user);
         return { $case: "markRead", value: { conversationId: conversation.id, readSeq, unreadCount } };
       }
+      case "renew":
+        return { $case: "renew", value: { tokenExpiresMs: 0 } };
     }
   }
 
@@ -199,7 +201,10 @@ export class FakeCluster {
     };
     const who = { sessionId: session.id, appId: "demo", userId: user };
     const capabilities = request.capabilities.filter((name) => this.capabilities.includes(name));
-    return { $case: "login", value: { ...who, serverTimeMs: this.now, limits, protocol, capabilities } };
+    return {
+      $case: "login",
+      value: { ...who, serverTimeMs: this.now, limits, protocol, capabilities, tokenExpiresMs: 0 },
+    };
   }
 
   #send(session: FakeSession, request: SendRequest): ServerBody | undefined {

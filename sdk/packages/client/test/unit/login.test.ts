@@ -35,6 +35,61 @@ test("the token is kept over reconnects, and asked for again when it expired", a
   client.close();
 });
 
+test("a token is renewed on the open connection before it ends", async () => {
+  const reasons: TokenReason[] = [];
+  const getToken = (reason: TokenReason): string => {
+    reasons.push(reason);
+    return `alice@${reasons.length}`;
+  };
+  const { client, clock, cluster, transport, states } = await online({ getToken });
+  cluster.pushAll({ $case: "tokenExpiring", value: { tokenExpiresMs: 0, withinMs: 30_000 } });
+  await clock.advance(0);
+  assert.deepEqual(reasons, ["first", "expired"]);
+  const renewals = cluster.requests.filter((body) => body?.$case === "renew").map((body) => body.value.token);
+  assert.deepEqual(renewals, ["alice@2"]);
+  assert.equal(states.length, 2, "the connection stays");
+  // The next log-in has it, too.
+  transport.last.cut();
+  await clock.advance(1_000);
+  const logIns = cluster.requests.filter((body) => body?.$case === "login").map((body) => body.value.token);
+  assert.deepEqual(logIns, ["alice@1", "alice@2"]);
+  client.close();
+});
+
+test("a renewal that fails is told, and the next log-in asks for a token again", async () => {
+  let broken = false;
+  const reasons: TokenReason[] = [];
+  const getToken = (reason: TokenReason): string => {
+    reasons.push(reason);
+    if (broken) throw new Error("no server");
+    return "alice";
+  };
+  const { client, clock, cluster, transport, errors } = await online({ getToken });
+  broken = true;
+  cluster.pushAll({ $case: "tokenExpiring", value: { tokenExpiresMs: 0, withinMs: 30_000 } });
+  await clock.advance(0);
+  assert.equal(errors.at(-1)?.code, "token_source");
+  broken = false;
+  transport.last.cut(CloseCode.tokenExpired);
+  await clock.advance(0);
+  assert.deepEqual(reasons, ["first", "expired", "expired"]);
+  assert.equal(client.state, "online");
+  client.close();
+});
+
+test("a user who was thrown out, and one of a disabled app, do not come back by themselves", async () => {
+  for (const [code, name] of [
+    [CloseCode.kicked, "kicked"],
+    [CloseCode.appDisabled, "app_disabled"],
+  ] as const) {
+    const { client, clock, states, transport } = await online();
+    transport.last.cut(code);
+    await clock.advance(60_000);
+    assert.equal(client.state, "closed");
+    assert.equal(states.at(-1)?.error?.code, name);
+  }
+});
+
 test("an expired token is replaced at once", async () => {
   const given = ["alice!expired", "alice"];
   const reasons: TokenReason[] = [];

@@ -17,7 +17,17 @@ import {
   ReadCursor,
 } from "./conversation.js";
 import { Event, SendRequest, SendResponse } from "./message.js";
-import { LoginRequest, LoginResponse, PingRequest, PingResponse, ReconnectNotice, ResyncNotice } from "./session.js";
+import {
+  LoginRequest,
+  LoginResponse,
+  PingRequest,
+  PingResponse,
+  ReconnectNotice,
+  RenewRequest,
+  RenewResponse,
+  ResyncNotice,
+  TokenExpiringNotice,
+} from "./session.js";
 
 export const protobufPackage = "parlance.client.v1";
 
@@ -39,6 +49,7 @@ export interface ClientFrame {
     | { $case: "history"; value: HistoryRequest }
     | { $case: "conversations"; value: ConversationsRequest }
     | { $case: "markRead"; value: MarkReadRequest }
+    | { $case: "renew"; value: RenewRequest }
     | undefined;
 }
 
@@ -54,12 +65,14 @@ export interface ServerFrame {
     | { $case: "history"; value: HistoryResponse }
     | { $case: "conversations"; value: ConversationsResponse }
     | { $case: "markRead"; value: MarkReadResponse }
+    | { $case: "renew"; value: RenewResponse }
     | //
     /** Pushes: request_id is 0. */
     { $case: "event"; value: Event }
     | { $case: "readCursor"; value: ReadCursor }
     | { $case: "resync"; value: ResyncNotice }
     | { $case: "reconnect"; value: ReconnectNotice }
+    | { $case: "tokenExpiring"; value: TokenExpiringNotice }
     | undefined;
 }
 
@@ -90,6 +103,9 @@ export const ClientFrame: MessageFns<ClientFrame> = {
         break;
       case "markRead":
         MarkReadRequest.encode(message.body.value, writer.uint32(58).fork()).join();
+        break;
+      case "renew":
+        RenewRequest.encode(message.body.value, writer.uint32(66).fork()).join();
         break;
     }
     return writer;
@@ -164,6 +180,14 @@ export const ClientFrame: MessageFns<ClientFrame> = {
             message.body = { $case: "markRead", value: MarkReadRequest.decode(reader, reader.uint32()) };
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.body = { $case: "renew", value: RenewRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -208,6 +232,9 @@ export const ServerFrame: MessageFns<ServerFrame> = {
       case "markRead":
         MarkReadResponse.encode(message.body.value, writer.uint32(66).fork()).join();
         break;
+      case "renew":
+        RenewResponse.encode(message.body.value, writer.uint32(74).fork()).join();
+        break;
       case "event":
         Event.encode(message.body.value, writer.uint32(130).fork()).join();
         break;
@@ -219,6 +246,9 @@ export const ServerFrame: MessageFns<ServerFrame> = {
         break;
       case "reconnect":
         ReconnectNotice.encode(message.body.value, writer.uint32(154).fork()).join();
+        break;
+      case "tokenExpiring":
+        TokenExpiringNotice.encode(message.body.value, writer.uint32(162).fork()).join();
         break;
     }
     return writer;
@@ -301,6 +331,14 @@ export const ServerFrame: MessageFns<ServerFrame> = {
             message.body = { $case: "markRead", value: MarkReadResponse.decode(reader, reader.uint32()) };
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.body = { $case: "renew", value: RenewResponse.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 16: {
             if (tag !== 130) {
               break;
@@ -331,6 +369,14 @@ export const ServerFrame: MessageFns<ServerFrame> = {
             }
 
             message.body = { $case: "reconnect", value: ReconnectNotice.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.body = { $case: "tokenExpiring", value: TokenExpiringNotice.decode(reader, reader.uint32()) };
             continue;
           }
         }

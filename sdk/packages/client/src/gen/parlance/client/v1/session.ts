@@ -15,7 +15,7 @@ export const protobufFileName = "parlance/client/v1/session.proto";
 /** Logging in, staying in, being sent elsewhere. */
 
 export interface LoginRequest {
-  /** Made by the app's own server: a signed token (HS256 JWT, claims `app`, `sub`, `exp`). */
+  /** Made by the app's own server: a signed token (HS256 JWT, claims `app`, `sub`, `iat`, `exp`). */
   token: string;
   /** Free text for logs and device lists, 64 bytes at most each; may be empty. */
   platform: string;
@@ -54,6 +54,31 @@ export interface LoginResponse {
   protocol: number;
   /** What this gateway can do beyond that version, of what the client can do too. */
   capabilities: string[];
+  /** When the token ends, in ms since 1970 UTC. The session ends with it, unless it is renewed before. */
+  tokenExpiresMs: number;
+}
+
+/** Puts a new token of the same user in the place of the session's last one. */
+export interface RenewRequest {
+  token: string;
+  /** As in the login. */
+  extra: { [key: string]: string };
+}
+
+export interface RenewRequest_ExtraEntry {
+  key: string;
+  value: string;
+}
+
+export interface RenewResponse {
+  tokenExpiresMs: number;
+}
+
+/** The session's token is about to end: renew it, or the session ends with it. */
+export interface TokenExpiringNotice {
+  tokenExpiresMs: number;
+  /** From now. */
+  withinMs: number;
 }
 
 /** What this gateway accepts. */
@@ -288,7 +313,16 @@ export const LoginRequest_ExtraEntry: MessageFns<LoginRequest_ExtraEntry> = {
 };
 
 function createBaseLoginResponse(): LoginResponse {
-  return { sessionId: "", appId: "", userId: "", serverTimeMs: 0, limits: undefined, protocol: 0, capabilities: [] };
+  return {
+    sessionId: "",
+    appId: "",
+    userId: "",
+    serverTimeMs: 0,
+    limits: undefined,
+    protocol: 0,
+    capabilities: [],
+    tokenExpiresMs: 0,
+  };
 }
 
 export const LoginResponse: MessageFns<LoginResponse> = {
@@ -313,6 +347,9 @@ export const LoginResponse: MessageFns<LoginResponse> = {
     }
     for (const v of message.capabilities) {
       writer.uint32(58).string(v!);
+    }
+    if (message.tokenExpiresMs !== 0) {
+      writer.uint32(64).int64(message.tokenExpiresMs);
     }
     return writer;
   },
@@ -384,6 +421,234 @@ export const LoginResponse: MessageFns<LoginResponse> = {
             }
 
             message.capabilities.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.tokenExpiresMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRenewRequest(): RenewRequest {
+  return { token: "", extra: {} };
+}
+
+export const RenewRequest: MessageFns<RenewRequest> = {
+  encode(message: RenewRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.token !== "") {
+      writer.uint32(10).string(message.token);
+    }
+    Object.entries(message.extra).forEach(([key, value]: [string, string]) => {
+      RenewRequest_ExtraEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenewRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new RangeError("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.token = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            const entry2 = RenewRequest_ExtraEntry.decode(reader, reader.uint32());
+            if (entry2.value !== undefined) {
+              message.extra[entry2.key] = entry2.value;
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRenewRequest_ExtraEntry(): RenewRequest_ExtraEntry {
+  return { key: "", value: "" };
+}
+
+export const RenewRequest_ExtraEntry: MessageFns<RenewRequest_ExtraEntry> = {
+  encode(message: RenewRequest_ExtraEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenewRequest_ExtraEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new RangeError("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewRequest_ExtraEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRenewResponse(): RenewResponse {
+  return { tokenExpiresMs: 0 };
+}
+
+export const RenewResponse: MessageFns<RenewResponse> = {
+  encode(message: RenewResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tokenExpiresMs !== 0) {
+      writer.uint32(8).int64(message.tokenExpiresMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RenewResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new RangeError("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRenewResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.tokenExpiresMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTokenExpiringNotice(): TokenExpiringNotice {
+  return { tokenExpiresMs: 0, withinMs: 0 };
+}
+
+export const TokenExpiringNotice: MessageFns<TokenExpiringNotice> = {
+  encode(message: TokenExpiringNotice, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tokenExpiresMs !== 0) {
+      writer.uint32(8).int64(message.tokenExpiresMs);
+    }
+    if (message.withinMs !== 0) {
+      writer.uint32(16).uint32(message.withinMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TokenExpiringNotice {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new RangeError("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTokenExpiringNotice();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.tokenExpiresMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.withinMs = reader.uint32();
             continue;
           }
         }

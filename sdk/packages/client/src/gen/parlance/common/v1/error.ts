@@ -42,6 +42,10 @@ export enum ErrorCode {
   ERROR_CODE_APP_UNKNOWN = 204,
   /** ERROR_CODE_PERMISSION_DENIED - not a member of that conversation, or a role that may not */
   ERROR_CODE_PERMISSION_DENIED = 205,
+  /** ERROR_CODE_KICKED - an operator threw this user out */
+  ERROR_CODE_KICKED = 206,
+  /** ERROR_CODE_APP_DISABLED - an operator has disabled the app */
+  ERROR_CODE_APP_DISABLED = 207,
   /** ERROR_CODE_CONFLICT - the same client_message_id was stored with another payload */
   ERROR_CODE_CONFLICT = 300,
   /** ERROR_CODE_NOT_FOUND - no such conversation, app or node */

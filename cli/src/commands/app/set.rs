@@ -1,0 +1,70 @@
+//! `parlance app set`, `parlance app disable` and `parlance app enable`.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use parlance_proto::admin::v1::ChangeAppRequest;
+use parlance_proto::ids::AppId;
+
+use super::AppView;
+use crate::admin::Admin;
+use crate::commands::Session;
+use crate::output::confirm;
+
+pub(super) async fn token_life(
+    session: &Session,
+    app_id: AppId,
+    token_life_max: Duration,
+) -> anyhow::Result<()> {
+    let change = ChangeAppRequest {
+        app_id: (&app_id).into(),
+        token_life_max_ms: Some(millis(token_life_max)),
+        ..ChangeAppRequest::default()
+    };
+    let app = change_app(session, change).await?;
+    session.output.print(&app, |_, app| {
+        let life = Duration::from_millis(app.token_life_max_ms);
+        let life = humantime::format_duration(life);
+        format!("a token of app {} may live {life}", app.app_id)
+    })
+}
+
+pub(super) async fn disabled(
+    session: &Session,
+    app_id: AppId,
+    disabled: bool,
+    yes: bool,
+) -> anyhow::Result<()> {
+    if disabled {
+        confirm(&format!("end all sessions of app {app_id:?}"), yes)?;
+    }
+    let change = ChangeAppRequest {
+        app_id: (&app_id).into(),
+        disabled: Some(disabled),
+        ..ChangeAppRequest::default()
+    };
+    let app = change_app(session, change).await?;
+    session.output.print(&app, |_, app| {
+        format!("app {} is {}", app.app_id, app.state())
+    })
+}
+
+async fn change_app(session: &Session, change: ChangeAppRequest) -> anyhow::Result<AppView> {
+    let mut admin = Admin::connect(&session.resolve()?.context).await?;
+    let what = format!("change app {:?}", change.app_id);
+    let answer = admin.api.change_app(change).await;
+    let app = answer
+        .map_err(|status| admin.failed(&what, &status))?
+        .into_inner()
+        .app
+        .with_context(|| format!("{what}: the node answered without it"))?;
+    Ok(AppView {
+        secrets: Vec::new(),
+        ..app.into()
+    })
+}
+
+/// As the protocol has it; a time beyond its range is out of every bound, too.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

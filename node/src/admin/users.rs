@@ -1,0 +1,48 @@
+//! Users: thrown out by an operator.
+
+use parlance_proto::admin::v1::{KickUserRequest, KickUserResponse};
+use parlance_proto::common::v1::Error;
+use parlance_proto::ids::{AppId, UserId};
+use parlance_proto::store::v1::{Kick, KickUser, meta_command};
+
+use crate::cluster::Runtime;
+
+/// Bytes of what the user is told.
+const REASON_BYTES_MAX: usize = 128;
+/// The longest time that a user can be kept out.
+const FOR_MS_MAX: u64 = 366 * 24 * 3_600_000;
+
+/// Ends a user's sessions at every gateway, and what tokens are there for more.
+pub(super) async fn kick(
+    runtime: &Runtime,
+    ask: KickUserRequest,
+) -> Result<KickUserResponse, Error> {
+    AppId::new(&ask.app_id).map_err(|e| Error::invalid("app_id", e.to_string()))?;
+    UserId::new(&ask.user_id).map_err(|e| Error::invalid("user_id", e.to_string()))?;
+    if ask.reason.len() > REASON_BYTES_MAX || ask.reason.chars().any(char::is_control) {
+        let message = format!("1 line of at most {REASON_BYTES_MAX} bytes is allowed");
+        return Err(Error::invalid("reason", message));
+    }
+    if ask.for_ms > FOR_MS_MAX {
+        let message = format!("{} ms: at most a year is allowed", ask.for_ms);
+        return Err(Error::invalid("for_ms", message));
+    }
+    let kicked_ms = runtime.environment().now_ms();
+    let until_ms = match i64::try_from(ask.for_ms) {
+        Ok(0) | Err(_) => 0,
+        Ok(for_ms) => kicked_ms.saturating_add(for_ms),
+    };
+    let kick = Kick {
+        app_id: ask.app_id,
+        user_id: ask.user_id,
+        kicked_ms,
+        until_ms,
+        reason: ask.reason,
+    };
+    let body = meta_command::Body::KickUser(KickUser { kick: Some(kick) });
+    runtime.meta_client().propose(body).await?;
+    Ok(KickUserResponse {
+        kicked_ms,
+        until_ms,
+    })
+}
