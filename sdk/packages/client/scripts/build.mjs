@@ -1,9 +1,9 @@
 // Builds dist: ESM and CommonJS with types, and one self-contained CommonJS file for mini-programs.
-import { writeFileSync } from "node:fs";
+import { cpSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
+import { bundleEs5 } from "@parlance/tools/es5";
 import { compile } from "../../../scripts/compile.mjs";
 
 const PACKAGE = resolve(dirname(fileURLToPath(import.meta.url)), "..");
@@ -11,21 +11,20 @@ const DIST = join(PACKAGE, "dist");
 const require = createRequire(import.meta.url);
 
 compile(PACKAGE);
-await build({
-  entryPoints: [join(PACKAGE, "src/index.ts")],
-  outfile: join(DIST, "miniprogram/index.js"),
-  bundle: true,
-  format: "cjs",
-  target: "es2018",
-  legalComments: "linked",
+const miniprogram = join(DIST, "miniprogram");
+await bundleEs5(join(PACKAGE, "src/index.ts"), join(miniprogram, "index.js"));
+// The packer of mini-programs copies this folder and nothing else: the types have to be in it.
+cpSync(join(DIST, "esm"), miniprogram, {
+  recursive: true,
+  filter: (path) => !path.endsWith("node.d.ts") && (path.endsWith(".d.ts") || statSync(path).isDirectory()),
 });
 // The package itself is of type module; this one file is not.
-writeFileSync(join(DIST, "miniprogram/package.json"), `${JSON.stringify({ type: "commonjs" })}\n`);
+writeFileSync(join(miniprogram, "package.json"), `${JSON.stringify({ type: "commonjs" })}\n`);
 
 // Both formats must load by the package's own name, with the same door.
 const imported = Object.keys(await import("@parlance/client")).sort();
 const required = Object.keys(require("@parlance/client")).sort();
-const bundled = Object.keys(require(join(DIST, "miniprogram/index.js"))).sort();
+const bundled = Object.keys(require(join(miniprogram, "index.js"))).sort();
 if (imported.join() !== required.join() || imported.join() !== bundled.join()) {
   throw new Error("the builds do not export the same names");
 }

@@ -25,6 +25,8 @@ export class ParlanceError extends Error {
 
   constructor(code: ErrorName, message: string, details: ErrorDetails = {}) {
     super(message);
+    // In ES5, as in the build for mini-programs, a call of Error makes a plain one.
+    Object.setPrototypeOf(this, new.target.prototype);
     this.name = "ParlanceError";
     this.code = code;
     this.retryable = details.retryable ?? false;

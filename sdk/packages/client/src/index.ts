@@ -10,6 +10,7 @@ export {
   ClosedError,
   ConflictError,
   ConnectionError,
+  type ErrorDetails,
   InternalError,
   ParlanceError,
   PermissionError,

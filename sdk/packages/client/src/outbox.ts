@@ -129,7 +129,9 @@ export class Outbox {
   }
 
   #items(): Item[] {
-    return [...this.#unrouted, ...[...this.#lanes.values()].flatMap((lane) => lane.items)];
+    const items = [...this.#unrouted];
+    for (const lane of this.#lanes.values()) items.push(...lane.items);
+    return items;
   }
 
   #item(pending: PendingMessage, resolve: (result: SendResult) => void, reject: (error: ParlanceError) => void): Item {

@@ -78,7 +78,9 @@ export class Shelf {
   /** Takes the oldest away until there is room; with `most` until no more than that part of the bound is left. */
   clear(most = LEFT): string[] {
     if (this.#bytes <= this.#bytesMax && most === LEFT) return [];
-    const all = [...this.#events.values()].flat().sort((a, b) => a.timeMs - b.timeMs || a.seq - b.seq);
+    const all: Kept[] = [];
+    for (const events of this.#events.values()) all.push(...events);
+    all.sort((a, b) => a.timeMs - b.timeMs || a.seq - b.seq);
     const gone: string[] = [];
     for (const { key } of all) {
       if (this.#bytes <= this.#bytesMax * most) break;
