@@ -31,6 +31,7 @@ mod machine;
 mod meta;
 mod metrics;
 pub mod raft;
+mod sabotage;
 mod server;
 mod shard;
 mod store;

@@ -3,23 +3,29 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::bulk::Bulk;
 use crate::check;
 use crate::cluster::{Cluster, ClusterSpec};
-use crate::faults::{Fault, Stage};
-use crate::history::{Closing, History, Run};
+use crate::faults::{Fault, Stage, Strikes, swarm};
+use crate::history::{Closing, History, Run, What};
 use crate::load::{Load, LoadSpec};
 use crate::logs::{self, Allowed};
+use crate::readers::NodeReaders;
 use crate::recovery;
 use crate::report::{Counts, Report};
+use crate::whisper::Whispers;
 
 /// Load without a fault before the first one.
 const WARM_UP: Duration = Duration::from_secs(1);
+
+/// What a node takes in at least when it is fed.
+const BYTES_A_SECOND: u64 = 4 << 20;
 
 /// Clusters take turns on a small machine.
 pub static ONE_CLUSTER: Mutex<()> = Mutex::const_new(());
@@ -33,6 +39,8 @@ pub struct ChaosSpec {
     pub faults: Vec<Fault>,
     pub cluster: ClusterSpec,
     pub load: LoadSpec,
+    /// Bytes in other conversations before the first fault: what moves and splits is large then.
+    pub bulk_bytes: u64,
     /// Where failed runs are kept.
     pub keep: PathBuf,
     /// Keep good runs too.
@@ -70,6 +78,7 @@ impl ChaosSpec {
             faults,
             cluster,
             load,
+            bulk_bytes: 0,
             keep,
             keep_always: false,
         }
@@ -87,12 +96,15 @@ impl ChaosSpec {
             .map(|(name, value)| format!(" --environment {name}={value}"))
             .collect();
         format!(
-            "parlance-tests chaos --seed {} --length {}s --faults {} --shards {} --rate {}{environment}",
+            "parlance-tests chaos --seed {} --length {}s --faults {} --nodes {} --gateways {} --shards {} --rate {} --bulk {}{environment}",
             self.seed,
             self.length.as_secs(),
             self.fault_names().join(","),
+            self.cluster.nodes,
+            self.cluster.gateways,
             self.cluster.shards,
-            self.load.rate
+            self.load.rate,
+            self.bulk_bytes
         )
     }
 }
@@ -103,15 +115,17 @@ pub async fn run(spec: &ChaosSpec) -> Result<Report> {
     let history = History::default();
     let started = Instant::now();
     history.note(format!(
-        "a cluster of {} nodes and {} gateways",
-        spec.cluster.nodes, spec.cluster.gateways
+        "seed {}: a cluster of {} nodes and {} gateways",
+        spec.seed, spec.cluster.nodes, spec.cluster.gateways
     ));
     let mut cluster_spec = spec.cluster.clone();
-    cluster_spec.relays |= spec.faults.iter().any(|fault| fault.needs_relays());
-    cluster_spec.disks |= spec.faults.iter().any(|fault| fault.needs_disks());
+    for fault in &spec.faults {
+        fault.prepare(&mut cluster_spec, spec.seed)?;
+    }
     let mut cluster = Cluster::start(cluster_spec).await?;
     let mut allowed = Allowed::default();
-    let outcome = drive(spec, &mut cluster, &history, &mut allowed).await;
+    let mut strikes = Vec::new();
+    let outcome = drive(spec, &mut cluster, &history, &mut allowed, &mut strikes).await;
     let (closing, trouble) = match outcome {
         Ok(closing) => (Some(closing), None),
         Err(error) => (None, Some(format!("{error:#}"))),
@@ -127,6 +141,7 @@ pub async fn run(spec: &ChaosSpec) -> Result<Report> {
         seconds: started.elapsed().as_secs_f64(),
         counts: Counts::of(&run),
         gaps: check::gaps(&run),
+        strikes,
         // Without the closing reads everything would seem lost.
         violations: if read_back {
             check::all(&run)
@@ -160,38 +175,134 @@ fn unread_closing() -> Closing {
     }
 }
 
+/// A run under way.
+struct Driver<'a> {
+    cluster: &'a mut Cluster,
+    load: &'a Load,
+    whispers: Whispers,
+    history: &'a History,
+    allowed: &'a mut Allowed,
+    rng: StdRng,
+    strikes: &'a mut Vec<(String, Strikes)>,
+    patience: Duration,
+    seed: u64,
+}
+
+impl Driver<'_> {
+    /// One fault, with whispers in the middle of it.
+    async fn round(
+        &mut self,
+        name: &str,
+        fault: impl AsyncFnOnce(&mut Stage<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.history.note(format!("fault: {name}"));
+        let over = |over| What::Fault {
+            name: name.to_owned(),
+            over,
+        };
+        self.history.record(over(false));
+        let whispering = self.whispers.begin();
+        let mut strikes = Strikes::default();
+        let mut stage = Stage {
+            cluster: &mut *self.cluster,
+            load: self.load,
+            history: self.history,
+            rng: &mut self.rng,
+            allowed: &mut *self.allowed,
+            strikes: &mut strikes,
+            patience: self.patience,
+        };
+        let done = fault(&mut stage).await;
+        self.history.record(over(true));
+        match self.strikes.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => known.all(strikes),
+            None => self.strikes.push((name.to_owned(), strikes)),
+        }
+        done?;
+        let whispered = whispering.end(&self.whispers, self.load, self.history);
+        let whispered = whispered.await?;
+        self.history.note(format!("{whispered} whispers were told"));
+        Ok(())
+    }
+
+    async fn fault(&mut self, fault: Fault, length: Duration) -> Result<()> {
+        let until = Instant::now() + length;
+        let name = fault.to_string();
+        match fault {
+            Fault::None => {
+                self.round(&name, async |_| {
+                    sleep_until(until).await;
+                    Ok(())
+                })
+                .await
+            }
+            Fault::Swarm => self.swarm(until).await,
+            fault => {
+                self.round(&name, async |stage| fault.run(stage).await)
+                    .await?;
+                sleep_until(until).await;
+                let struck = self.strikes.iter().find(|(known, _)| *known == name);
+                if struck.is_none_or(|(_, strikes)| strikes.is_empty()) {
+                    bail!("the fault {name} never struck");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn swarm(&mut self, until: Instant) -> Result<()> {
+        let moves = swarm::draw(self.seed, self.cluster.spec.disks);
+        self.history.note(format!("this swarm has {moves:?}"));
+        while Instant::now() < until {
+            let pair = swarm::pair(&moves, &mut self.rng);
+            let names: Vec<String> = pair.iter().map(ToString::to_string).collect();
+            let name = names.join(" and ");
+            self.round(&name, async |stage| swarm::round(stage, &pair).await)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
 async fn drive(
     spec: &ChaosSpec,
     cluster: &mut Cluster,
     history: &History,
     allowed: &mut Allowed,
+    strikes: &mut Vec<(String, Strikes)>,
 ) -> Result<Closing> {
-    let mut rng = StdRng::seed_from_u64(spec.seed ^ FAULT_SEED);
-    let mut load = Load::start(
-        &spec.load,
-        &cluster.gateway_addresses(),
-        &cluster.signer,
-        history,
-    )
-    .await?;
+    let (gateways, signer) = (cluster.gateway_addresses(), cluster.signer.clone());
+    let mut load = Load::start(&spec.load, &gateways, &signer, history).await?;
+    let seed = spec.seed ^ WHISPER_SEED;
+    let whispers = Whispers::start(&load, &gateways, &signer, history, seed).await?;
+    let bulk = Bulk::write(&gateways, &signer, spec.bulk_bytes).await?;
+    let readers = NodeReaders::start(cluster, &load.conversations, history, seed).await?;
     history.note("load: on");
     sleep(WARM_UP).await;
     let slice = spec.length / u32::try_from(spec.faults.len().max(1)).unwrap_or(1);
+    let mut driver = Driver {
+        cluster: &mut *cluster,
+        load: &load,
+        whispers,
+        history,
+        allowed,
+        rng: StdRng::seed_from_u64(spec.seed ^ FAULT_SEED),
+        strikes,
+        patience: Duration::from_secs(spec.bulk_bytes / BYTES_A_SECOND),
+        seed: spec.seed,
+    };
     for fault in &spec.faults {
-        history.note(format!("fault: {fault}"));
-        let until = Instant::now() + slice;
-        let mut stage = Stage {
-            cluster,
-            load: &load,
-            history,
-            rng: &mut rng,
-            allowed,
-        };
-        fault.run(&mut stage).await?;
-        sleep_until(until).await;
+        driver.fault(*fault, slice).await?;
     }
-    recovery::settle(cluster, &mut load, history).await
+    let whispers = driver.whispers;
+    history.note(format!("readers of nodes: {:?}", readers.answers));
+    drop(readers);
+    let closing = recovery::settle(cluster, &mut load, history).await?;
+    drop(whispers);
+    bulk.check(&gateways, &signer).await?;
+    Ok(closing)
 }
 
-/// Faults and load draw from different streams of one seed.
+/// Faults, whispers and load draw from different streams of one seed.
 const FAULT_SEED: u64 = 0x6661_756c_7473;
+const WHISPER_SEED: u64 = 0x7073_7374;

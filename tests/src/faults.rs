@@ -1,27 +1,37 @@
 //! What can happen to a cluster. Each fault is started under load, does its worst, and leaves the cluster so that it
-//! can heal by itself; what it may not do to the promises is for the checker.
+//! can heal by itself; what it may not do to the promises is for the checker. Each says how often it struck, and on what: one
+//! that never did has tested nothing.
+//!
+//! [`moves`] are the small ones that can be on together; the other files tell longer stories.
 
-mod connections;
+mod clock;
+mod crash;
 mod damage;
 mod disks;
-mod freeze;
 mod kill;
-mod network;
+mod links;
+pub mod moves;
 mod replace;
 mod restart;
 mod retries;
 mod split;
+mod strikes;
+pub mod swarm;
 
 use std::fmt;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use rand::rngs::StdRng;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterSpec, START_WITHIN, binary};
+use crate::disk;
 use crate::history::History;
 use crate::load::Load;
 use crate::logs::Allowed;
+use moves::Move;
+pub use strikes::Strikes;
 
 /// A fault by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,12 +54,29 @@ pub enum Fault {
     DropConnections,
     /// The node that leads most is stopped for longer than an election, and goes on.
     FreezeLeader,
-    /// The node that leads most is cut off from the others, then only hears nobody.
+    /// The node that leads most is cut off, then only hears nobody, then is heard by nobody; then two nodes do not hear each
+    /// other, and a third hears both.
     Partition,
-    /// Packets between nodes are lost and late.
+    /// Packets between nodes are lost, late, doubled and out of order.
     BadNetwork,
+    /// Gateways are cut off from the node that leads most, in both directions and in either, and what they say is held back.
+    BadLinks,
+    /// A gateway loses its link to a leader for longer than anybody remembers, then the leader dies.
+    LostLink,
+    /// The clock of the node that leads most jumps and strobes.
+    Clocks,
+    /// A node's clock is two days ahead while messages are sent twice and the leader dies.
+    ClockRetries,
+    /// Midnight passes on all nodes while messages are sent twice and a leader dies.
+    DayChange,
+    /// Leaderships are handed over all the time.
+    Transfers,
+    /// Operators ask and change this and that all the time.
+    Operators,
     /// A node loses its disk, and an empty one takes its place.
     ReplaceNode,
+    /// Two living nodes are replaced, the second as soon as the cluster lets it.
+    ReplaceTwice,
     /// Every message twice through two gateways, across a leader's death; known ids with other payloads.
     Retries,
     /// Shards are split: with all well, as their leader dies, as it is frozen, and past a replica that is away so long
@@ -57,12 +84,18 @@ pub enum Fault {
     Split,
     /// All nodes and then all gateways, one after the other, restarted as an upgrade does.
     RollingRestart,
+    /// All nodes stop and start, in every order.
+    FullRestarts,
     /// A flipped bit in the middle of a stopped node's Raft log.
     CorruptLog,
     /// A cut-off file of a stopped node's state.
     TruncateState,
     /// A cut-off identity file of a stopped node.
     TruncateMetadata,
+    /// A node ends at each of the places that are named in its code, and is started again. Needs a build with switches.
+    CrashPoints,
+    /// By the seed: a subset of the moves, again and again, two at once.
+    Swarm,
 }
 
 impl fmt::Display for Fault {
@@ -79,40 +112,98 @@ pub struct Stage<'a> {
     pub history: &'a History,
     pub rng: &'a mut StdRng,
     pub allowed: &'a mut Allowed,
+    pub strikes: &'a mut Strikes,
+    /// How much longer it may take until large shards have moved.
+    pub patience: Duration,
+}
+
+impl Stage<'_> {
+    /// The fault has struck.
+    pub fn strike(&mut self, on: impl Into<String>) {
+        self.strikes.add(on, 1);
+    }
+
+    /// All that can be undone is; the cluster must heal.
+    pub async fn heal(&mut self, within: Duration) -> Result<()> {
+        self.cluster.network.heal();
+        self.cluster.links.heal();
+        self.cluster.wait_nodes_ready(START_WITHIN).await?;
+        self.cluster.wait_gateways_ready(START_WITHIN).await?;
+        self.cluster.wait_healthy(within + self.patience).await?;
+        self.load.wait_online(START_WITHIN).await
+    }
 }
 
 impl Fault {
-    /// It needs the relays between the nodes.
-    pub fn needs_relays(self) -> bool {
-        matches!(self, Fault::Partition | Fault::BadNetwork)
+    /// Turns on what it needs of the cluster.
+    pub fn prepare(self, spec: &mut ClusterSpec, seed: u64) -> Result<()> {
+        match self {
+            Fault::Partition | Fault::BadNetwork => spec.relays = true,
+            Fault::BadLinks | Fault::LostLink => spec.link_relays = true,
+            Fault::Clocks | Fault::ClockRetries | Fault::DayChange => spec.clocks = true,
+            Fault::PowerCut | Fault::DiskFull | Fault::SlowDisk => spec.disks = true,
+            Fault::Swarm => {
+                (spec.relays, spec.link_relays, spec.clocks) = (true, true, true);
+                let moves = swarm::draw(seed, true);
+                spec.disks |= moves.iter().any(|one| one.needs_disks()) && disk::can_fail()?;
+            }
+            Fault::CrashPoints if spec.binary.is_none() => {
+                spec.binary = binary::with_switches();
+                if spec.binary.is_none() {
+                    bail!("{self} needs a build with switches: PARLANCE_BROKEN_BIN");
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
-    /// It needs disks that can be made to fail.
-    pub fn needs_disks(self) -> bool {
-        matches!(self, Fault::PowerCut | Fault::DiskFull | Fault::SlowDisk)
-    }
-
-    /// Does it once.
+    /// Does it once. The swarm is a thing of the run's: see [`swarm`].
     pub async fn run(self, stage: &mut Stage<'_>) -> Result<()> {
         match self {
-            Fault::None => Ok(()),
+            Fault::None | Fault::Swarm => Ok(()),
             Fault::KillNode => kill::each_node(stage).await,
             Fault::KillAll => kill::all_nodes(stage).await,
             Fault::PowerCut => disks::power_cut(stage).await,
             Fault::DiskFull => disks::full(stage).await,
             Fault::SlowDisk => disks::slow(stage).await,
             Fault::KillGateway => kill::each_gateway(stage).await,
-            Fault::DropConnections => connections::drop_some(stage).await,
-            Fault::FreezeLeader => freeze::leader(stage).await,
-            Fault::Partition => network::partition(stage).await,
-            Fault::BadNetwork => network::disturbed(stage).await,
+            Fault::DropConnections => moves::each(stage, &[Move::DropConnections]).await,
+            Fault::FreezeLeader => moves::each(stage, &[Move::FreezeNode; 2]).await,
+            Fault::Partition => moves::each(stage, &PARTITIONS).await,
+            Fault::BadNetwork => moves::each(stage, &[Move::BadNetwork]).await,
+            Fault::BadLinks => moves::each(stage, &BAD_LINKS).await,
+            Fault::LostLink => links::lost_and_leader_killed(stage).await,
+            Fault::Clocks => moves::each(stage, &CLOCKS).await,
+            Fault::ClockRetries => clock::ahead_under_retries(stage).await,
+            Fault::DayChange => clock::day_change(stage).await,
+            Fault::Transfers => moves::each(stage, &[Move::Transfers]).await,
+            Fault::Operators => moves::each(stage, &[Move::Operators]).await,
             Fault::ReplaceNode => replace::wiped_node(stage).await,
+            Fault::ReplaceTwice => replace::two_living_nodes(stage).await,
             Fault::Retries => retries::run(stage).await,
             Fault::Split => split::shards(stage).await,
             Fault::RollingRestart => restart::rolling(stage).await,
+            Fault::FullRestarts => restart::all_in_every_order(stage).await,
             Fault::CorruptLog => damage::raft_log(stage).await,
             Fault::TruncateState => damage::state(stage).await,
             Fault::TruncateMetadata => damage::identity(stage).await,
+            Fault::CrashPoints => crash::at_each_point(stage).await,
         }
     }
 }
+
+const PARTITIONS: [Move; 4] = [
+    Move::CutNode,
+    Move::CutToNode,
+    Move::CutFromNode,
+    Move::Bridge,
+];
+const BAD_LINKS: [Move; 5] = [
+    Move::CutLinks,
+    Move::CutLinksToNode,
+    Move::CutLinksToGateway,
+    Move::FreezeLinks,
+    Move::FreezeGateway,
+];
+const CLOCKS: [Move; 3] = [Move::ClockJump, Move::ClockJump, Move::ClockStrobe];

@@ -1,14 +1,16 @@
 //! What was sent, answered and seen, in the order in which this program saw it. Unknown is not absent: an attempt
 //! without an answer stays an attempt, and the checker takes both outcomes for it.
 
-use std::path::Path;
+mod run;
+
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+
+pub use run::{Closing, ListRow, OnlineSession, ReaderLog, ReplicaDigest, Run, ShardSlots};
 
 /// What makes a message one message: P3's key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,12 +31,24 @@ pub struct SeenEvent {
     pub digest: String,
 }
 
+/// One row of a conversation list as somebody read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenRow {
+    pub conversation: String,
+    pub head_seq: u64,
+    pub read_seq: u64,
+    pub unread_count: u64,
+}
+
 /// How an event came to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     Push,
+    /// Fetched after a login or a resync: the list had told of it.
     History,
+    /// Fetched because a later one had come: its own push must follow.
+    Gap,
     /// The answer to the session's own send.
     Own,
 }
@@ -47,6 +61,8 @@ pub enum What {
     Attempt {
         message: MessageKey,
         session: String,
+        /// Counts the session's connections.
+        connection: u64,
         digest: String,
     },
     /// It was acknowledged.
@@ -67,6 +83,8 @@ pub enum What {
     Doubt {
         message: MessageKey,
         session: String,
+        /// The error's name; empty if the connection ended.
+        code: String,
         reason: String,
     },
     /// A known id was sent with another payload; `code` is the answer.
@@ -83,10 +101,23 @@ pub enum What {
         event: SeenEvent,
         way: Way,
     },
-    /// A read cursor was moved and acknowledged.
+    /// An event was pushed to a session that did not hand it to its app now: it had it, or lacks one before.
+    Pushed {
+        session: String,
+        conversation: String,
+        seq: u64,
+    },
+    /// The session is logged in and has read its list: from here on it is pushed everything.
+    Online { session: String, user: String },
+    /// Its connection ended.
+    Offline { session: String },
+    /// It was told that it may have missed something.
+    Resync { session: String },
+    /// A read cursor was moved and acknowledged, for a request that left at `invoked_us`.
     Marked {
         user: String,
         conversation: String,
+        invoked_us: u64,
         asked: u64,
         read_seq: u64,
     },
@@ -97,6 +128,27 @@ pub enum What {
         invoked_us: u64,
         head_seq: u64,
     },
+    /// Events from `start_seq` on were read from the cluster.
+    Page {
+        reader: String,
+        conversation: String,
+        invoked_us: u64,
+        head_seq: u64,
+        start_seq: u64,
+        events: Vec<SeenEvent>,
+        more: bool,
+    },
+    /// A page of a user's conversation list was read.
+    Listed {
+        session: String,
+        user: String,
+        invoked_us: u64,
+        rows: Vec<SeenRow>,
+        /// It was the whole list.
+        whole: bool,
+    },
+    /// A fault begins or, healed, is over.
+    Fault { name: String, over: bool },
     /// For people: a phase, a fault, a reconnect.
     Note { text: String },
 }
@@ -152,108 +204,6 @@ impl History {
     }
 }
 
-/// What was read when all was quiet.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Closing {
-    /// Every conversation, read whole by both its users through every gateway.
-    pub logs: Vec<ReaderLog>,
-    /// Every row of every user's conversation list.
-    pub rows: Vec<ListRow>,
-    /// Every replica of every shard.
-    pub replicas: Vec<ReplicaDigest>,
-    /// The sessions that were online to the end: what they lack will not come by itself.
-    pub online: Vec<OnlineSession>,
-    /// The cluster map as it was then; shards may have been split on the way there.
-    pub shards: Vec<ShardSlots>,
-    pub app_id: String,
-}
-
-/// The slots of one shard, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShardSlots {
-    pub shard: u32,
-    pub first_slot: u32,
-    pub last_slot: u32,
-}
-
-/// A session that must have everything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OnlineSession {
-    pub session: String,
-    pub user: String,
-}
-
-/// One conversation as one reader reads it from the start to the head.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReaderLog {
-    pub reader: String,
-    pub gateway: String,
-    pub conversation: String,
-    pub events: Vec<SeenEvent>,
-}
-
-/// One row of a user's conversation list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListRow {
-    pub user: String,
-    pub gateway: String,
-    pub conversation: String,
-    pub head_seq: u64,
-    pub read_seq: u64,
-    pub unread_count: u64,
-}
-
-/// One replica's state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplicaDigest {
-    pub node_id: u64,
-    pub shard: u32,
-    pub applied: u64,
-    pub digest: String,
-    pub rows: u64,
-}
-
-/// All that the checker looks at.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Run {
-    pub entries: Vec<Entry>,
-    pub closing: Closing,
-}
-
-impl Run {
-    /// Writes the run into a directory: `history.jsonl` and `closing.json`.
-    pub fn save(&self, dir: &Path) -> Result<()> {
-        std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-        let mut lines = String::new();
-        for entry in &self.entries {
-            lines.push_str(&serde_json::to_string(entry)?);
-            lines.push('\n');
-        }
-        std::fs::write(dir.join("history.jsonl"), lines)?;
-        std::fs::write(
-            dir.join("closing.json"),
-            serde_json::to_vec_pretty(&self.closing)?,
-        )?;
-        Ok(())
-    }
-
-    /// Reads what [`Run::save`] wrote.
-    pub fn load(dir: &Path) -> Result<Self> {
-        let read = |name: &str| {
-            let path = dir.join(name);
-            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
-        };
-        let entries = read("history.jsonl")?
-            .lines()
-            .map(serde_json::from_str)
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            entries,
-            closing: serde_json::from_str(&read("closing.json")?)?,
-        })
-    }
-}
-
 /// A short digest of a message's text.
 pub fn text_digest(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()).get(..8).unwrap_or_default())
@@ -274,6 +224,7 @@ mod tests {
         history.record(What::Attempt {
             message: message.clone(),
             session: "a/1".into(),
+            connection: 1,
             digest: text_digest("x"),
         });
         history.record(What::Acknowledged {

@@ -1,4 +1,4 @@
-//! The load: users who chat one to one, each with two sessions on different gateways, and readers who ask for heads.
+//! The load: users who chat one to one, each with two sessions on different gateways, and readers who read along.
 //! What is sent, by whom and how long it is, comes from the seed; when, also from the machine.
 
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::client::{Connection, history_forward};
 use crate::direct;
-use crate::history::{History, MessageKey, What};
+use crate::history::{History, MessageKey};
+use crate::readers::{Conversations, GatewayReader};
 use crate::session::{Session, SessionSpec};
 use crate::token::Signer;
 use crate::wait::until;
@@ -22,7 +22,6 @@ use crate::wait::until;
 /// Sends of one side of a conversation that may wait for an answer at once.
 const OPEN_MAX: usize = 16;
 const MARK_READ_EVERY: Duration = Duration::from_millis(300);
-const READ_EVERY: Duration = Duration::from_millis(40);
 
 /// How much of what.
 #[derive(Debug, Clone)]
@@ -50,6 +49,10 @@ impl Default for LoadSpec {
 /// A running load.
 pub struct Load {
     pub sessions: Vec<Arc<Session>>,
+    /// Who chats.
+    pub users: Vec<String>,
+    /// What is written to, each with a member.
+    pub conversations: Conversations,
     history: History,
     stop: Arc<AtomicBool>,
     senders: Vec<JoinHandle<()>>,
@@ -95,6 +98,8 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let mut load = Self {
             sessions,
+            users: users.clone(),
+            conversations: Conversations::default(),
             history: history.clone(),
             stop,
             senders: Vec::new(),
@@ -144,17 +149,19 @@ impl Load {
                 Arc::clone(&self.stop),
             )));
         }
+        let conversations: anyhow::Result<Vec<_>> = pairs
+            .iter()
+            .map(|(a, b)| Ok((users[*a].clone(), direct::between(&users[*a], &users[*b])?)))
+            .collect();
+        self.conversations = conversations?.into();
         for gateway in gateways {
-            let reader = Reader {
-                gateway: gateway.clone(),
-                conversations: pairs
-                    .iter()
-                    .map(|(a, b)| Ok((users[*a].clone(), direct::between(&users[*a], &users[*b])?)))
-                    .collect::<Result<_>>()?,
-                signer: signer.clone(),
-                history: self.history.clone(),
-                rng: StdRng::seed_from_u64(rng.random()),
-            };
+            let reader = GatewayReader::new(
+                gateway.clone(),
+                self.conversations.clone(),
+                signer.clone(),
+                self.history.clone(),
+                StdRng::seed_from_u64(rng.random()),
+            );
             self.others
                 .push(tokio::spawn(reader.run(Arc::clone(&self.stop))));
         }
@@ -263,62 +270,10 @@ async fn mark_read(session: Arc<Session>, mut rng: StdRng, stop: Arc<AtomicBool>
             session
                 .mark_read(
                     conversation,
-                    seq.saturating_sub(rng.random_range(0..3)).max(1),
+                    // Often behind where the cursor is already: it must not go back.
+                    seq.saturating_sub(rng.random_range(0..30)).max(1),
                 )
                 .await;
         }
-    }
-}
-
-/// Asks through one gateway for heads, all the time: never may it be told less than was acknowledged before.
-struct Reader {
-    gateway: String,
-    /// A member and the conversation.
-    conversations: Vec<(String, String)>,
-    signer: Signer,
-    history: History,
-    rng: StdRng,
-}
-
-impl Reader {
-    async fn run(mut self, stop: Arc<AtomicBool>) {
-        while !stop.load(Ordering::SeqCst) {
-            let Some((user, conversation)) = self.conversations.choose(&mut self.rng).cloned()
-            else {
-                return;
-            };
-            // Broken connections are what faults make: the next round opens another.
-            if let Ok(mut connection) =
-                Connection::logged_in(&self.gateway, &self.signer.token(&user)).await
-            {
-                for _ in 0..20 {
-                    if stop.load(Ordering::SeqCst)
-                        || self.read(&mut connection, &conversation).await.is_err()
-                    {
-                        break;
-                    }
-                    sleep(READ_EVERY).await;
-                }
-            }
-            sleep(READ_EVERY).await;
-        }
-    }
-
-    async fn read(&self, connection: &mut Connection, conversation: &str) -> Result<()> {
-        let invoked_us = self.history.now_us();
-        let mut request = history_forward(conversation, 1);
-        request.limit = 1;
-        let head_seq = connection.history(request).await?.head_seq;
-        let (session, conversation) = (
-            format!("reader at {}", self.gateway),
-            conversation.to_owned(),
-        );
-        self.history.record(What::Head {
-            session,
-            conversation,
-            invoked_us,
-            head_seq,
-        });
-        Ok(())
     }
 }

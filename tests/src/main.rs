@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use parlance_tests::chaos::{self, ChaosSpec};
 use parlance_tests::check;
+use parlance_tests::cluster::binary;
 use parlance_tests::faults::Fault;
 use parlance_tests::history::Run;
 use rand::SeedableRng;
@@ -35,13 +36,14 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Chaos {
-    /// What is sent and what breaks comes from this number; 0 draws one.
+    /// What is sent and what breaks comes from this number; 0 draws one, which the run tells.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// How long the faults share, as in 20s or 5m.
     #[arg(long, default_value = "20s", value_parser = seconds)]
     length: Duration,
-    /// Faults by name, one after the other; `list` shows them, `all` takes all, `random` draws six.
+    /// Faults by name, one after the other; `list` shows them, `all` takes all, `random` draws six, and `swarm` plays a subset
+    /// of small ones, two at a time.
     #[arg(long, default_value = "none")]
     faults: String,
     #[arg(long, default_value_t = 3)]
@@ -53,6 +55,9 @@ struct Chaos {
     /// Messages a second, all together.
     #[arg(long, default_value_t = 300)]
     rate: u32,
+    /// Bytes in other conversations before the first fault, as in 64MiB or 1GiB.
+    #[arg(long, default_value = "0", value_parser = bytes)]
+    bulk: u64,
     /// A variable for all processes, as in NAME=VALUE; may be given again.
     #[arg(long, value_parser = variable)]
     environment: Vec<(String, String)>,
@@ -105,6 +110,7 @@ async fn run_chaos(arguments: Chaos) -> Result<bool> {
     spec.cluster.shards = arguments.shards;
     spec.cluster.environment = arguments.environment;
     spec.load.rate = arguments.rate;
+    spec.bulk_bytes = arguments.bulk;
     spec.keep_always = arguments.keep;
     let report = chaos::run(&spec).await?;
     if arguments.json {
@@ -127,9 +133,16 @@ fn check_kept(dir: &std::path::Path) -> Result<bool> {
 }
 
 fn faults(list: &str, seed: u64) -> Result<Vec<Fault>> {
-    let all = Fault::value_variants();
+    // The swarm is a run of its own, and not every build has crash points.
+    let in_any_run = |fault: &Fault| match fault {
+        Fault::None | Fault::Swarm => false,
+        Fault::CrashPoints => binary::with_switches().is_some(),
+        _ => true,
+    };
+    let all = Fault::value_variants().iter().copied();
+    let all: Vec<Fault> = all.filter(in_any_run).collect();
     match list {
-        "all" => Ok(all.to_vec()),
+        "all" => Ok(all),
         "random" => {
             let mut rng = StdRng::seed_from_u64(seed);
             Ok((0..RANDOM_FAULTS)
@@ -159,6 +172,18 @@ fn seconds(text: &str) -> Result<Duration> {
         "s" | "" => Ok(Duration::from_secs(number)),
         "m" => Ok(Duration::from_secs(number * 60)),
         _ => bail!("a number and s or m, as in 20s"),
+    }
+}
+
+fn bytes(text: &str) -> Result<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let number: u64 = number.parse().context("a number, as in 64MiB")?;
+    match unit {
+        "" => Ok(number),
+        "MiB" => Ok(number << 20),
+        "GiB" => Ok(number << 30),
+        _ => bail!("a number with MiB or GiB, or of bytes"),
     }
 }
 

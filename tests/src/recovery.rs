@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::check::PUSHED_WITHIN_US;
 use crate::client::{Connection, history_forward};
 use crate::cluster::{APP, Cluster, START_WITHIN};
 use crate::direct;
@@ -19,7 +20,8 @@ use crate::wait::until;
 
 const HEAL_WITHIN: Duration = Duration::from_secs(60);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-const DELIVER_WITHIN: Duration = Duration::from_secs(20);
+/// Longer than what `check/pushed.rs` gives a push, so that one which never comes is judged.
+const DELIVER_WITHIN: Duration = Duration::from_micros(PUSHED_WITHIN_US + 5_000_000);
 const AGREE_WITHIN: Duration = Duration::from_secs(20);
 
 /// Heals, waits, reads. An error is a cluster that did not heal; what it lost is for the checker to say.
@@ -149,6 +151,13 @@ pub(crate) async fn wait_delivered(
                 if member && has < *head {
                     bail!("{} has {conversation} up to {has} of {head}", session.name);
                 }
+            }
+            let unpushed = session.unpushed();
+            if unpushed > 0 {
+                bail!(
+                    "{} had to fetch {unpushed} events that were not pushed",
+                    session.name
+                );
             }
         }
         Ok(())

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Gaps, Violation};
-use crate::history::{Run, What};
+use crate::faults::Strikes;
+use crate::history::{Run, Way, What};
 
 /// Counts of one run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -23,8 +24,16 @@ pub struct Counts {
     pub conflicts_probed: u64,
     pub received: u64,
     pub received_by_push: u64,
+    /// Fetched past a gap.
+    pub received_by_gap: u64,
+    pub resyncs: u64,
     pub heads_read: u64,
+    /// Pages that were read through gateways and at nodes directly.
+    pub pages_read: u64,
+    pub lists_read: u64,
     pub cursors_moved: u64,
+    /// Events in conversations that were quiet otherwise, told in the middle of faults.
+    pub whispers: u64,
 }
 
 /// One run.
@@ -35,6 +44,8 @@ pub struct Report {
     pub seconds: f64,
     pub counts: Counts,
     pub gaps: Gaps,
+    /// How often each fault struck, and on what.
+    pub strikes: Vec<(String, Strikes)>,
     pub violations: Vec<Violation>,
     /// Panics and ERROR lines that were not expected.
     pub log_findings: Vec<String>,
@@ -64,8 +75,11 @@ impl Counts {
                     counts.attempts += 1;
                     messages.insert(message);
                 }
-                What::Acknowledged { duplicate, .. } => {
+                What::Acknowledged {
+                    message, duplicate, ..
+                } => {
                     counts.acknowledged += 1;
+                    counts.whispers += u64::from(message.id.starts_with("whisper-"));
                     counts.duplicates_answered += u64::from(*duplicate);
                 }
                 What::Refused { .. } => counts.refused += 1,
@@ -77,11 +91,19 @@ impl Counts {
                 What::ConflictProbe { .. } => counts.conflicts_probed += 1,
                 What::Received { way, .. } => {
                     counts.received += 1;
-                    counts.received_by_push += u64::from(*way == crate::history::Way::Push);
+                    counts.received_by_push += u64::from(*way == Way::Push);
+                    counts.received_by_gap += u64::from(*way == Way::Gap);
                 }
                 What::Marked { .. } => counts.cursors_moved += 1,
                 What::Head { .. } => counts.heads_read += 1,
-                What::Note { .. } => {}
+                What::Page { .. } => counts.pages_read += 1,
+                What::Listed { .. } => counts.lists_read += 1,
+                What::Resync { .. } => counts.resyncs += 1,
+                What::Pushed { .. }
+                | What::Online { .. }
+                | What::Offline { .. }
+                | What::Fault { .. }
+                | What::Note { .. } => {}
             }
         }
         counts.messages = messages.len() as u64;
@@ -112,10 +134,16 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  {} received ({} by push), {} heads read, {} cursors moved, {} conflicts probed",
+            "  {} received ({} by push, {} past gaps), {} whispers, {} resyncs, {} heads, {} pages and {} lists read, {} cursors \
+             moved, {} conflicts probed",
             counts.received,
             counts.received_by_push,
+            counts.received_by_gap,
+            counts.whispers,
+            counts.resyncs,
             counts.heads_read,
+            counts.pages_read,
+            counts.lists_read,
             counts.cursors_moved,
             counts.conflicts_probed
         )?;
@@ -129,6 +157,9 @@ impl fmt::Display for Report {
             gaps.shard,
             gaps.began_ms / 1e3
         )?;
+        for (fault, strikes) in &self.strikes {
+            writeln!(f, "  struck by {fault}: {strikes}")?;
+        }
         for (reason, count) in &counts.doubts_by_reason {
             writeln!(f, "  doubt × {count}: {reason}")?;
         }

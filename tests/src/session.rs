@@ -8,7 +8,7 @@ mod lane;
 mod online;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -86,6 +86,8 @@ struct Shared {
     /// Sends without an answer.
     open_sends: AtomicU64,
     online: std::sync::atomic::AtomicBool,
+    /// Events that were fetched past a gap, and whose pushes have not come.
+    unpushed: Mutex<BTreeSet<(String, u64)>>,
     counters: Counters,
 }
 
@@ -164,6 +166,11 @@ impl Session {
     /// Sends without an answer.
     pub fn open_sends(&self) -> u64 {
         self.shared.open_sends.load(Ordering::SeqCst)
+    }
+
+    /// Events of others that the session had to fetch, and that were not pushed since.
+    pub fn unpushed(&self) -> usize {
+        self.shared.unpushed.lock().len()
     }
 
     /// Logged in and in sync with what the list said then.

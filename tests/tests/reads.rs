@@ -3,77 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures::StreamExt;
-use futures::channel::mpsc;
 use parlance_proto::client::v1::{Direction, Event};
-use parlance_proto::link::v1::link_client::LinkClient;
-use parlance_proto::link::v1::{
-    GatewayFrame, Hello, History, NodeFrame, Request, request, response,
-};
+use parlance_proto::link::v1::{History, request, response};
 use parlance_proto::tls::Role;
-use parlance_proto::version::{LINK_PROTOCOLS, greeting};
-use parlance_tests::admin::channel;
 use parlance_tests::client::Connection;
 use parlance_tests::cluster::shards::{owner, slot_of};
 use parlance_tests::cluster::{APP, Cluster, ClusterSpec};
+use parlance_tests::node_link::{LinkAddress, NodeLink};
 use prost::Message as _;
 use tokio::time::timeout;
-use tonic::Streaming;
 
 const SOON: Duration = Duration::from_secs(20);
-
-/// A link to one node, as a gateway would have it.
-struct Link {
-    frames: mpsc::Sender<GatewayFrame>,
-    incoming: Streaming<NodeFrame>,
-}
-
-impl Link {
-    async fn open(cluster: &Cluster, node_id: u64) -> Result<Self> {
-        let identity = cluster.authority.issue("probe", Role::Gateway)?;
-        let address = cluster.address.link(node_id).to_string();
-        let channel = channel(&address, &cluster.operator.ca, Some(&identity)).await?;
-        let (mut frames, outgoing) = mpsc::channel(2);
-        let hello = Hello {
-            protocol: greeting(LINK_PROTOCOLS),
-            gateway_id: "probe".into(),
-            link_id: "probe".into(),
-            received: 0,
-            version: String::new(),
-        };
-        frames.try_send(GatewayFrame {
-            hello: Some(hello),
-            ..GatewayFrame::default()
-        })?;
-        let mut incoming = LinkClient::new(channel).open(outgoing).await?.into_inner();
-        let first = incoming.message().await?.context("no first frame")?;
-        ensure!(first.welcome.is_some(), "no welcome: {first:?}");
-        Ok(Self { frames, incoming })
-    }
-
-    fn ask(&mut self, shard: u32, history: History) -> Result<()> {
-        let request = Request {
-            id: 1,
-            shard,
-            body: Some(request::Body::History(history)),
-        };
-        Ok(self.frames.try_send(GatewayFrame {
-            number: 1,
-            requests: vec![request.encode_to_vec().into()],
-            ..GatewayFrame::default()
-        })?)
-    }
-
-    async fn answer(&mut self) -> Result<response::Body> {
-        loop {
-            let frame = timeout(SOON, self.incoming.next()).await?;
-            let frame = frame.context("the link ended")??;
-            if let Some(response) = frame.responses.into_iter().next() {
-                return response.body.context("an empty answer");
-            }
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_waited_in_a_paused_leader_sees_what_was_acknowledged_since() -> Result<()> {
@@ -85,25 +25,31 @@ async fn a_read_that_waited_in_a_paused_leader_sees_what_was_acknowledged_since(
     let owner = owner(&status, slot_of(&conversation)?)?;
     let (shard, leader) = (owner.shard, owner.leader);
 
-    let mut link = Link::open(&cluster, leader).await?;
+    let gateway_id = "probe".to_owned();
+    let mut link = NodeLink::open(&LinkAddress {
+        node: cluster.address.link(leader).to_string(),
+        identity: cluster.authority.issue(&gateway_id, Role::Gateway)?,
+        gateway_id,
+    })
+    .await?;
     cluster.node(leader)?.freeze()?;
-    link.ask(
-        shard,
-        History {
-            app_id: APP.into(),
-            conversation_id: conversation,
-            user_id: "alice".into(),
-            start_seq: 1,
-            limit: 10,
-            direction: Direction::Forward.into(),
-        },
-    )?;
+    let page = History {
+        app_id: APP.into(),
+        conversation_id: conversation,
+        user_id: "alice".into(),
+        start_seq: 1,
+        limit: 10,
+        direction: Direction::Forward.into(),
+    };
+    let asked = link.ask(vec![(shard, request::Body::History(page))]);
+    ensure!(asked.is_some(), "the link takes nothing");
     let stored = alice
         .send("bob", "m2", "while the leader was paused")
         .await?;
     ensure!(stored.seq == 2, "{stored:?}");
     cluster.node(leader)?.thaw()?;
-    match link.answer().await? {
+    let answer = timeout(SOON, link.answer()).await??;
+    match answer.body.context("an empty answer")? {
         response::Body::NotLeader(_) | response::Body::Error(_) => {}
         response::Body::History(page) => {
             let events: Result<Vec<_>, _> =

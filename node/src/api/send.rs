@@ -9,6 +9,7 @@ use parlance_proto::store::v1::{NewMessage, SendCommand};
 use super::{Answer, Reply, check_ids};
 use crate::machine::MessageOutcome;
 use crate::metrics;
+use crate::sabotage::{Switch, one_in};
 use crate::shard::{Shard, ShardError};
 
 pub(super) fn send(shard: &Shard, ask: Send, reply: Reply) {
@@ -33,14 +34,37 @@ pub(super) fn send(shard: &Shard, ask: Send, reply: Reply) {
     if messages.is_empty() {
         return reply.answer(answer(Ok(Vec::new()), checks));
     }
-    let command = SendCommand {
+    if one_in(100, Switch::ForgetMessages) {
+        let stored = |_| MessageOutcome::Stored {
+            seq: 1,
+            time_ms: 1,
+            duplicate: false,
+        };
+        let outcomes = messages.iter().map(stored).collect();
+        return reply.answer(answer(Ok(outcomes), checks));
+    }
+    let mut command = SendCommand {
         app_id: ask.app_id,
         conversation_id: ask.conversation_id,
         sender: ask.sender,
         session_id: ask.session_id,
         messages,
     };
+    let swapped = command.messages.len() > 1 && one_in(5, Switch::SwapMessages);
+    if swapped {
+        command.messages.reverse();
+    }
     shard.submit(command, move |outcomes| {
+        let mut outcomes = outcomes;
+        if let Ok(outcomes) = &mut outcomes {
+            if swapped {
+                outcomes.reverse();
+            }
+            if one_in(100, Switch::RefuseStored) {
+                let refused = Error::new(ErrorCode::InvalidArgument, "a test refuses it");
+                outcomes.fill(MessageOutcome::Refused(refused));
+            }
+        }
         reply.answer(answer(outcomes, checks));
     });
 }

@@ -10,6 +10,7 @@ use super::outbox::frame_of_read_cursor;
 use super::place::Place;
 use crate::conversation::{Action, ConversationRows as _, Tip, messages_of_others, unread};
 use crate::machine::CommandOutcome;
+use crate::sabotage::{Switch, is_on};
 use crate::store::{StoreError, Table};
 
 pub(super) fn apply(
@@ -45,7 +46,7 @@ fn move_position(
     }
     let mut member = batch.rows.member(&place.keys, user)?.unwrap_or_default();
     let seq = seq.min(tip.head_seq);
-    if seq > member.read_seq {
+    if seq > member.read_seq || is_on(Switch::CursorsGoBack) {
         member = Member {
             read_seq: seq,
             read_ordinal: messages_of_others(

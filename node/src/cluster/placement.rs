@@ -14,6 +14,7 @@ use super::tasks::Tasks;
 use super::view::ClusterView;
 use super::wanted::{Step, Wanted, is_near};
 use crate::raft::{MembershipError, Replica, ReplicaStatus};
+use crate::sabotage::{CrashPoint, crash_point};
 
 /// Between comparisons.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -130,7 +131,9 @@ async fn take(raft: &Replica, step: Step) {
             Step::Wait(nodes) => tracing::debug!(%shard, ?nodes, "new replicas learn"),
             Step::ChangeVoters(voters) => {
                 tracing::info!(%shard, ?voters, "the voters change");
+                crash_point(CrashPoint::BeforeVotersChange);
                 raft.change_voters(voters).await?;
+                crash_point(CrashPoint::AfterVotersChange);
             }
             Step::RemoveLearners(nodes) => {
                 tracing::info!(%shard, ?nodes, "replicas leave");

@@ -11,6 +11,7 @@ use parlance_proto::ids::{ConversationId, UserId};
 pub(crate) use tip::CHECKPOINT_EVENTS;
 pub use tip::{ConversationRows, Tip};
 
+use crate::sabotage::{Switch, is_on};
 use crate::store::StoreError;
 use crate::store::key::ConversationKeys;
 
@@ -144,5 +145,5 @@ pub fn messages_of_others(
 
 /// Messages of others that a member has not read: all that there are but the own and the read ones.
 pub fn unread(messages: u64, sent: u64, read: u64) -> u64 {
-    messages.saturating_sub(sent).saturating_sub(read)
+    messages.saturating_sub(sent).saturating_sub(read) + u64::from(is_on(Switch::UnreadOffByOne))
 }

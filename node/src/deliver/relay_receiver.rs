@@ -23,6 +23,7 @@ use tokio::time::{Duration, timeout};
 
 use crate::link::{Links, Receipt};
 use crate::meta::Leaders;
+use crate::sabotage::{Switch, one_in};
 use crate::shard::{Shard, ShardError, Shards, UserTopic};
 use crate::store::key::ListKeys;
 use crate::store::{StoreError, Table};
@@ -251,6 +252,9 @@ fn publish(shard: &Shard, items: Vec<Item>) -> oneshot::Receiver<()> {
         }
         // Copied: a part of the request would keep the whole in memory, above the links' bounds.
         let publish = Bytes::copy_from_slice(&publish);
+        if one_in(10, Switch::DropPushes) {
+            continue;
+        }
         for link in links {
             link.publish(publish.clone(), receipt.clone());
         }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::error::RaftError;
 use super::log_db::{self, LOG, LoadedRows, META, TornLog};
 use super::metrics;
+use crate::sabotage::{CrashPoint, Switch, crash_point, is_on};
 use crate::store::StoreFigures;
 
 /// Writes that may wait for the writer.
@@ -191,39 +192,8 @@ impl Drop for GroupCommit {
 
 fn write_options() -> WriteOptions {
     let mut synced = WriteOptions::default();
-    synced.set_sync(true);
-    if test_switches::no_fsync() {
-        synced.set_sync(false);
-        synced.disable_wal(true);
-    }
-    if test_switches::no_sync() {
-        synced.set_sync(false);
-    }
+    synced.set_sync(!is_on(Switch::NoSync));
     synced
-}
-
-#[cfg(feature = "unsafe-test-switches")]
-mod test_switches {
-    /// Keeps the log in memory only, so that a killed process loses it: the history checker must notice.
-    pub(super) fn no_fsync() -> bool {
-        std::env::var_os("PARLANCE_TEST_UNSAFE_NO_FSYNC").is_some_and(|value| value == "1")
-    }
-
-    /// Writes the log, and never waits for the disk: a power cut on all nodes must be found to have lost messages.
-    pub(super) fn no_sync() -> bool {
-        std::env::var_os("PARLANCE_TEST_UNSAFE_NO_SYNC").is_some_and(|value| value == "1")
-    }
-}
-
-#[cfg(not(feature = "unsafe-test-switches"))]
-mod test_switches {
-    pub(super) fn no_fsync() -> bool {
-        false
-    }
-
-    pub(super) fn no_sync() -> bool {
-        false
-    }
 }
 
 struct Writer {
@@ -245,6 +215,7 @@ impl Writer {
     fn run(self, mut jobs: mpsc::Receiver<Job>) {
         while let Some(first) = jobs.blocking_recv() {
             let (batch, added) = self.gather(first, &mut jobs);
+            crash_point(CrashPoint::BeforeLogSave);
             let started = Instant::now();
             *self.since.lock() = Some(started);
             let (entries, bytes) = (batch.entries, batch.rows.size_in_bytes());
@@ -253,6 +224,7 @@ impl Writer {
                     .write_opt(batch.rows, &self.synced)
                     .map_err(|e| e.to_string())
             });
+            crash_point(CrashPoint::AfterLogSave);
             *self.since.lock() = None;
             metrics::synced(started.elapsed(), entries, bytes);
             if let Err(reason) = &result {

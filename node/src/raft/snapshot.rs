@@ -19,6 +19,7 @@ use super::retry::until_it_works;
 use super::shard_rows::ShardRows;
 use super::snapshot_folder::ReceivedRows;
 use super::types::{SnapshotMeta, TypeConfig};
+use crate::sabotage::{CrashPoint, crash_point};
 use crate::store::{RowRange, StoreError, Table};
 
 /// Of the messages that rows travel in.
@@ -83,9 +84,11 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
                 false => rows.store.flush(),
             }
         };
+        crash_point(CrashPoint::BeforeSnapshotBuild);
         let flushed = until_it_works("flush of the state", rows.shard, &self.stop, flush).await;
         let meta = match flushed {
             Some(Ok(())) => {
+                crash_point(CrashPoint::AfterSnapshotBuild);
                 metrics::snapshot("made");
                 self.feed.made(index);
                 self.meta.clone()

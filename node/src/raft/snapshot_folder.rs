@@ -17,6 +17,7 @@ use super::metrics;
 use super::retry::until_it_works;
 use super::snapshot::{invalid, range, to_range};
 use super::types::SnapshotMeta;
+use crate::sabotage::{CrashPoint, crash_point};
 use crate::store::{RowFile, RowRange, StateStore, Table, folder};
 
 const INSTALLING: &str = "INSTALLING";
@@ -103,6 +104,7 @@ impl SnapshotFolder {
         let folder = self.clone();
         let work = move || {
             folder.begin(&install)?;
+            crash_point(CrashPoint::InSnapshotInstall);
             folder.import(&*store, &install)
         };
         until_it_works("installing a snapshot", self.shard, stop, work)

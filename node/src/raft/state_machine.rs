@@ -26,6 +26,7 @@ use super::snapshot_folder::SnapshotFolder;
 use super::types::{EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use super::{convert, metrics, snapshot_receive, snapshot_send};
 use crate::machine::{CommittedEntry, Replicas, StateMachine};
+use crate::sabotage::{CrashPoint, Switch, crash_point, one_in};
 use crate::store::{StoreError, Table, WriteBatch, key};
 
 /// Entries applied as one batch.
@@ -142,6 +143,7 @@ impl ReplicaState {
             self.applied = Some(entry.log_id);
             let payload = match entry.payload {
                 EntryPayload::Blank => None,
+                EntryPayload::Normal(_) if one_in(200, Switch::SkipEntries) => None,
                 EntryPayload::Normal(payload) => Some(payload.0),
                 EntryPayload::Membership(members) => {
                     self.change_members(StoredMembership::new(Some(entry.log_id), members));
@@ -172,7 +174,9 @@ impl ReplicaState {
             key::applied(self.feed.rows.shard),
             self.row.encode_to_vec(),
         );
+        crash_point(CrashPoint::BeforeApply);
         self.write(&write).await?;
+        crash_point(CrashPoint::AfterApply);
         // Before the answers: whoever has one may rely on all that it changed.
         self.machine.get_mut().written();
         for (responder, outcome) in responders.into_iter().zip(outcomes) {
@@ -209,10 +213,12 @@ impl ReplicaState {
         }
         drop(waiting);
         if batch.is_on_disk_first() {
+            crash_point(CrashPoint::InSplit);
             let (shard, store) = (self.feed.rows.shard, self.feed.rows.store.clone());
             let flush = move || store.flush();
             let stop = &self.ends.stop;
             let flushed = until_it_works("flush of new rows", shard, stop, flush).await;
+            crash_point(CrashPoint::AfterSplit);
             return flushed.unwrap_or(Err(StoreError::Stopped));
         }
         Ok(())
@@ -320,11 +326,13 @@ impl RaftStateMachine<TypeConfig> for ReplicaState {
                     .map_err(io::Error::other)??
             }
         };
+        crash_point(CrashPoint::BeforeSnapshotInstall);
         let store = self.feed.rows.store.clone();
         let old = self.machine.get_mut().ranges();
         self.folder
             .install(store, received, &old, &self.ends.stop)
             .await?;
+        crash_point(CrashPoint::AfterSnapshotInstall);
         self.read_applied()?;
         let machine = self.machine.get_mut();
         machine.restored().map_err(io::Error::other)?;

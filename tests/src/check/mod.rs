@@ -8,7 +8,11 @@ mod fresh;
 mod index;
 mod once;
 mod ordered;
+mod pushed;
+mod refused;
 mod replicas;
+mod seen;
+mod sender_order;
 mod unread;
 
 #[cfg(test)]
@@ -20,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use available::{Gaps, gaps};
 use index::Index;
+pub use pushed::PUSHED_WITHIN_US;
 
 use crate::history::Run;
 
@@ -29,7 +34,7 @@ const TOLD_MAX: usize = 10;
 /// A promise that was broken, with the evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
-    /// `durable`, `ordered`, `once`, `delivered`, `unread`, `replicas` or `fresh`.
+    /// The check that found it, by its file's name.
     pub promise: String,
     pub evidence: String,
 }
@@ -46,11 +51,14 @@ type Check = fn(&Index<'_>) -> Vec<String>;
 /// All promises against one run.
 pub fn all(run: &Run) -> Vec<Violation> {
     let index = Index::of(run);
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 10] = [
         ("durable", durable::check),
+        ("seen", seen::check),
         ("ordered", ordered::check),
         ("once", once::check),
+        ("refused", refused::check),
         ("delivered", delivered::check),
+        ("pushed", pushed::check),
         ("unread", unread::check),
         ("replicas", replicas::check),
         ("fresh", fresh::check),

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::index::{Index, Sent};
-use crate::history::{MessageKey, SeenEvent, What};
+use super::index::Index;
+use super::sender_order;
+use crate::history::What;
 
 pub(super) fn check(index: &Index<'_>) -> Vec<String> {
     let mut broken = contiguous(index);
     broken.extend(one_order(index));
     broken.extend(received_in_order(index));
-    broken.extend(sender_order(index));
+    broken.extend(sender_order::check(index));
     broken
 }
 
@@ -72,49 +73,6 @@ fn received_in_order(index: &Index<'_>) -> Vec<String> {
             ));
         }
         *last = event.seq;
-        if let Some(stored) = index.event(conversation, event.seq)
-            && stored != event
-        {
-            broken.push(format!(
-                "{session} received {event:?} of {conversation}, stored is {stored:?}"
-            ));
-        }
-    }
-    broken
-}
-
-/// For two messages of one session to one conversation: the one that left first comes first. Unless the first was
-/// answered with an error after the second had left: then the client put it behind by its retry.
-fn sender_order(index: &Index<'_>) -> Vec<String> {
-    let mut broken = Vec::new();
-    for (conversation, log) in &index.logs {
-        let mut latest = HashMap::<&str, (&SeenEvent, &Sent<'_>)>::new();
-        for event in *log {
-            let key = MessageKey {
-                conversation: (*conversation).to_owned(),
-                sender: event.sender.clone(),
-                id: event.id.clone(),
-            };
-            let Some(sent) = index.sent.get(&key) else {
-                continue;
-            };
-            let (latest_event, latest_sent) =
-                latest.entry(sent.first_session).or_insert((event, sent));
-            if sent.first_us < latest_sent.first_us {
-                let excused = sent
-                    .doubts_us
-                    .iter()
-                    .any(|doubt| *doubt > latest_sent.first_us);
-                if !excused {
-                    broken.push(format!(
-                        "{key:?} left before {} and is stored behind it ({} after {})",
-                        latest_event.id, event.seq, latest_event.seq
-                    ));
-                }
-            } else {
-                (*latest_event, *latest_sent) = (event, sent);
-            }
-        }
     }
     broken
 }

@@ -1,6 +1,7 @@
 //! Unread counts equal a recount: messages of others behind the read cursor. Heads equal the log.
 
 use super::index::Index;
+use crate::history::What;
 
 pub(super) fn check(index: &Index<'_>) -> Vec<String> {
     let mut broken = Vec::new();
@@ -28,6 +29,37 @@ pub(super) fn check(index: &Index<'_>) -> Vec<String> {
         }
     }
     broken.extend(missing_rows(index));
+    broken.extend(on_the_way(index));
+    broken
+}
+
+/// A row that was read during the run is one picture: its count is that of its own head and cursor.
+fn on_the_way(index: &Index<'_>) -> Vec<String> {
+    let mut broken = Vec::new();
+    for entry in &index.run.entries {
+        let What::Listed {
+            session,
+            user,
+            rows,
+            ..
+        } = &entry.what
+        else {
+            continue;
+        };
+        for row in rows {
+            let log = index.log(&row.conversation).iter();
+            let recount = log
+                .filter(|event| event.seq > row.read_seq && event.seq <= row.head_seq)
+                .filter(|event| event.sender != *user)
+                .count() as u64;
+            if row.unread_count != recount {
+                broken.push(format!(
+                    "{session} was told of {row:?} at {} µs; a recount gives {recount}",
+                    entry.at_us
+                ));
+            }
+        }
+    }
     broken
 }
 

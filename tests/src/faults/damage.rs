@@ -26,6 +26,7 @@ pub(super) async fn raft_log(stage: &mut Stage<'_>) -> Result<()> {
     )?;
     let bit = stage.rng.random_range(0..8);
     flip_in_the_middle(&file, bit)?;
+    stage.strike(format!("flipped bit of node {node_id}"));
     stage.history.note(format!(
         "node {node_id}: flipped a bit in the middle of {}",
         shown(&file)
@@ -39,6 +40,7 @@ pub(super) async fn state(stage: &mut Stage<'_>) -> Result<()> {
     // Table files hold what snapshots brought and what was flushed; the manifest is always there.
     let file = largest(&data.join("state"), &["sst"]).or_else(|_| manifest(&data.join("state")))?;
     truncate(&file)?;
+    stage.strike(format!("cut-off file of node {node_id}"));
     stage
         .history
         .note(format!("node {node_id}: cut {} in half", shown(&file)));
@@ -51,6 +53,7 @@ pub(super) async fn identity(stage: &mut Stage<'_>) -> Result<()> {
     let whole = std::fs::read(&file).with_context(|| format!("read {}", file.display()))?;
     let before = table_bytes(&stage.cluster.data_dir(node_id));
     truncate(&file)?;
+    stage.strike(format!("cut-off IDENTITY of node {node_id}"));
     stage
         .history
         .note(format!("node {node_id}: cut its IDENTITY in half"));

@@ -31,7 +31,9 @@ async fn power_cut_of(stage: &mut Stage<'_>, node_ids: &[u64]) -> Result<()> {
         .history
         .note(format!("the power of nodes {node_ids:?} fails"));
     let seed = stage.rng.random();
-    for forgotten in stage.cluster.cut_power(node_ids, seed)? {
+    let forgotten = stage.cluster.cut_power(node_ids, seed)?;
+    stage.strike(format!("power of nodes {node_ids:?}"));
+    for forgotten in forgotten {
         stage.history.note(forgotten);
     }
     sleep(Duration::from_millis(stage.rng.random_range(DARK_MS))).await;
@@ -53,6 +55,7 @@ pub(super) async fn full(stage: &mut Stage<'_>) -> Result<()> {
             for node_id in &node_ids {
                 stage.cluster.disk(*node_id)?.fill(left)?;
             }
+            stage.strike(format!("{left} bytes left for nodes {node_ids:?}"));
             troubled(stage).await;
         }
         well_again(stage, &node_ids).await?;
@@ -98,6 +101,9 @@ async fn well_again(stage: &mut Stage<'_>, node_ids: &[u64]) -> Result<()> {
         let disk = stage.cluster.disk(*node_id)?;
         disk.heal()?;
         let struck = disk.struck()?;
+        if !struck.is_empty() {
+            stage.strike(format!("disk of node {node_id}: {struck}"));
+        }
         stage.history.note(format!(
             "the disk of node {node_id} is well again; {struck}"
         ));

@@ -17,6 +17,7 @@ pub(super) async fn each_node(stage: &mut Stage<'_>) -> Result<()> {
     for node_id in node_ids {
         stage.history.note(format!("kill -9 of node {node_id}"));
         stage.cluster.node(node_id)?.kill()?;
+        stage.strike(format!("kill of node {node_id}"));
         dead(stage).await;
         stage.history.note(format!("start of node {node_id}"));
         stage.cluster.node(node_id)?.start()?;
@@ -31,6 +32,7 @@ pub(super) async fn all_nodes(stage: &mut Stage<'_>) -> Result<()> {
     for node in stage.cluster.nodes.values_mut() {
         node.kill()?;
     }
+    stage.strike("kill of all nodes");
     dead(stage).await;
     stage.history.note("start of all nodes");
     for node in stage.cluster.nodes.values_mut() {
@@ -46,6 +48,7 @@ pub(super) async fn each_gateway(stage: &mut Stage<'_>) -> Result<()> {
             .history
             .note(format!("kill -9 of gateway {}", number + 1));
         stage.cluster.gateways[number].kill()?;
+        stage.strike(format!("kill of gateway {}", number + 1));
         dead(stage).await;
         stage
             .history

@@ -1,6 +1,9 @@
 //! An upgrade: one process after the other is asked to stop, and started again. Nobody who chats may notice.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
+use tokio::time::sleep;
 
 use super::Stage;
 use crate::cluster::{START_WITHIN, STOP_WITHIN};
@@ -15,6 +18,7 @@ pub(super) async fn rolling(stage: &mut Stage<'_>) -> Result<()> {
             .history
             .note(format!("node {node_id} is asked to stop"));
         stage.cluster.node(node_id)?.stop(STOP_WITHIN).await?;
+        stage.strike(format!("restart of node {node_id}"));
         stage.history.note(format!("start of node {node_id}"));
         stage.cluster.node(node_id)?.start()?;
         stage.cluster.wait_node_ready(node_id, START_WITHIN).await?;
@@ -25,6 +29,7 @@ pub(super) async fn rolling(stage: &mut Stage<'_>) -> Result<()> {
             .history
             .note(format!("gateway {} is asked to stop", number + 1));
         stage.cluster.gateways[number].stop(STOP_WITHIN).await?;
+        stage.strike(format!("restart of gateway {}", number + 1));
         stage
             .history
             .note(format!("start of gateway {}", number + 1));
@@ -42,6 +47,35 @@ pub(super) async fn rolling(stage: &mut Stage<'_>) -> Result<()> {
     ));
     Ok(())
 }
+
+/// All nodes go and come back, in every order of three, or in some of more.
+pub(super) async fn all_in_every_order(stage: &mut Stage<'_>) -> Result<()> {
+    let mut order: Vec<u64> = stage.cluster.nodes.keys().copied().collect();
+    for round in 0..ORDERS {
+        stage
+            .history
+            .note(format!("all nodes stop and start in the order {order:?}"));
+        for node_id in &order {
+            stage.cluster.node(*node_id)?.stop(STOP_WITHIN).await?;
+        }
+        for node_id in &order {
+            stage.cluster.node(*node_id)?.start()?;
+            sleep(APART).await;
+        }
+        stage.strike(format!("restart in the order {order:?}"));
+        stage.heal(START_WITHIN).await?;
+        // Turned by one each time, and turned round half-way: all six of three.
+        order.rotate_left(1);
+        if round + 1 == ORDERS / 2 {
+            order.reverse();
+        }
+    }
+    Ok(())
+}
+
+const ORDERS: usize = 6;
+/// The first one that is back is alone for a moment.
+const APART: Duration = Duration::from_millis(700);
 
 fn refused(stage: &Stage<'_>) -> usize {
     stage

@@ -35,6 +35,7 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> Result<()> {
         .history
         .note(format!("kill -9 of node {leader}, which leads most shards"));
     stage.cluster.node(leader)?.kill()?;
+    stage.strike(format!("kill of node {leader}"));
     sleep(START_AFTER - KILL_AFTER).await;
     stage.history.note(format!("start of node {leader}"));
     stage.cluster.node(leader)?.start()?;
@@ -55,6 +56,8 @@ struct Way {
     gateway: String,
     signer: Signer,
     connection: Option<Connection>,
+    /// Connections so far.
+    connections: u64,
 }
 
 impl Stream {
@@ -70,6 +73,7 @@ impl Stream {
                 gateway,
                 signer: signer.clone(),
                 connection: None,
+                connections: 0,
             })
         };
         let ways = [way(0)?, way(1)?];
@@ -156,6 +160,7 @@ impl Way {
             history.record(What::Attempt {
                 message: message.clone(),
                 session,
+                connection: self.connections + u64::from(self.connection.is_none()),
                 digest,
             });
             let (message, session) = (message.clone(), self.session.clone());
@@ -181,6 +186,7 @@ impl Way {
                     history.record(What::Doubt {
                         message,
                         session,
+                        code: error.code().unwrap_or_default(),
                         reason: error.to_string(),
                     });
                     sleep(PAUSE).await;
@@ -196,9 +202,12 @@ impl Way {
     ) -> Result<parlance_proto::client::v1::SendResponse, CallError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::logged_in(&self.gateway, &self.signer.token(SENDER))
-                .await
-                .map_err(|error| CallError::Broken(format!("{error:#}")))?,
+            None => {
+                self.connections += 1;
+                Connection::logged_in(&self.gateway, &self.signer.token(SENDER))
+                    .await
+                    .map_err(|error| CallError::Broken(format!("{error:#}")))?
+            }
         };
         let answer = connection.send(RECEIVER, id, text).await;
         // After a typed answer the connection is as good as before.

@@ -18,8 +18,8 @@ const DIES_AFTER_MS: std::ops::Range<u64> = 0..300;
 /// Long enough for the others to elect a leader and to finish the split.
 const AWAY_MS: std::ops::Range<u64> = 2500..4000;
 /// Entries of parent and child after which neither log reaches back to a replica that missed the split.
-const LEFT_BEHIND_ENTRIES: u64 = 500;
-const LEFT_BEHIND_WITHIN: Duration = Duration::from_secs(60);
+const LEFT_BEHIND_ENTRIES: u64 = 350;
+const LEFT_BEHIND_WITHIN: Duration = Duration::from_secs(120);
 const MENDED_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) async fn shards(stage: &mut Stage<'_>) -> Result<()> {
@@ -35,7 +35,9 @@ async fn all_well(stage: &mut Stage<'_>) -> Result<()> {
     let splitting = stage.cluster.begin_split(parent).await?;
     let child = splitting.done().await?.child;
     stage.history.note(format!("shard {child} is there"));
-    stage.cluster.wait_healthy(MENDED_WITHIN).await
+    stage.strike(format!("split of shard {parent}"));
+    let within = MENDED_WITHIN + stage.patience;
+    stage.cluster.wait_healthy(within).await
 }
 
 async fn its_leader_dies(stage: &mut Stage<'_>) -> Result<()> {
@@ -47,13 +49,15 @@ async fn its_leader_dies(stage: &mut Stage<'_>) -> Result<()> {
         .history
         .note(format!("kill -9 of node {leader}, which led it"));
     stage.cluster.node(leader)?.kill()?;
+    stage.strike(format!("kill of node {leader} in a split"));
     let child = splitting.done().await?.child;
     stage
         .history
         .note(format!("shard {child} is there; start of node {leader}"));
     stage.cluster.node(leader)?.start()?;
     stage.cluster.wait_node_ready(leader, START_WITHIN).await?;
-    stage.cluster.wait_healthy(MENDED_WITHIN).await
+    let within = MENDED_WITHIN + stage.patience;
+    stage.cluster.wait_healthy(within).await
 }
 
 async fn its_leader_stands_still(stage: &mut Stage<'_>) -> Result<()> {
@@ -63,13 +67,15 @@ async fn its_leader_stands_still(stage: &mut Stage<'_>) -> Result<()> {
     ));
     let splitting = stage.cluster.begin_split(shard).await?;
     stage.cluster.node(leader)?.freeze()?;
+    stage.strike(format!("freeze of node {leader} in a split"));
     sleep(Duration::from_millis(stage.rng.random_range(AWAY_MS))).await;
     stage.history.note(format!("node {leader} goes on"));
     stage.cluster.node(leader)?.thaw()?;
     let child = splitting.done().await?.child;
     stage.history.note(format!("shard {child} is there"));
     stage.cluster.wait_node_ready(leader, START_WITHIN).await?;
-    stage.cluster.wait_healthy(MENDED_WITHIN).await
+    let within = MENDED_WITHIN + stage.patience;
+    stage.cluster.wait_healthy(within).await
 }
 
 async fn a_replica_is_away(stage: &mut Stage<'_>) -> Result<()> {
@@ -92,7 +98,8 @@ async fn a_replica_is_away(stage: &mut Stage<'_>) -> Result<()> {
     ));
     stage.cluster.node(away)?.start()?;
     stage.cluster.wait_node_ready(away, START_WITHIN).await?;
-    stage.cluster.wait_healthy(MENDED_WITHIN).await?;
+    let within = MENDED_WITHIN + stage.patience;
+    stage.cluster.wait_healthy(within).await?;
     let installed = stage
         .cluster
         .node_metric(away, "parlance_node_snapshots_total", "installed")
@@ -101,6 +108,9 @@ async fn a_replica_is_away(stage: &mut Stage<'_>) -> Result<()> {
         "node {away} has caught up; it installed {installed} snapshots"
     ));
     // Of the parent, from behind the split, and of the child.
+    stage
+        .strikes
+        .add(format!("snapshots fed to node {away}"), installed as u64);
     if installed < 2.0 {
         bail!("node {away} caught up by the log: it was not short enough to test snapshots");
     }
@@ -108,7 +118,7 @@ async fn a_replica_is_away(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 /// One of those with the most slots, so that what is left of it still has its share of the load.
-async fn a_wide_shard(stage: &mut Stage<'_>) -> Result<ShardStatus> {
+pub(super) async fn a_wide_shard(stage: &mut Stage<'_>) -> Result<ShardStatus> {
     let status = stage.cluster.any_admin().await?.status().await?;
     let width = |shard: &ShardStatus| shard.last_slot - shard.first_slot;
     let widest = status.shards.iter().map(width).max().unwrap_or_default();
@@ -118,7 +128,7 @@ async fn a_wide_shard(stage: &mut Stage<'_>) -> Result<ShardStatus> {
 }
 
 /// Waits until so many more entries were applied that a replica which stopped before gets a snapshot.
-async fn left_behind(stage: &mut Stage<'_>, shard: u32) -> Result<()> {
+pub(super) async fn left_behind(stage: &mut Stage<'_>, shard: u32) -> Result<()> {
     let cluster = &*stage.cluster;
     let applied = async || {
         let status = cluster.any_admin().await?.status().await?;

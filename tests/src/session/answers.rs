@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Outcome;
 use super::online::{End, GAP_PATIENCE, Online, Pending};
-use crate::history::{SeenEvent, Way, What, text_digest};
+use crate::history::{SeenEvent, SeenRow, Way, What, text_digest};
 
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
@@ -40,14 +40,15 @@ impl Online<'_> {
             ) => {
                 self.fetched(&conversation, invoked_us, answer);
             }
-            (Answer::Conversations(answer), Pending::List { invoked_us }) => {
-                self.listed(invoked_us, answer)
+            (Answer::Conversations(answer), Pending::List { invoked_us, first }) => {
+                self.listed(invoked_us, first, answer);
             }
             (
                 Answer::MarkRead(answer),
                 Pending::MarkRead {
                     conversation,
                     asked,
+                    invoked_us,
                     ..
                 },
             ) => {
@@ -55,6 +56,7 @@ impl Online<'_> {
                 self.keep.history.record(What::Marked {
                     user,
                     conversation,
+                    invoked_us,
                     asked,
                     read_seq: answer.read_seq,
                 });
@@ -78,6 +80,12 @@ impl Online<'_> {
                     .counters
                     .resyncs
                     .fetch_add(1, Ordering::Relaxed);
+                let session = self.keep.spec.name.clone();
+                self.keep.history.record(What::Resync { session });
+                self.keep.shared.unpushed.lock().clear();
+                for inbox in self.keep.inboxes.values_mut() {
+                    inbox.resynced |= inbox.fetching;
+                }
                 self.list_next = Some((String::new(), Instant::now()));
             }
             Answer::Reconnect(notice) => {
@@ -123,33 +131,50 @@ impl Online<'_> {
     fn fetched(&mut self, conversation: &str, invoked_us: u64, answer: proto::HistoryResponse) {
         self.head(conversation, invoked_us, answer.head_seq);
         for event in answer.events {
+            let inbox = self.keep.inboxes.get(conversation);
+            let way = inbox.map_or(Way::History, |inbox| inbox.way_of_fetched(event.seq));
             self.keep
-                .take_event(conversation, event_as_seen(event), Way::History);
+                .take_event(conversation, event_as_seen(event), way);
         }
         let inbox = self
             .keep
             .inboxes
             .entry(conversation.to_owned())
             .or_default();
-        inbox.fetching = false;
+        (inbox.fetching, inbox.resynced) = (false, false);
         inbox.head = inbox.head.max(answer.head_seq);
         if inbox.last < inbox.head && inbox.gap_since.is_none() {
             inbox.gap_since = Some(Instant::now() - GAP_PATIENCE);
         }
     }
 
-    fn listed(&mut self, invoked_us: u64, answer: proto::ConversationsResponse) {
+    fn listed(&mut self, invoked_us: u64, first: bool, answer: proto::ConversationsResponse) {
+        let rows = answer.conversations.iter().map(row_as_seen).collect();
+        self.keep.history.record(What::Listed {
+            session: self.keep.spec.name.clone(),
+            user: self.keep.spec.user.clone(),
+            invoked_us,
+            rows,
+            whole: first && answer.next_after.is_empty(),
+        });
         for row in answer.conversations {
-            self.head(&row.conversation_id, invoked_us, row.head_seq);
-            let inbox = self.keep.inboxes.entry(row.conversation_id).or_default();
+            let inbox = self
+                .keep
+                .inboxes
+                .entry(row.conversation_id.clone())
+                .or_default();
             inbox.head = inbox.head.max(row.head_seq);
+            inbox.listed = inbox.listed.max(row.head_seq);
+            let conversation = &row.conversation_id;
+            let mut unpushed = self.keep.shared.unpushed.lock();
+            unpushed.retain(|(of, seq)| of != conversation || *seq > row.head_seq);
             if inbox.last < inbox.head {
                 // Due at the next tick: what the list knows and we have not is not on its way by itself.
                 inbox.gap_since = Some(Instant::now() - GAP_PATIENCE);
             }
         }
         if answer.next_after.is_empty() {
-            self.keep.shared.online.store(true, Ordering::SeqCst);
+            self.keep.is_online();
         } else {
             self.list_next = Some((answer.next_after, Instant::now()));
         }
@@ -186,6 +211,7 @@ impl Online<'_> {
                 self.keep.history.record(What::Doubt {
                     message,
                     session,
+                    code: error.code().name(),
                     reason: error.to_string(),
                 });
             }
@@ -208,6 +234,16 @@ impl Online<'_> {
             invoked_us,
             head_seq,
         });
+    }
+}
+
+/// A row of a list as the history writes it.
+pub fn row_as_seen(row: &proto::Conversation) -> SeenRow {
+    SeenRow {
+        conversation: row.conversation_id.clone(),
+        head_seq: row.head_seq,
+        read_seq: row.read_seq,
+        unread_count: row.unread_count,
     }
 }
 

@@ -18,9 +18,22 @@ pub(super) struct Inbox {
     pub fetching: bool,
     /// The newest seq that the cluster has told.
     pub head: u64,
+    /// The newest seq that a list has told.
+    pub listed: u64,
+    /// A request that was on its way when the session was told to resync.
+    pub resynced: bool,
 }
 
 impl Inbox {
+    /// How an event comes that was fetched.
+    pub(super) fn way_of_fetched(&self, seq: u64) -> Way {
+        if seq <= self.listed || self.resynced {
+            Way::History
+        } else {
+            Way::Gap
+        }
+    }
+
     /// Takes an event in and gives those that the app may have now, in order.
     pub(super) fn take(&mut self, event: SeenEvent, way: Way) -> Vec<(SeenEvent, Way)> {
         self.head = self.head.max(event.seq);

@@ -41,9 +41,12 @@ pub(super) enum Pending {
     },
     List {
         invoked_us: u64,
+        /// It is the first page.
+        first: bool,
     },
     MarkRead {
         conversation: String,
+        invoked_us: u64,
         asked: u64,
         /// Only held: whoever asked waits for its end.
         _done: oneshot::Sender<()>,
@@ -120,6 +123,7 @@ impl<'a> Online<'a> {
                     ask,
                     Pending::MarkRead {
                         conversation,
+                        invoked_us: self.keep.history.now_us(),
                         asked: seq,
                         _done: done,
                     },
@@ -157,6 +161,7 @@ impl<'a> Online<'a> {
                 self.keep.history.record(What::Attempt {
                     message: message.clone(),
                     session,
+                    connection: self.keep.connection,
                     digest,
                 });
                 let request_id = self
@@ -209,11 +214,12 @@ impl<'a> Online<'a> {
                 self.list_next = Some((after, at));
             } else {
                 let invoked_us = self.keep.history.now_us();
+                let first = after.is_empty();
                 let ask = Ask::Conversations(proto::ConversationsRequest {
                     after,
                     ..Default::default()
                 });
-                self.ask(ask, Pending::List { invoked_us }).await?;
+                self.ask(ask, Pending::List { invoked_us, first }).await?;
             }
         }
         self.fetch_missing(now).await

@@ -31,6 +31,8 @@ pub(super) struct Keep {
     pub lanes: BTreeMap<String, Lane>,
     pub inboxes: BTreeMap<String, Inbox>,
     pub rng: StdRng,
+    /// Connections so far.
+    pub connection: u64,
 }
 
 impl Keep {
@@ -60,12 +62,21 @@ impl Keep {
 
     /// An event for the app, if it has not had it.
     pub(super) fn take_event(&mut self, conversation: &str, event: SeenEvent, way: Way) {
+        let seq = event.seq;
         let inbox = self.inboxes.entry(conversation.to_owned()).or_default();
-        for (event, way) in inbox.take(event, way) {
+        let ready = inbox.take(event, way);
+        if way == Way::Push {
+            self.pushed(conversation, seq, &ready);
+        }
+        for (event, way) in ready {
             self.shared
                 .last
                 .lock()
                 .insert(conversation.to_owned(), event.seq);
+            if way == Way::Gap && event.sender != self.spec.user {
+                let place = (conversation.to_owned(), event.seq);
+                self.shared.unpushed.lock().insert(place);
+            }
             self.history.record(What::Received {
                 session: self.spec.name.clone(),
                 user: self.spec.user.clone(),
@@ -73,6 +84,28 @@ impl Keep {
                 event,
                 way,
             });
+        }
+    }
+
+    /// A push came; `ready` is what the app gets now.
+    fn pushed(&self, conversation: &str, seq: u64, ready: &[(SeenEvent, Way)]) {
+        let place = (conversation.to_owned(), seq);
+        self.shared.unpushed.lock().remove(&place);
+        let now = |(event, way): &(SeenEvent, Way)| event.seq == seq && *way == Way::Push;
+        if !ready.iter().any(now) {
+            self.history.record(What::Pushed {
+                session: self.spec.name.clone(),
+                conversation: place.0,
+                seq,
+            });
+        }
+    }
+
+    /// From here on it is pushed everything; tells so once a connection.
+    pub(super) fn is_online(&self) {
+        if !self.shared.online.swap(true, Ordering::SeqCst) {
+            let (session, user) = (self.spec.name.clone(), self.spec.user.clone());
+            self.history.record(What::Online { session, user });
         }
     }
 
@@ -101,6 +134,7 @@ pub(super) async fn run(
         lanes,
         inboxes,
         rng,
+        connection: 0,
     };
     let mut gateway = 0;
     let mut failures = 0;
@@ -114,9 +148,9 @@ pub(super) async fn run(
         let end = match login(&keep, &address).await {
             Ok(connection) => {
                 failures = 0;
+                keep.connection += 1;
                 keep.shared.counters.logins.fetch_add(1, Ordering::Relaxed);
                 let end = Online::new(&mut keep, connection).serve().await;
-                keep.shared.online.store(false, Ordering::SeqCst);
                 disconnected(&mut keep, &end);
                 end
             }
@@ -154,18 +188,24 @@ fn disconnected(keep: &mut Keep, end: &End) {
         End::Lost(reason) => reason,
     };
     let session = &keep.spec.name;
+    if keep.shared.online.swap(false, Ordering::SeqCst) {
+        let session = session.clone();
+        keep.history.record(What::Offline { session });
+    }
+    keep.shared.unpushed.lock().clear();
     for lane in keep.lanes.values_mut() {
         for message in lane.disconnect() {
             let (session, reason) = (session.clone(), reason.to_owned());
             keep.history.record(What::Doubt {
                 message,
                 session,
+                code: String::new(),
                 reason,
             });
         }
     }
     for inbox in keep.inboxes.values_mut() {
-        inbox.fetching = false;
+        (inbox.fetching, inbox.resynced) = (false, false);
     }
 }
 

@@ -102,6 +102,20 @@ impl Admin {
             .into_inner())
     }
 
+    /// Hands over what the node leads; gives how many leaderships are left.
+    pub async fn drain(&mut self, timeout_ms: u32) -> Result<u32> {
+        let request = proto::DrainNodeRequest { timeout_ms };
+        let answer = self.client.drain_node(request).await?;
+        Ok(answer.into_inner().still_leading)
+    }
+
+    /// Asks whether the feature level could be raised.
+    pub async fn upgrade_check(&mut self) -> Result<()> {
+        let request = proto::UpgradeClusterRequest { check_only: true };
+        self.client.upgrade_cluster(request).await?;
+        Ok(())
+    }
+
     /// The state of a replica on this node.
     pub async fn digest(&mut self, shard: u32) -> Result<proto::GetReplicaDigestResponse> {
         Ok(self

@@ -2,9 +2,13 @@
 
 pub mod address;
 pub mod binary;
+pub mod clocks;
 pub mod health;
+pub mod links;
 pub mod network;
+mod power;
 pub mod process;
+mod replace;
 mod settings;
 pub mod shards;
 
@@ -24,6 +28,8 @@ use crate::disk::Disk;
 use crate::token::Signer;
 use crate::wait::until;
 use address::Address;
+use clocks::Clocks;
+use links::Links;
 use network::Network;
 use process::{Process, Program};
 
@@ -31,6 +37,8 @@ use process::{Process, Program};
 pub const START_WITHIN: Duration = Duration::from_secs(40);
 /// And must be gone within this after a SIGTERM.
 pub const STOP_WITHIN: Duration = Duration::from_secs(30);
+/// The variable that names a process's crash file.
+const CRASH_FILE: &str = "PARLANCE_TEST_CRASH_FILE";
 /// The app that tests chat in.
 pub const APP: &str = "chaos";
 
@@ -44,10 +52,16 @@ pub struct ClusterSpec {
     pub node_settings: toml::Table,
     pub gateway_settings: toml::Table,
     pub environment: Vec<(String, String)>,
+    /// Variables of one process each, by its name, as in `node-2`.
+    pub environment_of: Vec<(String, (String, String))>,
     /// Nodes reach each other through relays, which faults can cut.
     pub relays: bool,
     /// Each node has a disk of its own that can be made to fail.
     pub disks: bool,
+    /// Gateways reach nodes through relays, which faults can close.
+    pub link_relays: bool,
+    /// Each process has a clock of its own, which faults can turn.
+    pub clocks: bool,
     /// Another program than the usual one.
     pub binary: Option<PathBuf>,
 }
@@ -62,8 +76,11 @@ impl Default for ClusterSpec {
             node_settings,
             gateway_settings,
             environment: Vec::new(),
+            environment_of: Vec::new(),
             relays: false,
             disks: false,
+            link_relays: false,
+            clocks: false,
             binary: None,
         }
     }
@@ -80,6 +97,10 @@ pub struct Cluster {
     pub gateways: Vec<Process>,
     /// The network between the nodes, with `relays`.
     pub network: Network,
+    /// The network between gateways and nodes, with `link_relays`.
+    pub links: Links,
+    /// With `clocks`.
+    pub clocks: Option<Clocks>,
     /// Nodes that are out of the cluster for good; their logs are still looked at.
     pub retired: Vec<Process>,
     /// The nodes' disks, with `disks`. Behind the processes, which use them.
@@ -110,6 +131,7 @@ impl Cluster {
         let operator = authority.issue("operator", Role::Admin)?;
         let signer = Signer::new(APP, "");
         let (node_ids, gateway_count) = (1..=spec.nodes, spec.gateways);
+        let clocks = spec.clocks.then(|| Clocks::build(dir.path()));
         let mut cluster = Self {
             address: Address::take()?,
             spec,
@@ -119,6 +141,8 @@ impl Cluster {
             nodes: BTreeMap::new(),
             gateways: Vec::new(),
             network: Network::default(),
+            links: Links::default(),
+            clocks: clocks.transpose()?,
             retired: Vec::new(),
             disks: BTreeMap::new(),
             binary,
@@ -181,21 +205,22 @@ impl Cluster {
                 self.address.raft(node_id),
             )?;
         }
+        if self.spec.link_relays {
+            let (relay, real) = (self.address.link_relay(node_id), self.address.link(node_id));
+            self.links.add(node_id, relay, real)?;
+        }
         Ok(())
     }
 
-    fn gateway_process(&self, number: usize) -> Result<Process> {
+    fn gateway_process(&mut self, number: usize) -> Result<Process> {
         let tls = self
             .authority
             .issue(&format!("gateway-{number}"), Role::Gateway)?;
-        self.process(
-            &format!("gateway-{number}"),
-            "gateway",
-            settings::gateway(self, number, &tls),
-        )
+        let settings = settings::gateway(self, number, &tls);
+        self.process(&format!("gateway-{number}"), "gateway", settings)
     }
 
-    fn process(&self, name: &str, verb: &str, settings: toml::Table) -> Result<Process> {
+    fn process(&mut self, name: &str, verb: &str, settings: toml::Table) -> Result<Process> {
         let file = self.dir.path().join(format!("{name}.toml"));
         std::fs::write(&file, toml::to_string(&settings)?)?;
         let arguments = vec![
@@ -204,7 +229,26 @@ impl Cluster {
             file.display().to_string(),
         ];
         let log = self.dir.path().join(format!("{name}.log"));
-        Ok(Process::new(name, self.program(), arguments, log))
+        let mut program = self.program();
+        let own = self.spec.environment_of.iter();
+        let own = own.filter(|(process, _)| process == name);
+        program
+            .environment
+            .extend(own.map(|(_, variable)| variable.clone()));
+        // Only a build with switches looks at it.
+        let crash_file = self.crash_file(name).display().to_string();
+        program
+            .environment
+            .push((CRASH_FILE.to_owned(), crash_file));
+        if let Some(clocks) = &mut self.clocks {
+            program.environment.extend(clocks.give(name)?);
+        }
+        Ok(Process::new(name, program, arguments, log))
+    }
+
+    /// Whatever place in the code is written into it, there the process ends; see `node/src/sabotage.rs`.
+    pub fn crash_file(&self, process: &str) -> PathBuf {
+        self.dir.path().join(format!("{process}.crash"))
     }
 
     /// What all processes are at first.
@@ -224,13 +268,21 @@ impl Cluster {
         }
     }
 
+    /// Where gateways are told to reach a node.
+    fn link_advertise(&self, node_id: u64) -> SocketAddr {
+        if self.spec.link_relays {
+            self.address.link_relay(node_id)
+        } else {
+            self.address.link(node_id)
+        }
+    }
+
     /// How a node is told to the cluster.
     pub fn node_spec(&self, node_id: u64) -> NodeSpec {
-        let raft_address = self.raft_advertise(node_id).to_string();
         NodeSpec {
             node_id,
-            raft_address,
-            link_address: self.address.link(node_id).to_string(),
+            raft_address: self.raft_advertise(node_id).to_string(),
+            link_address: self.link_advertise(node_id).to_string(),
         }
     }
 
@@ -240,36 +292,6 @@ impl Cluster {
             Some(disk) => disk.folder().join("data"),
             None => self.dir.path().join(format!("data-{node_id}")),
         }
-    }
-
-    /// A node's disk, with `disks`.
-    pub fn disk(&self, node_id: u64) -> Result<&Disk> {
-        let disk = self.disks.get(&node_id);
-        disk.with_context(|| format!("node {node_id} has no disk that can be made to fail"))
-    }
-
-    /// The power of some nodes fails: they die at once, and their disks forget what was not synced, with seed 0 all of it,
-    /// else as the seed has it. Says what was forgotten.
-    pub fn cut_power(&mut self, node_ids: &[u64], seed: u64) -> Result<Vec<String>> {
-        for node_id in node_ids {
-            self.node(*node_id)?.begin_to_kill()?;
-        }
-        for node_id in node_ids {
-            self.disk(*node_id)?.switch_off()?; // what waits for a disk could not die else
-        }
-        for node_id in node_ids {
-            self.node(*node_id)?.kill()?;
-        }
-        let cut = |node_id: &u64| {
-            let own = if seed == 0 {
-                0
-            } else {
-                seed.wrapping_add(*node_id)
-            };
-            let forgotten = self.disk(*node_id)?.cut(own)?;
-            Ok(format!("node {node_id} {forgotten}"))
-        };
-        node_ids.iter().map(cut).collect()
     }
 
     /// The directory of all files of the cluster.
@@ -308,48 +330,6 @@ impl Cluster {
         self.nodes
             .get_mut(&node_id)
             .with_context(|| format!("no node {node_id}"))
-    }
-
-    /// Takes a node out for good and brings an empty one in, in its place. Gives the new node's id.
-    pub async fn replace_node(&mut self, old: u64) -> Result<u64> {
-        if let Some(mut process) = self.nodes.remove(&old) {
-            process.kill()?;
-            self.retired.push(process);
-        }
-        // What a broken disk leaves: nothing. Someone who wants the old files has copied them.
-        let _ = std::fs::remove_dir_all(self.data_dir(old));
-        let new = self
-            .nodes
-            .keys()
-            .max()
-            .copied()
-            .unwrap_or_default()
-            .max(old)
-            + 1;
-        self.add_node(new)?;
-        self.node(new)?.start()?;
-        let spec = self.node_spec(new);
-        until(
-            &format!("node {new} replaces node {old}"),
-            START_WITHIN,
-            async || {
-                self.any_admin_but(new)
-                    .await?
-                    .replace(old, spec.clone())
-                    .await
-            },
-        )
-        .await?;
-        Ok(new)
-    }
-
-    async fn any_admin_but(&self, node_id: u64) -> Result<Admin> {
-        let other = self
-            .nodes
-            .keys()
-            .find(|id| **id != node_id)
-            .context("no other node")?;
-        self.admin(*other).await
     }
 
     /// All processes that were ever started.

@@ -51,6 +51,11 @@ impl Address {
         self.port(7200 + node_id as u16)
     }
 
+    /// Where gateways reach a node through a relay of ours.
+    pub fn link_relay(&self, node_id: u64) -> SocketAddr {
+        self.port(7700 + node_id as u16)
+    }
+
     /// Metrics and health of a node.
     pub fn node_ops(&self, node_id: u64) -> SocketAddr {
         self.port(7300 + node_id as u16)

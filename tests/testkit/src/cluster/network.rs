@@ -1,5 +1,5 @@
 //! The network between the nodes, in our hands: each node is reached through a relay of ours, which knows by the
-//! sender's address who speaks, and drops or delays what it is told to.
+//! sender's address who speaks, and drops, doubles, delays and turns round what it is told to.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -19,14 +19,37 @@ const DATAGRAM_BYTES_MAX: usize = 65_536;
 /// From and to, by node id.
 type Way = (u64, u64);
 
-/// What the network does to packets.
+/// What happens to packets on every way.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Disturbance {
+    /// Of a hundred packets, so many are lost, and so many come twice.
+    pub lost_percent: u8,
+    pub doubled_percent: u8,
+    /// Each packet waits at least and at most so long: where these differ, packets overtake each other.
+    pub delay_min: Duration,
+    pub delay_max: Duration,
+}
+
+/// What has happened to packets so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Struck {
+    pub passed: u64,
+    /// On a way that was cut.
+    pub cut: u64,
+    pub lost: u64,
+    pub doubled: u64,
+    pub delayed: u64,
+    /// Sent on before one that had come earlier.
+    pub overtook: u64,
+}
+
 #[derive(Default)]
 struct Weather {
     cut: HashSet<Way>,
-    /// Of a hundred packets on every way, so many are lost.
-    loss_percent: u8,
-    /// Each packet waits up to so long; so they overtake each other.
-    delay_max: Duration,
+    disturbance: Disturbance,
+    struck: Struck,
+    /// By way: the number of the packet that came last, and of the last one that was sent on.
+    numbers: HashMap<Way, (u64, u64)>,
 }
 
 /// Relays between nodes; gone when dropped.
@@ -61,16 +84,26 @@ impl Network {
         self.weather.lock().cut.insert((from, to));
     }
 
-    /// Loses and delays packets on every way.
-    pub fn disturb(&self, loss_percent: u8, delay_max: Duration) {
-        let mut weather = self.weather.lock();
-        weather.loss_percent = loss_percent;
-        weather.delay_max = delay_max;
+    /// What was cut is whole again.
+    pub fn mend(&self, from: u64, to: u64) {
+        self.weather.lock().cut.remove(&(from, to));
+    }
+
+    /// What happens to packets on all ways from here on.
+    pub fn disturb(&self, disturbance: Disturbance) {
+        self.weather.lock().disturbance = disturbance;
     }
 
     /// All is well again.
     pub fn heal(&self) {
-        *self.weather.lock() = Weather::default();
+        let mut weather = self.weather.lock();
+        weather.cut.clear();
+        weather.disturbance = Disturbance::default();
+    }
+
+    /// What has happened so far.
+    pub fn struck(&self) -> Struck {
+        self.weather.lock().struck
     }
 }
 
@@ -149,35 +182,76 @@ impl Drop for AbortOnDrop {
     }
 }
 
+impl Weather {
+    /// The times after which a packet is to be sent on: none if it is lost, two if it is doubled; and its number.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the order of packets is no run's twice, so neither is their loss"
+    )]
+    fn fate(&mut self, way: Way) -> (Vec<Duration>, u64) {
+        let (came, _) = self.numbers.entry(way).or_default();
+        *came += 1;
+        let number = *came;
+        let Disturbance {
+            lost_percent,
+            doubled_percent,
+            delay_min,
+            delay_max,
+        } = self.disturbance;
+        if self.cut.contains(&way) {
+            self.struck.cut += 1;
+            return (Vec::new(), number);
+        }
+        if rand::random_range(0..100) < lost_percent {
+            self.struck.lost += 1;
+            return (Vec::new(), number);
+        }
+        let copies = if rand::random_range(0..100) < doubled_percent {
+            self.struck.doubled += 1;
+            2
+        } else {
+            1
+        };
+        let spread = delay_max.saturating_sub(delay_min);
+        let delays = (0..copies).map(|_| delay_min + spread.mul_f64(rand::random_range(0.0..1.0)));
+        let delays: Vec<Duration> = delays.collect();
+        self.struck.delayed += u64::from(delays.iter().any(|delay| !delay.is_zero()));
+        (delays, number)
+    }
+
+    fn sent_on(&mut self, way: Way, number: u64) {
+        self.struck.passed += 1;
+        let (_, last) = self.numbers.entry(way).or_default();
+        if number < *last {
+            self.struck.overtook += 1;
+        }
+        *last = number.max(*last);
+    }
+}
+
 /// Sends a packet on, if the weather lets it.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the order of packets is no run's twice, so neither is their loss"
-)]
 async fn pass(
     way: Way,
-    weather: &Mutex<Weather>,
+    weather: &Arc<Mutex<Weather>>,
     socket: &Arc<UdpSocket>,
     to: SocketAddr,
     packet: &[u8],
 ) {
-    let delay = {
-        let weather = weather.lock();
-        if weather.cut.contains(&way) || rand::random_range(0..100) < weather.loss_percent {
-            return;
+    let (delays, number) = weather.lock().fate(way);
+    for delay in delays {
+        if delay.is_zero() {
+            weather.lock().sent_on(way, number);
+            // Not to be delivered is a packet's fate: the protocol above asks again.
+            let _ = socket.send_to(packet, to).await;
+            continue;
         }
-        weather.delay_max.mul_f64(rand::random_range(0.0..1.0))
-    };
-    if delay.is_zero() {
-        // Not to be delivered is a packet's fate: the protocol above asks again.
-        let _ = socket.send_to(packet, to).await;
-        return;
+        let (socket, packet, weather) = (Arc::clone(socket), packet.to_vec(), weather.clone());
+        tokio::spawn(async move {
+            sleep(delay).await;
+            weather.lock().sent_on(way, number);
+            let _ = socket.send_to(&packet, to).await;
+        });
     }
-    let (socket, packet) = (Arc::clone(socket), packet.to_vec());
-    tokio::spawn(async move {
-        sleep(delay).await;
-        let _ = socket.send_to(&packet, to).await;
-    });
 }
 
 #[cfg(test)]
@@ -221,10 +295,27 @@ mod tests {
         network.cut(1, 2);
         one.send_to(b"still there?", free_too).await.unwrap();
         assert_eq!(hears(&two).await, None);
+        assert_eq!(network.struck().cut, 1);
         two.send_to(b"the other way is open", back).await.unwrap();
         assert!(hears(&one).await.is_some());
         network.heal();
         one.send_to(b"again", free_too).await.unwrap();
         assert!(hears(&two).await.is_some());
+
+        network.disturb(Disturbance {
+            doubled_percent: 100,
+            delay_max: Duration::from_millis(20),
+            ..Disturbance::default()
+        });
+        one.send_to(b"twice", free_too).await.unwrap();
+        assert!(hears(&two).await.is_some() && hears(&two).await.is_some());
+        network.disturb(Disturbance {
+            lost_percent: 100,
+            ..Disturbance::default()
+        });
+        one.send_to(b"lost", free_too).await.unwrap();
+        assert_eq!(hears(&two).await, None);
+        let struck = network.struck();
+        assert_eq!((struck.doubled, struck.delayed, struck.lost), (1, 1, 1));
     }
 }

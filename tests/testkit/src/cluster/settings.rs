@@ -39,7 +39,7 @@ pub(super) fn node(cluster: &Cluster, node_id: u64, tls: &TlsFiles) -> Table {
 pub(super) fn gateway(cluster: &Cluster, number: usize, tls: &TlsFiles) -> Table {
     let address = &cluster.address;
     let nodes: Vec<Value> = (1..=cluster.spec.nodes)
-        .map(|node_id| text(address.link(node_id)))
+        .map(|node_id| text(cluster.link_advertise(node_id)))
         .collect();
     let mut settings = Table::new();
     settings.insert("gateway_id".into(), text(format!("gateway-{number}")));

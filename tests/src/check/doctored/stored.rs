@@ -1,190 +1,8 @@
-//! The checker, checked: a good history passes, and each doctored one is found out by the promise that it breaks.
+//! What is stored, and what came of it.
 
+use super::fixture::*;
 use crate::check::all;
-use crate::history::{
-    Closing, Entry, ListRow, MessageKey, OnlineSession, ReaderLog, ReplicaDigest, Run, SeenEvent,
-    Way, What, text_digest,
-};
-
-const CONVERSATION: &str = "d:5:alice:bob";
-
-fn key(id: &str) -> MessageKey {
-    MessageKey {
-        conversation: CONVERSATION.into(),
-        sender: "alice".into(),
-        id: id.into(),
-    }
-}
-
-fn event(seq: u64, id: &str) -> SeenEvent {
-    SeenEvent {
-        seq,
-        time_ms: 1000 + seq as i64,
-        sender: "alice".into(),
-        id: id.into(),
-        digest: text_digest(id),
-    }
-}
-
-fn attempt(at_us: u64, id: &str) -> Entry {
-    Entry {
-        at_us,
-        what: What::Attempt {
-            message: key(id),
-            session: "alice/1".into(),
-            digest: text_digest(id),
-        },
-    }
-}
-
-fn ack(at_us: u64, id: &str, seq: u64, duplicate: bool) -> Entry {
-    let time_ms = 1000 + seq as i64;
-    Entry {
-        at_us,
-        what: What::Acknowledged {
-            message: key(id),
-            session: "alice/1".into(),
-            seq,
-            time_ms,
-            duplicate,
-        },
-    }
-}
-
-fn received(at_us: u64, event: SeenEvent) -> Entry {
-    let (session, user) = ("bob/1".to_owned(), "bob".to_owned());
-    Entry {
-        at_us,
-        what: What::Received {
-            session,
-            user,
-            conversation: CONVERSATION.into(),
-            event,
-            way: Way::Push,
-        },
-    }
-}
-
-fn log(reader: &str, gateway: &str) -> ReaderLog {
-    let events = vec![event(1, "m1"), event(2, "m2"), event(3, "m3")];
-    ReaderLog {
-        reader: reader.into(),
-        gateway: gateway.into(),
-        conversation: CONVERSATION.into(),
-        events,
-    }
-}
-
-fn row(user: &str, gateway: &str, read_seq: u64, unread_count: u64) -> ListRow {
-    let (user, gateway, conversation) = (user.into(), gateway.into(), CONVERSATION.into());
-    ListRow {
-        user,
-        gateway,
-        conversation,
-        head_seq: 3,
-        read_seq,
-        unread_count,
-    }
-}
-
-fn replica(node_id: u64) -> ReplicaDigest {
-    ReplicaDigest {
-        node_id,
-        shard: 0,
-        applied: 7,
-        digest: "aa".into(),
-        rows: 9,
-    }
-}
-
-/// Three messages of alice to bob: m1 acknowledged, m2 after a retry, m3 never answered but stored.
-fn good() -> Run {
-    let doubt = What::Doubt {
-        message: key("m2"),
-        session: "alice/1".into(),
-        reason: "closed".into(),
-    };
-    let marked = What::Marked {
-        user: "bob".into(),
-        conversation: CONVERSATION.into(),
-        asked: 2,
-        read_seq: 2,
-    };
-    let head = What::Head {
-        session: "bob/1".into(),
-        conversation: CONVERSATION.into(),
-        invoked_us: 65,
-        head_seq: 2,
-    };
-    let probe = What::ConflictProbe {
-        message: key("m1"),
-        digest: text_digest("other"),
-        code: "conflict".into(),
-    };
-    let entries = vec![
-        attempt(10, "m1"),
-        ack(20, "m1", 1, false),
-        received(25, event(1, "m1")),
-        attempt(30, "m2"),
-        Entry {
-            at_us: 40,
-            what: doubt,
-        },
-        attempt(50, "m2"),
-        ack(60, "m2", 2, true),
-        received(62, event(2, "m2")),
-        Entry {
-            at_us: 66,
-            what: marked,
-        },
-        Entry {
-            at_us: 68,
-            what: head,
-        },
-        Entry {
-            at_us: 69,
-            what: probe,
-        },
-        attempt(70, "m3"),
-        received(80, event(3, "m3")),
-        attempt(90, "never stored"),
-    ];
-    let closing = Closing {
-        logs: vec![log("alice", "g1"), log("bob", "g1"), log("bob", "g2")],
-        rows: vec![
-            row("alice", "g1", 0, 0),
-            row("bob", "g1", 2, 1),
-            row("bob", "g2", 2, 1),
-        ],
-        replicas: vec![replica(1), replica(2), replica(3)],
-        online: vec![OnlineSession {
-            session: "bob/1".into(),
-            user: "bob".into(),
-        }],
-        shards: Vec::new(),
-        app_id: "demo".into(),
-    };
-    Run { entries, closing }
-}
-
-/// Which promises the checker finds broken after a change to the good run.
-fn broken_by(doctor: impl FnOnce(&mut Run)) -> Vec<String> {
-    let mut run = good();
-    doctor(&mut run);
-    let mut promises: Vec<String> = all(&run)
-        .into_iter()
-        .map(|violation| violation.promise)
-        .collect();
-    promises.dedup();
-    promises
-}
-
-fn each_log(run: &mut Run, change: impl Fn(&mut Vec<SeenEvent>)) {
-    run.closing
-        .logs
-        .iter_mut()
-        .for_each(|log| change(&mut log.events));
-}
+use crate::history::{Entry, Run, What, text_digest};
 
 #[test]
 fn the_good_run_passes_with_its_unknown_outcomes() {
@@ -199,6 +17,7 @@ fn a_lost_tail_is_found_although_everybody_agrees_on_it() {
             .retain(|entry| !matches!(&entry.what, What::Received { event, .. } if event.seq > 1));
     });
     assert!(broken.contains(&"durable".to_owned()), "{broken:?}");
+    assert!(broken.contains(&"seen".to_owned()), "{broken:?}");
 }
 
 #[test]
@@ -255,27 +74,23 @@ fn a_session_that_receives_out_of_order_is_found() {
 fn a_senders_messages_in_another_order_are_found_unless_a_retry_explains_it() {
     let swap = |run: &mut Run| {
         // m3 left before m2 did, and m2 is stored before it.
-        run.entries[11].at_us = 5;
+        run.entries[11].at_us = 21;
         let m3 = run.entries.remove(11);
-        run.entries.insert(0, m3);
+        run.entries.insert(2, m3);
     };
     assert_eq!(broken_by(swap), ["ordered"]);
-    let excused = broken_by(|run| {
-        swap(run);
-        let doubt = What::Doubt {
-            message: key("m3"),
-            session: "alice/1".into(),
-            reason: "unavailable".into(),
-        };
-        run.entries.insert(
-            9,
-            Entry {
-                at_us: 63,
-                what: doubt,
-            },
-        );
-    });
-    assert_eq!(excused, Vec::<String>::new());
+    // It was given up before, and left again behind.
+    let again = |code: &'static str| {
+        broken_by(|run| {
+            swap(run);
+            run.entries.insert(6, doubt(45, "m3", code));
+            run.entries.insert(10, attempt(64, "m3"));
+        })
+    };
+    assert_eq!(again("unavailable"), Vec::<String>::new());
+    assert_eq!(again("outcome_unknown"), Vec::<String>::new());
+    // Its connection broke: the one behind it on that connection cannot be stored without it.
+    assert_eq!(again(""), ["ordered"]);
 }
 
 #[test]

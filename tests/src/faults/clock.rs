@@ -1,0 +1,62 @@
+//! Clocks that are wrong, or turn to another day, while messages are sent twice.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::sleep;
+
+use super::{Stage, retries};
+use crate::clock::unix_seconds;
+
+/// More than ids are remembered for.
+const AHEAD_MS: i64 = 48 * 3_600_000;
+const DAY_S: i64 = 24 * 3600;
+/// Midnight comes while messages are sent twice for the first time.
+const BEFORE_MIDNIGHT_S: i64 = 5;
+const HEALED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What was sent before is sent again when whoever leads next may be the one whose clock is wrong.
+pub(super) async fn ahead_under_retries(stage: &mut Stage<'_>) -> Result<()> {
+    retries::run(stage).await?;
+    let leader = stage.cluster.busiest_leader().await?;
+    let mut others = stage.cluster.nodes.keys().copied();
+    let wrong = others
+        .find(|id| *id != leader)
+        .context("one node is not enough")?;
+    set(stage, wrong, AHEAD_MS)?;
+    stage
+        .history
+        .note(format!("the clock of node {wrong} is two days ahead"));
+    stage.strike(format!("clock of node {wrong}"));
+    retries::run(stage).await?;
+    set(stage, wrong, 0)?;
+    stage.heal(HEALED_WITHIN).await
+}
+
+/// All nodes see the same midnight, and what was sent before it is sent again. Their clocks stay where they are then.
+pub(super) async fn day_change(stage: &mut Stage<'_>) -> Result<()> {
+    let now = unix_seconds();
+    let offset_s = DAY_S - now % DAY_S - BEFORE_MIDNIGHT_S;
+    let nodes: Vec<u64> = stage.cluster.nodes.keys().copied().collect();
+    for node in &nodes {
+        set(stage, *node, offset_s * 1000)?;
+    }
+    stage.history.note(format!(
+        "in {BEFORE_MIDNIGHT_S} s it is midnight on all nodes"
+    ));
+    retries::run(stage).await?;
+    while unix_seconds() + offset_s < now + offset_s + BEFORE_MIDNIGHT_S {
+        sleep(Duration::from_millis(100)).await;
+    }
+    retries::run(stage).await?;
+    for node in nodes {
+        stage.strike(format!("midnight of node {node}"));
+    }
+    stage.heal(HEALED_WITHIN).await
+}
+
+fn set(stage: &mut Stage<'_>, node: u64, offset_ms: i64) -> Result<()> {
+    let name = stage.cluster.node(node)?.name.clone();
+    let clocks = stage.cluster.clocks.as_ref().context("no clocks")?;
+    clocks.hand(&name)?.set(offset_ms)
+}

@@ -1,0 +1,164 @@
+//! Moves that go on doing something while they are on.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use parlance_proto::tls::TlsFiles;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::super::Stage;
+use crate::admin::Admin;
+
+const BREAK_EVERY_MS: std::ops::Range<u64> = 20..120;
+const STROBE_EVERY_MS: std::ops::Range<u64> = 20..200;
+/// To and fro by up to so much, in ms.
+const STROBE_MS: i64 = 3 * 24 * 3_600_000;
+const HAND_OVER_EVERY: Duration = Duration::from_millis(300);
+const HAND_OVER_WITHIN_MS: u32 = 1000;
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// A node that does not answer must not keep the others from being asked.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
+/// A task that strikes until it is stopped.
+pub(super) struct Background {
+    on: String,
+    strikes: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+    /// Whose clock is to be set right at the end.
+    clock: Option<String>,
+}
+
+impl Background {
+    fn start<F: Future<Output = ()> + Send + 'static>(
+        on: &str,
+        work: impl FnOnce(Arc<AtomicU64>) -> F,
+    ) -> Self {
+        let strikes = Arc::new(AtomicU64::new(0));
+        let task = tokio::spawn(work(strikes.clone()));
+        Self {
+            on: on.to_owned(),
+            strikes,
+            task,
+            clock: None,
+        }
+    }
+
+    pub(super) fn drop_connections(stage: &mut Stage<'_>) -> Self {
+        let sessions = stage.load.sessions.clone();
+        let mut rng = StdRng::seed_from_u64(stage.rng.random());
+        Self::start("connections of clients", |strikes| async move {
+            while let Some(session) = sessions.choose(&mut rng) {
+                session.reconnect().await;
+                strikes.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_millis(rng.random_range(BREAK_EVERY_MS))).await;
+            }
+        })
+    }
+
+    pub(super) fn strobe(stage: &mut Stage<'_>, node: u64) -> Result<Self> {
+        let name = stage.cluster.node(node)?.name.clone();
+        let clocks = stage.cluster.clocks.as_ref().context("no clocks")?;
+        let hand = clocks.hand(&name)?;
+        let mut rng = StdRng::seed_from_u64(stage.rng.random());
+        let mut background = Self::start(&format!("clock of {name}"), |strikes| async move {
+            while hand.set(rng.random_range(-STROBE_MS..STROBE_MS)).is_ok() {
+                strikes.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_millis(rng.random_range(STROBE_EVERY_MS))).await;
+            }
+        });
+        background.clock = Some(name);
+        Ok(background)
+    }
+
+    pub(super) fn transfers(stage: &mut Stage<'_>) -> Self {
+        let nodes = Nodes::of(stage);
+        Self::start("leaderships", |strikes| async move {
+            for node in nodes.addresses.iter().cycle() {
+                let drained = nodes.ask(node, async |admin| admin.drain(HAND_OVER_WITHIN_MS).await);
+                if drained.await.is_some() {
+                    strikes.fetch_add(1, Ordering::Relaxed);
+                }
+                sleep(HAND_OVER_EVERY).await;
+            }
+        })
+    }
+
+    pub(super) fn operators(stage: &mut Stage<'_>) -> Self {
+        let nodes = Nodes::of(stage);
+        let mut rng = StdRng::seed_from_u64(stage.rng.random());
+        let shards = stage.cluster.spec.shards;
+        Self::start("operators' commands", |strikes| async move {
+            while let Some(node) = nodes.addresses.choose(&mut rng) {
+                let (what, number) = (rng.random_range(0..6), rng.random_range(0..1000_u32));
+                let asked = nodes.ask(node, async |admin| match what {
+                    0 => admin.status().await.map(drop),
+                    1 => admin.digest(number % shards + 1).await.map(drop),
+                    2 => admin.create_app(&format!("app-{number}")).await.map(drop),
+                    3 => admin.app_ids().await.map(drop),
+                    4 => admin.upgrade_check().await,
+                    _ => admin.drain(HAND_OVER_WITHIN_MS).await.map(drop),
+                });
+                if asked.await.is_some() {
+                    strikes.fetch_add(1, Ordering::Relaxed);
+                }
+                sleep(ASK_EVERY).await;
+            }
+        })
+    }
+
+    /// Gives how often it struck.
+    pub(super) fn stop(self, stage: &mut Stage<'_>) -> Result<u64> {
+        self.task.abort();
+        if let Some(name) = self.clock {
+            let clocks = stage.cluster.clocks.as_ref().context("no clocks")?;
+            clocks.hand(&name)?.set(0)?;
+        }
+        Ok(self.strikes.load(Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.on)
+    }
+}
+
+/// Nodes to ask, whether they answer or not.
+struct Nodes {
+    addresses: Vec<String>,
+    operator: TlsFiles,
+}
+
+impl Nodes {
+    fn of(stage: &Stage<'_>) -> Self {
+        let cluster = &stage.cluster;
+        let addresses = cluster
+            .nodes
+            .keys()
+            .map(|id| cluster.address.link(*id).to_string());
+        Self {
+            addresses: addresses.collect(),
+            operator: cluster.operator.clone(),
+        }
+    }
+
+    /// None: it did not answer, or not in time, or with an error.
+    async fn ask<T>(
+        &self,
+        node: &str,
+        question: impl AsyncFnOnce(&mut Admin) -> Result<T>,
+    ) -> Option<T> {
+        let asked = async {
+            let mut admin = Admin::connect(node, &self.operator).await?;
+            question(&mut admin).await
+        };
+        timeout(ANSWER_WITHIN, asked).await.ok()?.ok()
+    }
+}

@@ -1,0 +1,288 @@
+//! The network between gateways and nodes, in our hands: each node is reached through a TCP relay of ours, which can hold what
+//! comes, in either direction, for one gateway or for all.
+//!
+//! What is held is delivered when the way is open again, or is gone with its connection: [`Held::Frozen`] and [`Held::Cut`].
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Bytes on their way in one direction of one connection.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Which connections: those of a gateway, by its process id; none is all of them.
+pub type Gateway = Option<u32>;
+
+/// A direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    ToNode,
+    ToGateway,
+}
+
+/// What becomes of bytes on a way that is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// They wait, and all come at once.
+    Frozen,
+    /// They are lost, and with them the connection, as soon as the way is open again.
+    Cut,
+}
+
+/// A rule: the node, whose connections, which direction.
+type Rule = (u64, Gateway, Direction);
+
+#[derive(Default)]
+struct Rules {
+    held: HashMap<Rule, Held>,
+    /// Bytes that came on closed ways.
+    struck: u64,
+}
+
+impl Rules {
+    fn of(&self, node_id: u64, gateway: Gateway, direction: Direction) -> Option<Held> {
+        let held = |whose| self.held.get(&(node_id, whose, direction)).copied();
+        held(None).or_else(|| held(gateway).filter(|_| gateway.is_some()))
+    }
+}
+
+/// Relays before nodes; gone when dropped.
+pub struct Links {
+    rules: Arc<Mutex<Rules>>,
+    changed: watch::Sender<()>,
+    relays: Vec<JoinHandle<()>>,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self {
+            rules: Arc::default(),
+            changed: watch::Sender::new(()),
+            relays: Vec::new(),
+        }
+    }
+}
+
+impl Links {
+    /// From now on a node, which listens at `real`, is reached at `advertised`.
+    pub fn add(&mut self, node_id: u64, advertised: SocketAddr, real: SocketAddr) -> Result<()> {
+        let front = std::net::TcpListener::bind(advertised)
+            .with_context(|| format!("relay at {advertised}"))?;
+        front.set_nonblocking(true)?;
+        let relay = Relay {
+            node_id,
+            real,
+            rules: Arc::clone(&self.rules),
+            changed: self.changed.clone(),
+        };
+        let front = TcpListener::from_std(front)?;
+        self.relays.push(tokio::spawn(relay.run(front)));
+        Ok(())
+    }
+
+    /// Closes a way.
+    pub fn hold(&self, node_id: u64, gateway: Gateway, direction: Direction, held: Held) {
+        let rule = (node_id, gateway, direction);
+        self.rules.lock().held.insert(rule, held);
+        self.changed.send_replace(());
+    }
+
+    /// Opens it again.
+    pub fn open(&self, node_id: u64, gateway: Gateway, direction: Direction) {
+        self.rules
+            .lock()
+            .held
+            .remove(&(node_id, gateway, direction));
+        self.changed.send_replace(());
+    }
+
+    /// Opens all.
+    pub fn heal(&self) {
+        self.rules.lock().held.clear();
+        self.changed.send_replace(());
+    }
+
+    /// Bytes that came on closed ways so far.
+    pub fn struck(&self) -> u64 {
+        self.rules.lock().struck
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.relays.iter().for_each(JoinHandle::abort);
+    }
+}
+
+#[derive(Clone)]
+struct Relay {
+    node_id: u64,
+    real: SocketAddr,
+    rules: Arc<Mutex<Rules>>,
+    changed: watch::Sender<()>,
+}
+
+impl Relay {
+    async fn run(self, front: TcpListener) {
+        // Dropped with the relay, and with it all connections.
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = front.accept() => if let Ok((stream, peer)) = accepted {
+                    connections.spawn(self.clone().carry(stream, peer));
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+
+    /// Carries one connection until one end closes it.
+    async fn carry(self, client: TcpStream, peer: SocketAddr) {
+        let gateway = owner_of(peer);
+        let Ok(node) = TcpStream::connect(self.real).await else {
+            return; // the node is not there: neither is its relay
+        };
+        let _ = (client.set_nodelay(true), node.set_nodelay(true));
+        let (from_client, to_client) = client.into_split();
+        let (from_node, to_node) = node.into_split();
+        tokio::select! {
+            () = self.copy(from_client, to_node, gateway, Direction::ToNode) => {}
+            () = self.copy(from_node, to_client, gateway, Direction::ToGateway) => {}
+        }
+    }
+
+    async fn copy(
+        &self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        gateway: Gateway,
+        direction: Direction,
+    ) {
+        let mut changed = self.changed.subscribe();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut lost = false;
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            let mut struck = false;
+            loop {
+                let held = {
+                    let mut rules = self.rules.lock();
+                    let held = rules.of(self.node_id, gateway, direction);
+                    if held.is_some() && !std::mem::replace(&mut struck, true) {
+                        rules.struck += length as u64;
+                    }
+                    held
+                };
+                match held {
+                    // Bytes are missing: nobody can make sense of what follows.
+                    None if lost => return,
+                    None => break,
+                    Some(held) => lost |= held == Held::Cut,
+                }
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+            if to.write_all(&buffer[..length]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The process that has the other end of a connection from this machine.
+fn owner_of(peer: SocketAddr) -> Option<u32> {
+    let inode = inode_of(peer)?;
+    let wanted = format!("socket:[{inode}]");
+    for process in std::fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = process
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
+            continue; // somebody else's, or gone
+        };
+        let mut targets = files
+            .flatten()
+            .filter_map(|file| std::fs::read_link(file.path()).ok());
+        if targets.any(|target| target.as_os_str() == wanted.as_str()) {
+            return Some(pid);
+        }
+    }
+    None
+}
+
+/// Of the socket whose own address this is, by the kernel's table of connections.
+fn inode_of(address: SocketAddr) -> Option<u64> {
+    let SocketAddr::V4(address) = address else {
+        return None;
+    };
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    let wanted = format!("{ip:08X}:{:04X}", address.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
+    table.lines().skip(1).find_map(|line| {
+        let mut cells = line.split_whitespace();
+        (cells.nth(1)? == wanted).then(|| cells.nth(7)?.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const BRIEFLY: Duration = Duration::from_millis(200);
+
+    async fn reads(stream: &mut TcpStream) -> Option<usize> {
+        let mut buffer = [0; 64];
+        timeout(BRIEFLY, stream.read(&mut buffer)).await.ok()?.ok()
+    }
+
+    #[tokio::test]
+    async fn what_is_frozen_comes_later_and_what_is_cut_ends_its_connection() {
+        let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let mut links = Links::default();
+        links.add(1, free, node.local_addr().unwrap()).unwrap();
+        let mut client = TcpStream::connect(free).await.unwrap();
+        let (mut served, _) = node.accept().await.unwrap();
+        client.write_all(b"hello").await.unwrap();
+        assert_eq!(reads(&mut served).await, Some(5));
+
+        // This process has the client's end, so it is "the gateway".
+        let us = Some(std::process::id());
+        links.hold(1, us, Direction::ToNode, Held::Frozen);
+        client.write_all(b"later").await.unwrap();
+        assert_eq!(reads(&mut served).await, None);
+        served.write_all(b"the other way").await.unwrap();
+        assert_eq!(reads(&mut client).await, Some(13));
+        links.open(1, us, Direction::ToNode);
+        assert_eq!(reads(&mut served).await, Some(5));
+
+        links.hold(1, Some(1), Direction::ToNode, Held::Cut);
+        client.write_all(b"another's").await.unwrap();
+        assert_eq!(reads(&mut served).await, Some(9));
+        links.hold(1, None, Direction::ToGateway, Held::Cut);
+        served.write_all(b"lost").await.unwrap();
+        assert_eq!(reads(&mut client).await, None);
+        links.heal();
+        assert_eq!(reads(&mut client).await, Some(0), "closed");
+        assert_eq!(links.struck(), 9);
+    }
+}
