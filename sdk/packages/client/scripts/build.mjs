@@ -24,7 +24,7 @@ writeFileSync(join(miniprogram, "package.json"), `${JSON.stringify({ type: "comm
 // Both formats must load by the package's own name, with the same door.
 const imported = Object.keys(await import("@parlance/client")).sort();
 const required = Object.keys(require("@parlance/client")).sort();
-const bundled = Object.keys(require(join(miniprogram, "index.js"))).sort();
+const bundled = Object.keys(require("@parlance/client/miniprogram")).sort();
 if (imported.join() !== required.join() || imported.join() !== bundled.join()) {
   throw new Error("the builds do not export the same names");
 }

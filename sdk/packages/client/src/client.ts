@@ -1,10 +1,10 @@
 // The facade: holds the parts and passes calls on. No logic of its own.
-import { Cache, type Remembered } from "./cache/cache.js";
+import { Cache } from "./cache/cache.js";
 import type { CancelSignal } from "./cancel.js";
 import { eventFromWire, readTarget, type ServerFrame } from "./codec.js";
 import { Connection } from "./connection.js";
 import { Conversations } from "./conversations.js";
-import { asError, ClosedError, ParlanceError, TimedOutError } from "./errors.js";
+import { ClosedError, ParlanceError } from "./errors.js";
 import { type ConnectionState, Listenable, type StateChange } from "./events.js";
 import { type HistoryOptions, listPage, readHistory } from "./history.js";
 import { directConversationId } from "./ids.js";
@@ -22,6 +22,8 @@ import type {
 import { type ClientOptions, type Settings, settingsFrom } from "./options.js";
 import { conversationOf, Outbox } from "./outbox.js";
 import { newId } from "./random.js";
+import { Recall } from "./recall.js";
+import { Renewal } from "./renewal.js";
 import { Requests } from "./requests.js";
 import { contentOf, type SendOptions, targetOf } from "./sending.js";
 import type { StoreOwner } from "./store.js";
@@ -32,24 +34,23 @@ import { Watchers } from "./watchers.js";
 
 /** What those watch who watch all conversations: no id is empty. */
 const ALL = "";
-/** The cluster knows a message's id for at least a day: a message that is older is not sent again. */
-const RESEND_MS_MAX = 20 * 3_600_000;
 
 /** A client of a Parlance cluster, for one user. */
 export class ParlanceClient extends Listenable {
   readonly #settings: Settings;
   readonly #watchers = new Watchers();
   readonly #cache: Cache;
+  readonly #recall: Recall;
   readonly #requests: Requests;
   readonly #outbox: Outbox;
   readonly #sync: Sync;
   readonly #conversations: Conversations;
   readonly #timelines: Timelines;
   readonly #connection: Connection;
+  readonly #renewal: Renewal;
   readonly #waiters: Waiters;
   #session: Session | undefined;
   #change: StateChange = { state: "idle", previous: "idle" };
-  #recalled = false;
 
   constructor(options: ClientOptions) {
     super();
@@ -95,10 +96,17 @@ export class ParlanceClient extends Listenable {
       read: (change) => this.emitter.emit("read", change),
       unsure: () => this.#sync.refresh(),
     });
+    this.#recall = new Recall({
+      clock,
+      cache: this.#cache,
+      conversations: this.#conversations,
+      outbox: this.#outbox,
+      unsent: (message, error) => this.#unsent(message, error),
+    });
     this.#sync = new Sync({
       ...shared,
       cache: this.#cache,
-      recall: (session) => this.#recall(session),
+      recall: (session) => this.#recall.of(session),
       heldMax: this.#settings.heldEventsMax,
       heldBytesMax: this.#settings.heldBytesMax,
       requests: this.#requests,
@@ -107,6 +115,12 @@ export class ParlanceClient extends Listenable {
       forgotten: (conversationId) => this.#conversations.remove(conversationId),
       gap: (notice) => this.emitter.emit("gap", notice),
       synced: (session) => this.emitter.emit("synced", session),
+      failed,
+    });
+    this.#renewal = new Renewal({
+      ...shared,
+      newToken: () => this.#connection.newToken(),
+      renew: (token) => this.#requests.call("renew", () => ({ $case: "renew", value: { token, extra: {} } })),
       failed,
     });
     this.#connection = new Connection(this.#settings, {
@@ -118,6 +132,7 @@ export class ParlanceClient extends Listenable {
       },
       loggedIn: (session) => this.#logIn(session),
       lost: () => {
+        this.#renewal.stop();
         this.#sync.lost();
         this.#requests.detach();
       },
@@ -163,7 +178,7 @@ export class ParlanceClient extends Listenable {
       this.#sync.open();
     }
     const { owner } = this.#settings;
-    if (owner !== undefined) this.#recall(owner).catch((error: ParlanceError) => this.emitter.emit("error", error));
+    if (owner !== undefined) this.#recall.of(owner).catch((error: ParlanceError) => this.emitter.emit("error", error));
     this.#connection.open();
     return loggedIn;
   }
@@ -252,7 +267,8 @@ export class ParlanceClient extends Listenable {
     this.#requests.attach((frame) => this.#connection.write(frame), session.limits);
     this.#sync.start(session);
     // What an earlier run left unsent goes first; if it cannot be read, the rest does not wait for it.
-    void this.#recall(session)
+    void this.#recall
+      .of(session)
       .catch(() => {})
       .then(() => this.#outbox.online(session));
     this.#waiters.resolve(session);
@@ -267,17 +283,7 @@ export class ParlanceClient extends Listenable {
       this.#conversations.cursor(body.value.conversationId, body.value.userId, body.value.readSeq);
     } else if (body?.$case === "resync") this.#sync.resync(body.value.withinMs);
     else if (body?.$case === "reconnect") this.#connection.moveWithin(body.value.withinMs);
-    else if (body?.$case === "tokenExpiring") void this.#renew();
-  }
-
-  /** Without a new token the session ends with the old one, and the next log-in asks for it again. */
-  async #renew(): Promise<void> {
-    try {
-      const token = await this.#connection.newToken();
-      await this.#requests.call("renew", () => ({ $case: "renew", value: { token, extra: {} } }));
-    } catch (cause) {
-      this.emitter.emit("error", asError("token_source", "the token was not renewed", cause));
-    }
+    else if (body?.$case === "tokenExpiring") this.#renewal.start();
   }
 
   #deliver(event: ConversationEvent): void {
@@ -304,22 +310,6 @@ export class ParlanceClient extends Listenable {
     // Nobody may look yet, and nobody else will say it.
     this.timeline(message.target).failed(message, error);
     this.emitter.emit("unsent", { message, error });
-  }
-
-  /** Shows and sends what an earlier run left, once. */
-  async #recall(owner: StoreOwner): Promise<Remembered> {
-    this.#conversations.setUser(owner.userId);
-    const remembered = await this.#cache.open(owner);
-    if (this.#recalled) return remembered;
-    this.#recalled = true;
-    this.#conversations.restore(remembered.conversations);
-    const oldest = this.#settings.clock.now() - RESEND_MS_MAX;
-    this.#outbox.restore(remembered.unsent.filter(({ timeMs }) => timeMs >= oldest));
-    for (const message of remembered.unsent.filter(({ timeMs }) => timeMs < oldest)) {
-      this.#cache.settled(message.clientMessageId);
-      this.#unsent(message, new TimedOutError("too old to be sent again: it may have been stored"));
-    }
-    return remembered;
   }
 
   #shows(conversationId: string): void {

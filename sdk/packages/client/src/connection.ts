@@ -101,6 +101,8 @@ export class Connection {
   close(error?: ParlanceError): void {
     if (this.#state === "closed") return;
     const wasOnline = this.#drop();
+    // Whoever was thrown out comes back with a newer token, if at all.
+    if (error !== undefined) this.#tokens.refuse(error);
     this.#enter("closed", error === undefined ? {} : { error });
     if (wasOnline) this.#events.lost();
   }

@@ -81,12 +81,20 @@ export class DevCluster {
   }
 
   /** A token of the demo app for any user. */
-  async token(user: string): Promise<string> {
-    const { app_id, context_file } = this.#ready;
-    const args = ["token", "issue", "--app", app_id, "--user", user, "--context", context_file, "--output", "json"];
-    const { stdout } = await run(binary(), args);
-    const { token } = JSON.parse(stdout) as { token: string };
+  async token(user: string, life = "24h"): Promise<string> {
+    const args = ["token", "issue", "--app", this.app, "--user", user, "--ttl", life];
+    const { token } = await this.admin<{ readonly token: string }>(...args);
     return token;
+  }
+
+  /** Runs the command line as the operator; returns what it prints as JSON. */
+  async admin<T>(...args: string[]): Promise<T> {
+    const { stdout } = await run(binary(), [...args, "--context", this.#ready.context_file, "--output", "json"]);
+    return JSON.parse(stdout) as T;
+  }
+
+  get app(): string {
+    return this.#ready.app_id;
   }
 
   async stop(): Promise<void> {

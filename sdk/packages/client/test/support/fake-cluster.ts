@@ -1,6 +1,6 @@
 // A cluster in memory that speaks the client protocol: enough to test the client against, without promises of its own.
 // Tokens have the form `user`, `user!expired` or `user!invalid`, or are JWTs of that as the user.
-import { ClientFrame, ServerFrame } from "../../src/gen/parlance/client/v1/frame.js";
+import type { ClientFrame, ServerFrame } from "../../src/gen/parlance/client/v1/frame.js";
 import {
   Conversation,
   ConversationKind,
@@ -12,16 +12,13 @@ import { Content, Event, type SendRequest } from "../../src/gen/parlance/client/
 import type { LoginRequest } from "../../src/gen/parlance/client/v1/session.js";
 import { ErrorCode, type VersionRange } from "../../src/gen/parlance/common/v1/error.js";
 import { CloseCode } from "../../src/codes.js";
+import { type FakeSocket, FakeSession, Refused } from "./fake-session.js";
 import { directConversationId } from "../../src/ids.js";
+
+export { FakeSession };
 
 type ServerBody = NonNullable<ServerFrame["body"]>;
 type ClientBody = NonNullable<ClientFrame["body"]>;
-
-/** What a session of the fake cluster writes to. */
-export interface FakeSocket {
-  deliver(bytes: Uint8Array): void;
-  close(code: number): void;
-}
 
 interface StoredConversation {
   readonly id: string;
@@ -49,59 +46,6 @@ function userOf(token: string): string {
   const [, claims] = token.split(".");
   if (claims === undefined) return token;
   return (JSON.parse(Buffer.from(claims, "base64url").toString()) as { sub: string }).sub;
-}
-
-/** A refusal, thrown by handlers. */
-class Refused extends Error {
-  constructor(
-    readonly code: ErrorCode,
-    readonly retryAfterMs = 0,
-    /** The connection ends behind the answer. */
-    readonly closeCode = 0,
-  ) {
-    super(ErrorCode[code]);
-  }
-}
-
-export class FakeSession {
-  user = "";
-  id = "";
-  readonly #cluster: FakeCluster;
-  /** Sends that were refused for the moment: what comes behind them is refused too. */
-  readonly #refused = new Set<string>();
-  readonly socket: FakeSocket;
-
-  constructor(cluster: FakeCluster, socket: FakeSocket) {
-    this.#cluster = cluster;
-    this.socket = socket;
-  }
-
-  receive(bytes: Uint8Array): void {
-    const frame = ClientFrame.decode(bytes);
-    if (frame.body === undefined) return this.socket.close(CloseCode.malformedFrame);
-    this.#cluster.requests.push(frame.body);
-    const send = frame.body.$case === "send" ? frame.body.value : undefined;
-    try {
-      if (send !== undefined && this.#refused.has(send.after)) throw new Refused(ErrorCode.ERROR_CODE_UNAVAILABLE);
-      const answer = this.#cluster.handle(this, frame.body);
-      this.#refused.delete(send?.clientMessageId ?? "");
-      if (answer !== undefined) this.push(answer, frame.requestId);
-    } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      if (send !== undefined && error.code >= 400 && error.code < 500) this.#refused.add(send.clientMessageId);
-      const value = { code: error.code, message: error.message, field: "", retryAfterMs: error.retryAfterMs };
-      this.push({ $case: "error", value }, frame.requestId);
-      if (error.closeCode !== 0) this.socket.close(error.closeCode);
-    }
-  }
-
-  push(body: ServerBody, requestId = 0): void {
-    this.socket.deliver(ServerFrame.encode({ requestId, body }).finish());
-  }
-
-  closed(): void {
-    this.#cluster.sessions.delete(this);
-  }
 }
 
 export class FakeCluster {
@@ -176,8 +120,16 @@ export class FakeCluster {
         return { $case: "markRead", value: { conversationId: conversation.id, readSeq, unreadCount } };
       }
       case "renew":
+        this.#userOf(body.value.token, 0);
         return { $case: "renew", value: { tokenExpiresMs: 0 } };
     }
+  }
+
+  #userOf(token: string, closeCode: number): string {
+    const [user = "", problem] = userOf(token).split("!");
+    if (problem === "expired") this.refuse(ErrorCode.ERROR_CODE_TOKEN_EXPIRED, 0, closeCode);
+    if (problem !== undefined) this.refuse(ErrorCode.ERROR_CODE_TOKEN_INVALID, 0, closeCode);
+    return user;
   }
 
   #login(session: FakeSession, request: LoginRequest): ServerBody {
@@ -186,9 +138,7 @@ export class FakeCluster {
     if (protocol < Math.max(theirs.min, this.protocols.min)) {
       this.refuse(ErrorCode.ERROR_CODE_UNSUPPORTED, 0, CloseCode.unsupported);
     }
-    const [user = "", problem] = userOf(request.token).split("!");
-    if (problem === "expired") this.refuse(ErrorCode.ERROR_CODE_TOKEN_EXPIRED, 0, CloseCode.tokenRefused);
-    if (problem !== undefined) this.refuse(ErrorCode.ERROR_CODE_TOKEN_INVALID, 0, CloseCode.tokenRefused);
+    const user = this.#userOf(request.token, CloseCode.tokenRefused);
     this.#sessionCount += 1;
     session.user = user;
     session.id = `s${this.#sessionCount}`;

@@ -77,6 +77,38 @@ test("a renewal that fails is told, and the next log-in asks for a token again",
   client.close();
 });
 
+test("a renewal is tried again while the session lasts", async () => {
+  let tries = 0;
+  const getToken = (): string => {
+    tries += 1;
+    if (tries === 2) throw new Error("no server");
+    return tries === 3 ? "alice!invalid" : `alice@${tries}`;
+  };
+  const { client, clock, cluster, transport } = await online({ getToken });
+  cluster.pushAll({ $case: "tokenExpiring", value: { tokenExpiresMs: 0, withinMs: 30_000 } });
+  await clock.advance(5_000);
+  const renewals = cluster.requests.filter((body) => body.$case === "renew").map((body) => body.value.token);
+  assert.deepEqual(renewals, ["alice!invalid", "alice@4"]);
+  assert.equal(transport.links.length, 1);
+  client.close();
+  assert.equal(clock.pending, 0);
+});
+
+test("who was thrown out and is let in again comes with another token", async () => {
+  const reasons: TokenReason[] = [];
+  const getToken = (reason: TokenReason): string => {
+    reasons.push(reason);
+    return "alice";
+  };
+  const { client, clock, transport } = await online({ getToken });
+  transport.last.cut(CloseCode.kicked);
+  await clock.advance(60_000);
+  assert.deepEqual([client.state, reasons.length], ["closed", 1]);
+  await Promise.all([client.connect(), clock.advance(0)]);
+  assert.deepEqual([client.state, reasons.length], ["online", 2]);
+  client.close();
+});
+
 test("a user who was thrown out, and one of a disabled app, do not come back by themselves", async () => {
   for (const [code, name] of [
     [CloseCode.kicked, "kicked"],
