@@ -89,7 +89,8 @@ export class Conversations {
     view.listedHead = headSeq;
     view.listedUnread = conversation.unreadCount;
     view.others = view.others.filter((seq) => seq > headSeq);
-    const newer = headSeq >= old.headSeq ? conversation : old;
+    // What a list says of an event may be cut short: what was handed out is not.
+    const newer = headSeq > old.headSeq || old.lastEvent === undefined ? conversation : old;
     const peerReadSeq = Math.max(old.peerReadSeq, conversation.peerReadSeq);
     this.#show(view, { ...conversation, headSeq: newer.headSeq, lastEvent: newer.lastEvent, peerReadSeq });
     this.#tellCursors(old, view.shown);

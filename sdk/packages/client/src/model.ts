@@ -49,6 +49,7 @@ export interface Conversation {
   readonly peerReadSeq: number;
   /** Messages of others behind `readSeq`. */
   readonly unreadCount: number;
+  /** For previews: after a log-in a long text may be cut short. */
   readonly lastEvent: ConversationEvent | undefined;
 }
 

@@ -46,6 +46,8 @@ export interface CallOptions {
    * is still taken, as asking again would only put a second one behind it.
    */
   readonly late?: () => void;
+  /** An error that can pass is the caller's to wait for. */
+  readonly once?: boolean;
 }
 
 interface Call {
@@ -53,6 +55,7 @@ interface Call {
   readonly deadline: Alarm;
   readonly pause: Alarm;
   readonly backoff: Backoff;
+  readonly once: boolean;
   /** It is posted, and neither answered nor lost. */
   out: boolean;
   resolve(body: ServerBody): void;
@@ -178,6 +181,7 @@ export class Requests {
         deadline: new Alarm(this.#context.clock),
         pause: new Alarm(this.#context.clock),
         backoff: new Backoff(this.#context.backoff, this.#context.random),
+        once: options.once ?? false,
         out: false,
         resolve: (answer) =>
           settle(() => {
@@ -224,7 +228,7 @@ export class Requests {
       this.#waiting.push(call);
       return;
     }
-    if (!outcome.error.retryable) return call.reject(outcome.error);
+    if (!outcome.error.retryable || call.once) return call.reject(outcome.error);
     call.pause.start(call.backoff.next(outcome.error.retryAfterMs), () => {
       this.#waiting.push(call);
       this.#pump();

@@ -71,6 +71,9 @@ export class Sync {
       take: (sequence, from, page) => this.#take(sequence, from, page),
       progress: () => this.#settled(),
       failed: (cause) => this.#later(cause),
+      retry: () => {
+        if (this.#listAgain) this.refresh();
+      },
     });
   }
 
@@ -178,7 +181,7 @@ export class Sync {
       on.asked();
       return this.pageBytes;
     };
-    return readPiece(this.#context.requests, options, maxBytes, { late: on.late });
+    return readPiece(this.#context.requests, options, maxBytes, { late: on.late, once: true });
   }
 
   /** What an earlier run left in the store, once. */
@@ -276,9 +279,7 @@ export class Sync {
     // What was under way when it was closed is begun anew by the next `start`.
     if (this.#closed || cause instanceof ClosedError) return;
     this.#context.failed(asError("unavailable", "events could not be fetched", cause));
-    this.#fetcher.later(() => {
-      if (this.#listAgain) this.refresh();
-    });
+    this.#fetcher.later();
   }
 
   #settled(): void {

@@ -1,5 +1,5 @@
 // Fetches what conversations lack: one page of each in turns, so that a long one does not hold up the others, and as
-// much at a time as the line bears.
+// much at a time as the line bears. One that fails rests for a while, and the others go on.
 import { Backoff, type BackoffOptions } from "../backoff.js";
 import { Alarm, type Clock } from "../clock.js";
 import { ParlanceError } from "../errors.js";
@@ -20,6 +20,8 @@ export interface FetcherContext {
   /** A page came: perhaps the last one. */
   progress(): void;
   failed(cause: unknown): void;
+  /** A wait is over: whatever else failed can be tried again, too. */
+  retry(): void;
 }
 
 export class Fetcher {
@@ -29,6 +31,8 @@ export class Fetcher {
   /** In the order in which they get their next page. */
   readonly #wanted = new Set<Sequence>();
   readonly #running = new Set<Sequence>();
+  /** Failed, and not tried again before the wait is over. */
+  readonly #resting = new Set<Sequence>();
   readonly #retry: Alarm;
   readonly #backoff: Backoff;
   #closed = true;
@@ -48,6 +52,7 @@ export class Fetcher {
   start(): void {
     this.#closed = false;
     this.#retry.stop();
+    this.#resting.clear();
     this.#backoff.reset();
     this.#pump();
   }
@@ -69,25 +74,26 @@ export class Fetcher {
     this.#pump();
   }
 
-  /** The next wait is a short one. */
+  /** Something worked: the next wait is a short one, unless something else fails still. */
   worked(): void {
-    this.#backoff.reset();
+    if (this.#resting.size === 0) this.#backoff.reset();
   }
 
-  /** Waits before the next try; `then` runs with it. */
-  later(then: () => void): void {
+  /** Waits before the next try of what failed. */
+  later(): void {
     if (this.#closed || this.#retry.running) return;
     this.#retry.start(this.#backoff.next(), () => {
-      then();
+      this.#resting.clear();
+      this.#context.retry();
       this.#pump();
     });
   }
 
   #pump(): void {
-    if (this.#retry.running || this.#closed) return;
+    if (this.#closed) return;
     for (const sequence of this.#wanted) {
       if (this.#running.size >= this.pace.parallel) return;
-      if (this.#running.has(sequence)) continue;
+      if (this.#running.has(sequence) || this.#resting.has(sequence)) continue;
       this.#running.add(sequence);
       void this.#fetch(sequence);
     }
@@ -112,10 +118,11 @@ export class Fetcher {
       this.#wanted.delete(sequence);
       // Behind the others.
       if (sequence.behind) this.#wanted.add(sequence);
-      this.#backoff.reset();
+      this.worked();
     } catch (error) {
       // Retrying what is refused for good would never end.
       if (error instanceof ParlanceError && !error.retryable) this.#wanted.delete(sequence);
+      else this.#resting.add(sequence);
       this.#context.failed(error);
     } finally {
       this.#running.delete(sequence);

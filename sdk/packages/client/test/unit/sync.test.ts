@@ -145,6 +145,26 @@ test("a fetch that is refused for a moment is tried again", async () => {
   client.close();
 });
 
+test("a conversation whose shard is away holds up no other one", async () => {
+  const { client, clock, cluster, events, transport } = await online();
+  transport.last.cut();
+  for (let i = 0; i < 3; i += 1) cluster.say("bob", "alice", `b${i}`);
+  for (let user = 0; user < 8; user += 1) cluster.say(`user${user}`, "alice", "hi");
+  const handle = cluster.handle.bind(cluster);
+  let away = true;
+  cluster.handle = (session, body) => {
+    const target = body.$case === "history" ? body.value.target?.value : undefined;
+    if (away && target === CONVERSATION) cluster.refuse(ErrorCode.ERROR_CODE_UNAVAILABLE);
+    return handle(session, body);
+  };
+  await clock.advance(300);
+  assert.equal(events.length, 8, "all others are there at once");
+  away = false;
+  await clock.advance(2_000);
+  assert.equal(events.length, 11);
+  client.close();
+});
+
 test("unread counts follow events, reads here, and reads on another device", async () => {
   const cluster = new FakeCluster();
   cluster.say("bob", "alice", "1");
