@@ -175,3 +175,51 @@ async fn a_subscription_of_an_old_term_is_made_again_in_the_new_one() {
     alice.ask(send_to("bob", "m1", "x")).await;
     while !matches!(bob.frame().await.body, Some(Body::Event(e)) if e.seq == 1) {}
 }
+
+#[tokio::test]
+async fn what_the_leader_of_a_term_that_nobody_told_of_may_have_had_is_resynced() {
+    let rig = Rig::start(2, |_| ()).await;
+    let mut bob = Client::login(rig.address(), "bob").await;
+    // A leader that the gateway never heard of, and then the one that it knows again, over a link that always was well.
+    rig.world.lead(2, false);
+    rig.world.lead(1, true);
+    eventually("bob is subscribed in the newest term", || {
+        rig.world.is_subscribed("bob")
+    })
+    .await;
+    // It says that it has taken nothing before. That does not speak for the one in between.
+    while !matches!(bob.frame().await.body, Some(Body::Resync(_))) {}
+}
+
+#[tokio::test]
+async fn a_list_comes_although_a_shard_has_no_majority_and_says_whose_heads_are_unknown() {
+    let rig = Rig::start(2, |config| config.limits.request_timeout_ms = 500).await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    let peers: Vec<String> = (0..20).map(|n| format!("peer-{n}")).collect();
+    for peer in &peers {
+        alice.ask(send_to(peer, "m1", "x")).await;
+    }
+    let home = rig.world.shard_of(rig.world.slot_of_user("alice"));
+    let shard = |conversation: &str| {
+        let slot = rig.world.slot_of_conversation(conversation);
+        rig.world.shard_of(slot)
+    };
+    let id = |peer: &String| format!("d:5:alice:{peer}");
+    let lost = peers.iter().map(id).map(|id| shard(&id));
+    let lost = lost.clone().find(|shard| *shard != home).unwrap();
+    let slot = peers.iter().map(id).find(|id| shard(id) == lost).unwrap();
+    rig.world.lose(rig.world.slot_of_conversation(&slot));
+    let list = client_frame::Body::Conversations(ConversationsRequest::default());
+    let Body::Conversations(page) = alice.ask(list).await else {
+        panic!("no list")
+    };
+    assert_eq!(page.conversations.len(), peers.len());
+    for conversation in page.conversations {
+        let unknown = shard(&conversation.conversation_id) == lost;
+        assert_eq!(conversation.head_unknown, unknown);
+        assert_eq!(conversation.head_seq, u64::from(!unknown));
+        if unknown {
+            assert!(peers.contains(&conversation.peer));
+        }
+    }
+}

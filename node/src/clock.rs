@@ -26,11 +26,27 @@ impl Environment for SystemEnvironment {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        let now_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        now_ms.saturating_add(ahead_ms())
     }
 
     #[allow(clippy::disallowed_methods, reason = "the one place that may")]
     fn random(&self) -> [u8; 32] {
         rand::random()
     }
+}
+
+#[cfg(not(feature = "unsafe-test-switches"))]
+fn ahead_ms() -> i64 {
+    0
+}
+
+/// A clock that a test has set wrong.
+#[cfg(feature = "unsafe-test-switches")]
+fn ahead_ms() -> i64 {
+    static AHEAD_MS: std::sync::LazyLock<i64> = std::sync::LazyLock::new(|| {
+        let said = std::env::var("PARLANCE_TEST_CLOCK_AHEAD_MS").ok();
+        said.and_then(|ms| ms.parse().ok()).unwrap_or(0)
+    });
+    *AHEAD_MS
 }

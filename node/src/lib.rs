@@ -35,6 +35,7 @@ mod sabotage;
 mod server;
 mod shard;
 mod store;
+mod totals;
 
 #[cfg(test)]
 mod measure;

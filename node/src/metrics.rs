@@ -25,6 +25,8 @@ const REQUESTS_REFUSED: &str = "parlance_node_requests_refused_total";
 const DELIVERY_SECONDS: &str = "parlance_node_delivery_seconds";
 const RELAYED: &str = "parlance_node_relayed_total";
 const RELAYS_RETRIED: &str = "parlance_node_relays_retried_total";
+const RELAYS_SET_ASIDE: &str = "parlance_node_relays_set_aside_total";
+const HOMES_PARKED: &str = "parlance_node_home_shards_parked";
 const OUTBOX_FAILURES: &str = "parlance_node_outbox_read_failures_total";
 const LINKS: &str = "parlance_node_links";
 const LINKS_CLOSED: &str = "parlance_node_links_closed_total";
@@ -72,6 +74,14 @@ pub fn describe() {
     );
     describe_counter!(RELAYED, "items that reached a home shard and its gateways");
     describe_counter!(RELAYS_RETRIED, "batches of items that had to be sent again");
+    describe_counter!(
+        RELAYS_SET_ASIDE,
+        "items for home shards that take nothing, read from the outbox again once they do"
+    );
+    describe_gauge!(
+        HOMES_PARKED,
+        "home shards that take nothing at the moment: their users' pushes wait"
+    );
     describe_counter!(
         OUTBOX_FAILURES,
         "tries to read a shard's outbox that the disk failed; its pushes wait meanwhile"
@@ -159,6 +169,14 @@ pub(crate) fn relayed(items: usize) {
 
 pub(crate) fn relay_retried() {
     counter!(RELAYS_RETRIED).increment(1);
+}
+
+pub(crate) fn relay_set_aside() {
+    counter!(RELAYS_SET_ASIDE).increment(1);
+}
+
+pub(crate) fn homes_parked(homes: usize) {
+    gauge!(HOMES_PARKED).set(homes as f64);
 }
 
 pub(crate) fn outbox_read_failed() {

@@ -22,7 +22,8 @@ pub const HISTORY_EVENTS_DEFAULT: u32 = 50;
 pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 /// Conversations on one page of the list.
 pub const CONVERSATIONS_PAGE_MAX: u32 = 100;
-/// Shards of a cluster.
-pub const SHARD_COUNT_MAX: u32 = 4096;
+/// Shards of a cluster. Each costs memory and heartbeats on all its replicas without any load: with as many as this nine
+/// nodes were measured (docs/benchmarks.md). A shard takes thousands of messages a second.
+pub const SHARD_COUNT_MAX: u32 = 512;
 /// Bytes of one gRPC message on a link, either way.
 pub const LINK_FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;

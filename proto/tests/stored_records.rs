@@ -178,7 +178,7 @@ fn shard_state() -> ShardState {
         time_ms: 1_700_000_000_000,
         outbox_last: 9,
         watermarks: vec![watermark()],
-        dedup_day: 19_675,
+        dedup_ms: 86_400_123,
         first_slot: 1,
         last_slot: 4095,
         epoch: 2,
@@ -222,6 +222,7 @@ fn shard_batch() -> ShardBatch {
         commands: bodies.map(|body| Command { body: Some(body) }).to_vec(),
         watermarks: vec![watermark()],
         level: 2,
+        elapsed_ms: 1_500,
     }
 }
 
@@ -317,6 +318,7 @@ fn cluster_map() -> ClusterMap {
             pending: true,
         }],
         meta_replicas: vec![1, 2, 3],
+        lease_ms: 600,
     }
 }
 
@@ -378,6 +380,7 @@ fn meta_commands() -> [(&'static str, meta_command::Body); 12] {
             Body::ReplaceNode(ReplaceNode {
                 old_node_id: 2,
                 new_node_id: 4,
+                map_version: 5,
             }),
         ),
         (

@@ -256,7 +256,7 @@ async fn push(
         return Some(());
     }
     if fake.chance(|faults| faults.resync) {
-        let resync = Answer::Resync(proto::ResyncNotice::default());
+        let resync = Answer::Resync(proto::ResyncNotice { within_ms: 100 });
         return client.say(0, resync).await.ok();
     }
     client.say(0, Answer::Event(event.clone())).await.ok()?;

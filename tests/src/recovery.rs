@@ -183,6 +183,10 @@ pub(crate) async fn read_lists(
                     .conversations(&after)
                     .await
                     .context("list conversations")?;
+                let unknown = page.conversations.iter().find(|row| row.head_unknown);
+                if let Some(row) = unknown {
+                    bail!("nobody knows the head of {}", row.conversation_id);
+                }
                 rows.extend(page.conversations.into_iter().map(|row| ListRow {
                     user: (*user).to_owned(),
                     gateway: gateway.clone(),

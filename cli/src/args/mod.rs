@@ -225,7 +225,7 @@ pub enum ClusterCommand {
         /// A node of the new cluster; repeat it for each
         #[arg(long = "node", required = true, value_name = "ID=RAFT_ADDR,LINK_ADDR")]
         nodes: Vec<NodeSpecArg>,
-        /// Shards to begin with, 1 to 4,096; by nodes and cores if not given
+        /// Shards to begin with, 1 to 512; by nodes and cores if not given
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
         shards: Option<u32>,
     },

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures::future::join_all;
-use parlance_proto::client::v1::Conversation;
+use parlance_proto::client::v1::{Conversation, ConversationKind};
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{ConversationId, ShardId};
 use parlance_proto::limits::CONVERSATIONS_PAGE_MAX;
@@ -13,11 +13,15 @@ use tokio::time::{Instant, timeout};
 
 use super::{Api, slot_of};
 use crate::cluster::{Backoff, Failure, Place};
+use crate::metrics::handles;
 use crate::session::Caller;
 
 /// Shards may be split while their heads are asked for: the next round waits for news of the cluster, or so long.
 const PAUSE_LEAST: Duration = Duration::from_millis(5);
 const PAUSE_MOST: Duration = Duration::from_millis(200);
+/// How long a list waits for the heads of its conversations: longer than a failover takes. One shard that has no majority
+/// does not keep it back; its conversations come without their heads.
+const HEADS_WITHIN: Duration = Duration::from_secs(4);
 
 /// A page of the list.
 #[derive(Debug)]
@@ -48,10 +52,29 @@ pub async fn list(api: &Api, caller: &Caller, after: String, limit: u32) -> Resu
         Some(last) if page.more => last.clone(),
         _ => String::new(),
     };
-    let conversations = ids.iter().filter_map(|id| found.remove(id)).collect();
+    let known = |id: &String| found.remove(id).or_else(|| without_head(caller, id));
     Ok(Page {
-        conversations,
+        conversations: ids.iter().filter_map(known).collect(),
         next_after,
+    })
+}
+
+/// A conversation whose shard did not answer.
+fn without_head(caller: &Caller, id: &str) -> Option<Conversation> {
+    let id = ConversationId::parse(id).ok()?;
+    let (kind, peer) = match &id {
+        ConversationId::Direct(users) => (
+            ConversationKind::Direct,
+            users.peer_of(&caller.user.id).map(Into::into),
+        ),
+        _ => (ConversationKind::Unspecified, None),
+    };
+    Some(Conversation {
+        conversation_id: (&id).into(),
+        kind: kind.into(),
+        peer: peer.unwrap_or_default(),
+        head_unknown: true,
+        ..Conversation::default()
     })
 }
 
@@ -71,7 +94,8 @@ pub async fn mark_read(
     api.ask(slot_of(caller, conversation), &ask).await
 }
 
-/// The heads of these conversations, each shard asked once for all of its.
+/// The heads of these conversations, each shard asked once for all of its; those of shards that do not answer in time
+/// are missing.
 async fn heads(
     api: &Api,
     caller: &Caller,
@@ -81,7 +105,7 @@ async fn heads(
         .iter()
         .filter_map(|id| ConversationId::parse(id).ok())
         .collect();
-    let deadline = Instant::now() + api.limits.request_timeout();
+    let deadline = Instant::now() + api.limits.request_timeout().min(HEADS_WITHIN);
     let mut found = HashMap::new();
     let mut topology = api.router.topology();
     let mut backoff = Backoff::new(PAUSE_LEAST, PAUSE_MOST);
@@ -99,6 +123,9 @@ async fn heads(
                         .map(|c| (c.conversation_id.clone(), c)),
                 ),
                 Err(failure) if failure.moved => missing.extend(ids),
+                Err(failure) if failure.error.is_retryable() => {
+                    handles().heads_unknown.increment(ids.len() as u64)
+                }
                 Err(failure) => return Err(failure.error),
             }
         }
@@ -107,7 +134,8 @@ async fn heads(
         }
         let _ = timeout(backoff.pause(), topology.changed()).await;
     }
-    Err(unavailable())
+    handles().heads_unknown.increment(missing.len() as u64);
+    Ok(found)
 }
 
 fn by_shard(

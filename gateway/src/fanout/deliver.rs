@@ -1,6 +1,7 @@
 //! One push to all local sessions of its topic: they share its bytes, and nobody waits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parlance_proto::client::v1::{ResyncNotice, server_frame};
@@ -9,6 +10,11 @@ use uuid::Uuid;
 
 use crate::metrics::handles;
 use crate::session::{Item, Push, Registry, User};
+
+/// What each user who is told to resync adds to the time over which they do.
+const RESYNC_EACH: Duration = Duration::from_millis(2);
+/// However many they are.
+const RESYNC_WITHIN_MAX: Duration = Duration::from_secs(10);
 
 /// Queues the push for each local session of its topic.
 pub fn deliver(registry: &Registry, publish: &Publish) {
@@ -31,11 +37,15 @@ pub fn deliver(registry: &Registry, publish: &Publish) {
     handles().pushed.increment(pushed);
 }
 
-/// Tells all local sessions of some users that they may have missed something.
-pub(super) fn resync<'a>(registry: &Registry, users: impl IntoIterator<Item = &'a User>) {
-    let notice = Arc::new(Push::notice(server_frame::Body::Resync(
-        ResyncNotice::default(),
-    )));
+/// Tells all local sessions of some users that they may have missed something. The more they are, the longer is the time over
+/// which they come for it: all of a shard lose their leader at one moment.
+pub(super) fn resync(registry: &Registry, users: &[User]) {
+    let within = RESYNC_EACH.saturating_mul(u32::try_from(users.len()).unwrap_or(u32::MAX));
+    let within = within.min(RESYNC_WITHIN_MAX).as_millis();
+    let notice = ResyncNotice {
+        within_ms: u32::try_from(within).unwrap_or(u32::MAX),
+    };
+    let notice = Arc::new(Push::notice(server_frame::Body::Resync(notice)));
     let mut told = 0;
     for user in users {
         registry.for_each(user.app.as_str(), user.id.as_str(), |session| {
@@ -49,8 +59,38 @@ pub(super) fn resync<'a>(registry: &Registry, users: impl IntoIterator<Item = &'
 mod tests {
     use super::*;
     use crate::session::{Outbound, Session};
+    use parlance_proto::client::v1::ServerFrame;
     use parlance_proto::ids::{AppId, UserId};
     use parlance_proto::link::v1::Topic;
+    use prost::Message as _;
+
+    #[test]
+    fn the_more_resync_the_longer_they_take_their_time() {
+        let registry = Registry::default();
+        let users: Vec<User> = (0..6_000)
+            .map(|n| User {
+                app: AppId::new("demo").unwrap(),
+                id: UserId::new(format!("user-{n}")).unwrap(),
+            })
+            .collect();
+        let session = Arc::new(Session::new(Outbound::new(1024, 8)));
+        registry.add(&users[0], &session);
+        let mut within = |count: usize| {
+            resync(&registry, &users[..count]);
+            let mut notice = None;
+            session.outbound.drain(|item| {
+                if let Item::Push(push) = item {
+                    notice = ServerFrame::decode(push.frame().clone()).unwrap().body;
+                }
+                true
+            });
+            match notice {
+                Some(server_frame::Body::Resync(notice)) => notice.within_ms,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!([1, 1_000, 6_000].map(&mut within), [2, 2_000, 10_000]);
+    }
 
     #[test]
     fn what_waits_for_a_slow_session_keeps_no_link_frame_in_memory() {

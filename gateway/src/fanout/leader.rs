@@ -1,7 +1,8 @@
 //! Which leader of a shard knows our topics, and what a change of leaders means for the events between. Pure.
 //!
 //! A leader that we left may have given events up only because our link to it was broken. So whoever is left is watched
-//! until some time after its successor knows us, and when its link turns out to be broken, its events count as missed.
+//! until some time after its successor knows us, and when its link turns out to be broken, its events count as missed. So do
+//! those of a term that nobody told us of.
 
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ impl Told {
 pub(super) struct Leaders {
     told: Option<Told>,
     left: Vec<Left>,
+    /// The newest term whose leader knew us; a shard's terms begin with 1.
+    last_term: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -106,12 +109,16 @@ impl Leaders {
         told.is_some()
     }
 
-    /// A leader knows all our topics.
-    pub(super) fn tell(&mut self, told: Told, now: Instant) {
+    /// A leader knows all our topics. Answers whether all leaders since the last one knew us: whoever led in between may have
+    /// given our events up.
+    pub(super) fn tell(&mut self, told: Told, now: Instant) -> bool {
+        let follows = told.term <= self.last_term + 1;
+        self.last_term = told.term.max(self.last_term);
         self.told = Some(told);
         for left in &mut self.left {
             left.succeeded.get_or_insert(now);
         }
+        follows
     }
 
     /// Users of another shard come with the leaders that knew them there.
@@ -207,6 +214,17 @@ mod tests {
         assert_eq!(leaders.look(&topology, SHARD, now), change(true, false));
         leaders.tell(told(B, 3), now);
         assert_eq!(leaders.look(&topology, SHARD, now), change(false, false));
+    }
+
+    #[test]
+    fn a_term_in_between_whose_leader_was_not_told_has_missed_events() {
+        let (mut leaders, now) = (Leaders::default(), Instant::now());
+        assert!(leaders.tell(told(A, 1), now), "the first of all");
+        assert!(leaders.tell(told(B, 2), now));
+        assert!(!leaders.tell(told(C, 4), now), "who led in term 3?");
+        assert!(leaders.tell(told(C, 4), now), "told again");
+        assert!(leaders.tell(told(B, 3), now), "an answer that came late");
+        assert!(leaders.tell(told(A, 5), now));
     }
 
     #[test]

@@ -117,8 +117,8 @@ async fn tell_all(id: ShardId, shard: &Shard, router: &Router, registry: &Regist
     router.lead(id, answered.node, term);
     let missed = {
         let mut inner = shard.inner.lock();
-        inner.leaders.tell(told(&answered), Instant::now());
-        inner.topics.activate(&all, seamless)
+        let follows = inner.leaders.tell(told(&answered), Instant::now());
+        inner.topics.activate(&all, seamless && follows)
     };
     if !missed.is_empty() {
         resync(registry, &missed);

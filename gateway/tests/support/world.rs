@@ -40,6 +40,8 @@ pub(super) struct Inner {
     pub(super) links: HashMap<LinkKey, LinkState>,
     /// Sends are swallowed without an answer, by node.
     deaf: HashSet<u64>,
+    /// Shards that have no majority: nobody leads them.
+    lost: HashSet<u32>,
     /// Nodes that no gateway can reach.
     pub(super) cut: HashSet<u64>,
     /// Answers to sends that are kept back, and for which node.
@@ -88,6 +90,7 @@ impl World {
             logs: BTreeMap::new(),
             links: HashMap::new(),
             deaf: HashSet::new(),
+            lost: HashSet::new(),
             cut: HashSet::new(),
             held: None,
             seamless: true,
@@ -183,6 +186,18 @@ impl World {
         let mut inner = self.inner.lock();
         inner.whole.kicks.push(kick.clone());
         inner.tell(|update| update.kicks.push(kick));
+    }
+
+    /// The shard of a slot loses its majority.
+    pub fn lose(&self, slot: Slot) {
+        let mut inner = self.inner.lock();
+        let shard = inner.owner(slot);
+        inner.lost.insert(shard);
+    }
+
+    /// The shard that owns a slot.
+    pub fn shard_of(&self, slot: Slot) -> u32 {
+        self.inner.lock().owner(slot)
     }
 
     pub fn slot_of_conversation(&self, conversation: &str) -> Slot {
@@ -432,6 +447,9 @@ impl Inner {
     fn answer(&mut self, key: &LinkKey, request: Request) -> Option<response::Body> {
         let shard = request.shard;
         let leader = self.leaders.get(&shard).map_or(0, |(node, _)| *node);
+        if self.lost.contains(&shard) {
+            return Some(response::Body::NotLeader(NotLeader::default()));
+        }
         if key.0 != leader {
             return Some(response::Body::NotLeader(NotLeader {
                 leader_node_id: leader,

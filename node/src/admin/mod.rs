@@ -3,8 +3,9 @@
 mod apps;
 mod caller;
 mod digest;
-mod nodes;
+mod drain;
 mod problems;
+mod replace;
 mod service;
 mod sessions;
 mod status;

@@ -9,7 +9,7 @@ use parlance_proto::ids::ShardId;
 use tonic::{Request, Response, Status};
 
 use super::caller::of_admin;
-use super::{apps, digest, nodes, sessions, status, upgrade, users};
+use super::{apps, digest, drain, replace, sessions, status, upgrade, users};
 use crate::cluster::{NodeContext, Runtime, init_cluster};
 
 /// Serves operators, before and after the node is in a cluster.
@@ -68,7 +68,7 @@ impl Admin for AdminService {
     ) -> Answer<ReplaceNodeResponse> {
         let (caller, ask) = of_admin(request, "node replace")?;
         let subject = format!("node {}", ask.old_node_id);
-        let replaced = async { nodes::replace(&self.context, &*self.runtime()?, ask).await };
+        let replaced = async { replace::replace(&self.context, &*self.runtime()?, ask).await };
         let replaced = replaced
             .await
             .map(|map_version| ReplaceNodeResponse { map_version });
@@ -178,7 +178,7 @@ impl Admin for AdminService {
     async fn drain_node(&self, request: Request<DrainNodeRequest>) -> Answer<DrainNodeResponse> {
         let (caller, ask) = of_admin(request, "node drain")?;
         let drained = async {
-            let still_leading = nodes::drain(&*self.runtime()?, &ask).await;
+            let still_leading = drain::drain(&*self.runtime()?, &ask).await;
             Ok(DrainNodeResponse { still_leading })
         };
         let subject = format!("node {}", self.context.node_id());

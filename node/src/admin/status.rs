@@ -22,9 +22,8 @@ pub(super) fn cluster_status(runtime: &Runtime) -> GetClusterStatusResponse {
     let state = view.state();
     let heard = levels_of_members(view, &state);
     let levels = heard.into_iter().filter_map(|(_, levels)| levels);
-    let now_ms = runtime.environment().now_ms();
     let nodes = state.map().into_iter().flat_map(|map| &map.nodes);
-    let nodes = nodes.map(|node| node_status(view, &state, node, now_ms));
+    let nodes = nodes.map(|node| node_status(view, &state, node));
     let shards = state.shards().iter();
     let health = health_of_members(view, &state);
     let mut status = GetClusterStatusResponse {
@@ -79,7 +78,7 @@ fn gateways(health: &BTreeMap<u64, NodeHealth>) -> Vec<GatewayStatus> {
     gateways.into_values().collect()
 }
 
-fn node_status(view: &ClusterView, state: &MetaState, node: &MapNode, now_ms: i64) -> NodeStatus {
+fn node_status(view: &ClusterView, state: &MetaState, node: &MapNode) -> NodeStatus {
     let id = node.id();
     let count = |holds: &dyn Fn(&MapShard) -> bool| {
         state.shards().iter().filter(|shard| holds(shard)).count() as u32
@@ -102,7 +101,6 @@ fn node_status(view: &ClusterView, state: &MetaState, node: &MapNode, now_ms: i6
             .map_or(0, |levels| levels.max),
         disk_free_bytes: disk.map_or(0, |disk| disk.disk_free_bytes),
         disk_total_bytes: disk.map_or(0, |disk| disk.disk_total_bytes),
-        clock_ahead_ms: (heard.as_ref()).map_or(0, |heard| heard.clock_ahead_ms(now_ms)),
         stopped: stopped
             .map(|(shard, reason)| StoppedReplica {
                 shard: shard.0,
@@ -110,6 +108,8 @@ fn node_status(view: &ClusterView, state: &MetaState, node: &MapNode, now_ms: i6
             })
             .collect(),
         version: heard.map(|heard| heard.version).unwrap_or_default(),
+        clock_ahead_ms: view.clock.ahead_ms(id).unwrap_or(0),
+        clock_wrong: view.clock.is_far(id),
     }
 }
 
@@ -223,6 +223,7 @@ mod tests {
                 term: 1,
                 settled,
                 behind: behind.iter().map(|id| (*id, 9_000)).collect(),
+                voters: Vec::new(),
             }),
             all_reachable: true,
         }

@@ -1,12 +1,15 @@
 //! A send and its retries store one message: what was stored under a client message id is remembered for at least
-//! a day, and the day before, by the time that the batches carry.
+//! a day.
+//!
+//! No wall clock can shorten that: a shard has a clock of its own, which goes on by what its leaders measured between their
+//! batches. It may go slower than the world's (nobody counts the time between two leaders), and then more is remembered.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 use parlance_proto::ids::UserId;
 use parlance_proto::slot::{Slot, SlotRange};
-use parlance_proto::store::v1::{DedupRecord, NewMessage, ShardState};
+use parlance_proto::store::v1::{DedupRecord, NewMessage, ShardBatch, ShardState};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::batch::Batch;
@@ -14,7 +17,9 @@ use super::place::Place;
 use super::rows::Rows;
 use crate::store::{StateStore, StoreError, Table, decode, key};
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// What one batch adds to the clock at most: what the batch before stored is there for another day, whatever happens.
+const STEP_MAX_MS: u64 = DAY_MS;
 
 /// Whether repeated sends are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,13 +66,18 @@ impl Fingerprint {
     }
 }
 
-fn day(time_ms: i64) -> u32 {
-    u32::try_from(time_ms / DAY_MS).unwrap_or(0)
+/// The shard's clock once a batch is applied.
+pub(super) fn clock_after(dedup_ms: u64, batch: &ShardBatch) -> u64 {
+    dedup_ms.saturating_add(batch.elapsed_ms.min(STEP_MAX_MS))
+}
+
+fn day(dedup_ms: u64) -> u32 {
+    u32::try_from(dedup_ms / DAY_MS).unwrap_or(u32::MAX)
 }
 
 /// Where a message that comes at a time may have been stored before: on that day, and on the day before.
-fn places(time_ms: i64, slot: Slot, fingerprint: &Fingerprint) -> [Vec<u8>; 2] {
-    let today = day(time_ms);
+fn places(dedup_ms: u64, slot: Slot, fingerprint: &Fingerprint) -> [Vec<u8>; 2] {
+    let today = day(dedup_ms);
     [today, today.saturating_sub(1)].map(|day| key::dedup(day, slot, &fingerprint.id))
 }
 
@@ -77,8 +87,8 @@ pub(super) struct Questions(Vec<Vec<u8>>);
 
 impl Questions {
     /// A message that comes at a time.
-    pub(super) fn add(&mut self, time_ms: i64, slot: Slot, fingerprint: &Fingerprint) {
-        self.0.extend(places(time_ms, slot, fingerprint));
+    pub(super) fn add(&mut self, dedup_ms: u64, slot: Slot, fingerprint: &Fingerprint) {
+        self.0.extend(places(dedup_ms, slot, fingerprint));
     }
 
     pub(super) fn ask(self, store: &dyn StateStore, dedup: Dedup) -> Result<Known, StoreError> {
@@ -109,7 +119,7 @@ impl Batch<'_, '_> {
         if self.dedup != Dedup::On {
             return Ok(None);
         }
-        for place in places(self.state.time_ms, slot, fingerprint) {
+        for place in places(self.state.dedup_ms, slot, fingerprint) {
             let known = match self.known.0.get(&place) {
                 Some(known) => *known,
                 None => self.rows.get(Table::Dedup, place)?, // nobody asked before
@@ -123,13 +133,12 @@ impl Batch<'_, '_> {
 
     /// Remembers what was stored.
     pub(super) fn remember(&mut self, slot: Slot, fingerprint: &Fingerprint, seq: u64) {
-        let time_ms = self.state.time_ms;
         let record = DedupRecord {
             seq,
-            time_ms,
+            time_ms: self.state.time_ms,
             payload_digest: fingerprint.payload,
         };
-        let place = key::dedup(day(time_ms), slot, &fingerprint.id);
+        let place = key::dedup(day(self.state.dedup_ms), slot, &fingerprint.id);
         self.rows.put(Table::Dedup, place.clone(), &record);
         self.known.0.insert(place, Some(record));
     }
@@ -137,27 +146,26 @@ impl Batch<'_, '_> {
 
 /// The days that may have rows, by a shard's counters.
 pub(super) fn days(state: &ShardState) -> RangeInclusive<u32> {
-    let today = u32::try_from(state.dedup_day).unwrap_or(u32::MAX);
+    let today = day(state.dedup_ms);
     today.saturating_sub(1)..=today
 }
 
-/// At the first batch of a day: removes what is older than the day before.
-pub(super) fn forget_old_days(
+/// The shard's clock goes on. At the first batch of a day what is older than the day before is removed; answers whether it
+/// was one.
+pub(super) fn go_on(
     state: &mut ShardState,
+    batch: &ShardBatch,
     slots: Option<SlotRange>,
     rows: &mut Rows<'_>,
-) {
-    let today = day(state.time_ms);
-    if u64::from(today) <= state.dedup_day {
-        return;
-    }
-    for day in days(state) {
-        if day + 1 < today
-            && let Some(slots) = slots
-        {
+) -> bool {
+    let before = days(state);
+    state.dedup_ms = clock_after(state.dedup_ms, batch);
+    let now = days(state);
+    for day in before.clone().filter(|day| !now.contains(day)) {
+        if let Some(slots) = slots {
             let (from, to) = key::dedup_day(day, slots);
             rows.delete_range(Table::Dedup, from, to);
         }
     }
-    state.dedup_day = u64::from(today);
+    before != now
 }

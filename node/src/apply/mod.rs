@@ -40,6 +40,7 @@ use tips::Tips;
 
 use crate::machine::{CommandOutcome, CommittedEntry, Outcome, StateMachine};
 use crate::store::{RowRange, StateStore, StoreError, Table, WriteBatch, decode, key};
+use crate::totals::Total;
 
 /// The state machine of one shard.
 pub struct ShardMachine {
@@ -58,13 +59,14 @@ pub struct ShardMachine {
 }
 
 impl ShardMachine {
-    /// Reads the shard's counters; effects go to `sink` after each write.
+    /// Reads the shard's counters; effects go to `sink` after each write. `tips` are what all shards may keep of conversations.
     pub fn open(
         shard: ShardId,
         store: Arc<dyn StateStore>,
         sink: Box<dyn Effects>,
         dedup: dedup::Dedup,
         levels: Levels,
+        tips: &Arc<Total>,
     ) -> Result<Self, StoreError> {
         let state = shard_state(&*store, shard)?;
         let mut machine = Self {
@@ -73,7 +75,7 @@ impl ShardMachine {
             range: OwnedRange::default(),
             rows: Arc::default(),
             state,
-            tips: Tips::default(),
+            tips: Tips::new(tips),
             effects: Vec::new(),
             changed: false,
             sink,
@@ -104,9 +106,8 @@ impl ShardMachine {
             commands,
         } = entry;
         self.levels.check(batch.level)?;
-        self.state.time_ms = time_after(self.state.time_ms, &batch);
-        let day_before = self.state.dedup_day;
-        dedup::forget_old_days(&mut self.state, self.range.slots, rows);
+        self.state.time_ms = self.state.time_ms.max(batch.time_ms); // never back
+        let new_day = dedup::go_on(&mut self.state, &batch, self.range.slots, rows);
         if self.state.epoch > 0 {
             outbox::add_consumers(&mut self.state, batch.level);
         }
@@ -135,7 +136,7 @@ impl ShardMachine {
         if changed {
             (self.range, self.changed) = (owned_range(&self.state)?, true);
         }
-        if changed || day_before != self.state.dedup_day {
+        if changed || new_day {
             self.rows = range::rows(self.shard, &self.state, self.range.slots).into();
         }
         Ok(outcomes)
@@ -159,11 +160,6 @@ enum ParsedCommand {
     Test,
     /// A newer program's.
     Unknown,
-}
-
-/// The shard's time once a batch is applied: never back.
-fn time_after(time_ms: i64, batch: &ShardBatch) -> i64 {
-    time_ms.max(batch.time_ms)
 }
 
 impl<'a> Parsed<'a> {
@@ -196,17 +192,17 @@ impl<'a> Parsed<'a> {
     /// What was stored before of what these entries want to store.
     fn known(
         entries: &[Option<Self>],
-        mut time_ms: i64,
+        mut dedup_ms: u64,
         store: &dyn StateStore,
         dedup: dedup::Dedup,
     ) -> Result<dedup::Known, StoreError> {
         let mut questions = dedup::Questions::default();
         for entry in entries.iter().flatten() {
-            time_ms = time_after(time_ms, &entry.batch);
+            dedup_ms = dedup::clock_after(dedup_ms, &entry.batch);
             for command in &entry.commands {
                 if let ParsedCommand::Send(Ok(send)) = command {
                     for fingerprint in send.fingerprints() {
-                        questions.add(time_ms, send.place.slot, fingerprint);
+                        questions.add(dedup_ms, send.place.slot, fingerprint);
                     }
                 }
             }
@@ -252,7 +248,7 @@ impl StateMachine for ShardMachine {
         let store = self.store.clone();
         let parsed = entries.iter().map(|entry| Parsed::of(entry, self.shard));
         let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
-        let mut known = Parsed::known(&parsed, self.state.time_ms, &*store, self.dedup)?;
+        let mut known = Parsed::known(&parsed, self.state.dedup_ms, &*store, self.dedup)?;
         let mut rows = Rows::new(&*store);
         let mut outcomes = Vec::with_capacity(entries.len());
         for entry in parsed {

@@ -115,7 +115,7 @@ fn write_child(
 ) {
     let state = ShardState {
         time_ms: batch.state.time_ms,
-        dedup_day: batch.state.dedup_day,
+        dedup_ms: batch.state.dedup_ms,
         outbox_last: items.len() as u64,
         ..state_of_new_shard(slots, epoch, batch.level)
     };

@@ -17,7 +17,6 @@ use super::tasks::Tasks;
 use super::view::ClusterView;
 use super::vitals::Vitals;
 use super::wanted::{Wanted, is_near};
-use crate::clock::Environment;
 use crate::meta::MetaState;
 use crate::raft::{Lane, PeerLink, Replica, ReplicaStatus};
 
@@ -32,12 +31,12 @@ pub(super) struct Announcer {
     /// The node is about to stop.
     pub(super) leaving: CancellationToken,
     pub(super) vitals: Vitals,
-    pub(super) environment: Arc<dyn Environment>,
     pub(super) tasks: Tasks,
 }
 
 impl Announcer {
     pub(super) async fn run(self) {
+        let mut meta = self.view.meta.clone();
         let mut leaders = self.view.leaders.watch();
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -48,12 +47,15 @@ impl Announcer {
                     () = self.leaving.cancelled(), if !leaving => {}
                     _ = ticks.tick() => {}
                     _ = leaders.changed() => sleep(GATHER).await,
+                    // What was settled by the map before is to be found settled by this one.
+                    _ = meta.changed() => sleep(GATHER).await,
                 }
             };
             if self.tasks.or_stopped(woken).await.is_none() {
                 return;
             }
             leaders.mark_unchanged();
+            meta.mark_unchanged();
             leaving = self.leaving.is_cancelled();
             self.announce(leaving);
         }
@@ -102,7 +104,7 @@ impl Announcer {
             stopped: replicas.iter().filter_map(stopped).collect(),
             receiver_replaced: 0,
             health: Some(NodeHealth {
-                time_ms: self.environment.now_ms(),
+                time_ms: self.view.clock.own.now_ms(),
                 ..self.vitals.get()
             }),
         }
@@ -128,6 +130,9 @@ fn lead(
             status.members_committed && wanted.is_some_and(|wanted| wanted.step(&status).is_none());
         lead.settled = if settled { state.version() } else { 0 };
         lead.behind = behind(&status, node_id);
+        if !settled {
+            lead.voters = status.voters.iter().map(|id| id.0).collect();
+        }
     }
     lead
 }

@@ -62,6 +62,17 @@ pub enum StartError {
         /// The highest.
         max: u32,
     },
+    /// The cluster was made with another lease.
+    #[error(
+        "raft.lease_ms: {own_ms} here, and {cluster_ms} in the cluster: all nodes must promise their leaders the same time, \
+         or reads could be stale. Set raft.lease_ms = {cluster_ms}"
+    )]
+    Lease {
+        /// By the settings.
+        own_ms: u64,
+        /// By the cluster map.
+        cluster_ms: u64,
+    },
     /// The directory of a known node is gone.
     #[error(
         "node {node_id} is a member of cluster {cluster_id}, says {seed}, but the data directory is empty: a node that \

@@ -38,6 +38,7 @@ pub async fn init_cluster(
     let _one_at_a_time = context.joining.lock().await;
     plan::check(context.node_id(), &ask)?;
     let mut map = plan::nodes(context.node_id(), &ask.nodes);
+    map.lease_ms = context.config.raft.lease_ms;
     let runtime = match context.runtime() {
         Some(runtime) => runtime,
         None => found(context, &mut map).await?,

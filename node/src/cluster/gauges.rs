@@ -132,6 +132,8 @@ impl Gauges {
         let farthest = farthest.max().unwrap_or(0);
         self.figures
             .others(unheard, Duration::from_millis(farthest));
+        let ahead_ms = view.clock.ahead_ms(view.node_id);
+        self.figures.clock_ahead(ahead_ms.unwrap_or(0));
     }
 
     /// Databases and file systems may be stuck: they are asked on another thread, and not twice at a time.

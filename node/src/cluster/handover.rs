@@ -52,12 +52,13 @@ pub(super) fn better_leader(view: &ClusterView, raft: &Replica) -> Option<NodeId
     successor(view, raft).filter(|id| !view.heard.is_unsteady(*id) && is_near(&raft.status(), *id))
 }
 
-/// The voter that has most of the log, of those that are there.
-fn successor(view: &ClusterView, raft: &Replica) -> Option<NodeId> {
+/// The voter that has most of the log, of those that are there and know what time it is.
+pub(super) fn successor(view: &ClusterView, raft: &Replica) -> Option<NodeId> {
     let status = raft.status();
     let others = status.voters.iter().copied();
     others
         .filter(|node| *node != view.node_id && view.heard.is_heard(*node))
+        .filter(|node| !view.clock.is_far(*node))
         .max_by_key(|id| {
             (
                 !view.heard.is_unsteady(*id),

@@ -21,6 +21,8 @@ pub struct LeadReport {
     pub settled: u64,
     /// Replicas whose log is not near the leader's, and how many entries they lack.
     pub behind: BTreeMap<NodeId, u64>,
+    /// Who votes while it is not settled, of both sets while they change.
+    pub voters: Vec<NodeId>,
 }
 
 /// What a node said last.
@@ -60,6 +62,7 @@ impl HeardNodes {
                 behind: (lead.behind.iter())
                     .map(|behind| (NodeId(behind.node_id), behind.entries))
                     .collect(),
+                voters: lead.voters.iter().copied().map(NodeId).collect(),
             };
             (ShardId(lead.shard), report)
         });
@@ -92,6 +95,18 @@ impl HeardNodes {
         let nodes = self.nodes.lock();
         let recent = nodes.iter().filter(|(_, heard)| heard.is_recent());
         recent.map(|(id, _)| *id).collect()
+    }
+
+    /// What the clocks of the nodes heard lately say at this moment.
+    pub(super) fn clocks(&self) -> Vec<(NodeId, i64)> {
+        let nodes = self.nodes.lock();
+        let said = |heard: &Heard| heard.is_recent() && heard.health.time_ms > 0;
+        let recent = nodes.iter().filter(|(_, heard)| said(heard));
+        let now = |heard: &Heard| {
+            let since = i64::try_from(heard.at.elapsed().as_millis()).unwrap_or(i64::MAX);
+            heard.health.time_ms.saturating_add(since)
+        };
+        recent.map(|(id, heard)| (*id, now(heard))).collect()
     }
 
     /// Whether a node has announced itself lately, and does not stop.
@@ -164,7 +179,7 @@ mod tests {
                 shard,
                 term,
                 settled,
-                behind: Vec::new(),
+                ..Leads::default()
             }],
             ..LeaderAnnouncement::default()
         }

@@ -85,7 +85,9 @@ async fn run(
     existing: Existing,
 ) -> Result<Arc<Runtime>, StartError> {
     if let Some(row) = store.get(Table::Meta, &key::invitation())? {
-        context.directory.suggest(&decode("invitation", &row)?);
+        let invited = decode("invitation", &row)?;
+        check_lease(context, &invited)?;
+        context.directory.suggest(&invited);
     }
     let host_config = RaftHostConfig {
         node_id: NodeId(identity.node_id),
@@ -127,6 +129,16 @@ async fn run(
     .await?;
     *context.runtime.write() = Some(runtime.clone());
     Ok(runtime)
+}
+
+/// A leader counts on its followers to keep quiet for as long as it reads by its lease: a node that promises less, or asks
+/// for more, could make others read what is old.
+fn check_lease(context: &NodeContext, map: &ClusterMap) -> Result<(), StartError> {
+    let (own_ms, cluster_ms) = (context.config.raft.lease_ms, map.lease_ms);
+    if own_ms == cluster_ms {
+        return Ok(());
+    }
+    Err(StartError::Lease { own_ms, cluster_ms })
 }
 
 /// A failed disk ends the process: nothing that it acknowledged after could be believed.
@@ -184,11 +196,12 @@ async fn accept(context: &Arc<NodeContext>, invitation: InviteRequest) -> Result
             invitation.node_id
         ));
     }
+    let map = ClusterMap::decode(invitation.cluster_map)
+        .map_err(|e| format!("the cluster map is malformed: {e}"))?;
+    check_lease(context, &map).map_err(|e| e.to_string())?;
     if invitation.ask_only {
         return Ok(String::new());
     }
-    let map = ClusterMap::decode(invitation.cluster_map)
-        .map_err(|e| format!("the cluster map is malformed: {e}"))?;
     if !speaks(greeting(levels()), map.feature_level) {
         return Err(format!(
             "node {} cannot speak feature level {} of the cluster",

@@ -5,6 +5,7 @@
 //! `join.rs`, `invite.rs` and `found.rs` lead from the one to the other. In the runtime, `assignment.rs` decides which
 //! replicas run here, `placement.rs` makes the shards that this node leads what the map wants, `split.rs` splits them.
 
+mod agreed_clock;
 mod announce;
 mod assignment;
 mod context;
@@ -29,6 +30,7 @@ mod runtime;
 mod seeds;
 mod split;
 mod steadiness;
+mod sweep;
 mod tasks;
 mod tend;
 mod view;

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use parlance_proto::ids::ShardId;
+use parlance_proto::ids::{NodeId, ShardId};
 use tokio::time::{Duration, Instant, sleep, timeout};
 
-use super::handover::offer;
+use super::handover::{offer, successor};
 use super::steadiness::Steadiness;
 use super::tasks::Tasks;
 use super::view::ClusterView;
@@ -38,6 +38,7 @@ pub(super) struct Placement {
     since: HashMap<ShardId, Instant>,
     /// When a leadership was offered last.
     tried: HashMap<ShardId, Instant>,
+    clock_was_wrong: bool,
 }
 
 impl Placement {
@@ -47,6 +48,7 @@ impl Placement {
             steadiness,
             since: HashMap::new(),
             tried: HashMap::new(),
+            clock_was_wrong: false,
         }
     }
 
@@ -63,6 +65,7 @@ impl Placement {
         let led = self.view.led();
         self.since
             .retain(|id, _| led.iter().any(|raft| raft.id() == *id));
+        let clock_is_wrong = self.clock_is_wrong();
         let (mut moves, mut handovers) = (0, 0);
         for raft in led {
             let led_since = *self.since.entry(raft.id()).or_insert_with(Instant::now);
@@ -77,44 +80,56 @@ impl Placement {
                 }
             } else if handovers < HANDOVERS_MAX
                 && led_since.elapsed() > SETTLED_AFTER
-                && self.hand_to_preferred(&raft, &status, &wanted).await
+                && let Some(to) = self.heir(&raft, &status, &wanted, clock_is_wrong)
             {
+                tracing::debug!(shard = %raft.id(), %to, "leadership is handed over");
+                self.tried.insert(raft.id(), Instant::now());
+                offer(&raft, to, &self.steadiness).await;
                 handovers += 1;
             }
         }
     }
 
-    /// Answers whether it tried.
-    async fn hand_to_preferred(
-        &mut self,
+    /// Whether this node must not lead; said at each change.
+    fn clock_is_wrong(&mut self) -> bool {
+        let (clock, node) = (&self.view.clock, self.view.node_id);
+        let is_wrong = clock.is_far(node);
+        if is_wrong != self.clock_was_wrong {
+            self.clock_was_wrong = is_wrong;
+            let ahead_ms = clock.ahead_ms(node).unwrap_or(0);
+            if is_wrong {
+                tracing::error!(
+                    ahead_ms,
+                    "this node's clock is far from the other nodes': it leads nothing until it is set right"
+                );
+            } else {
+                tracing::info!(ahead_ms, "this node's clock is right again");
+            }
+        }
+        is_wrong
+    }
+
+    /// Who is to lead in this node's place, if anybody: the preferred leader, or, while the clock here is wrong, whoever can.
+    fn heir(
+        &self,
         raft: &Replica,
         status: &ReplicaStatus,
         wanted: &Wanted,
-    ) -> bool {
-        let (view, id) = (&self.view, raft.id());
-        let Some(&preferred) = wanted.voters.first() else {
-            return false;
-        };
-        let tried_lately = self
-            .tried
-            .get(&id)
-            .is_some_and(|at| at.elapsed() < HANDOVER_PAUSE);
-        if preferred == view.node_id
-            || tried_lately
-            || view.heard.is_unsteady(preferred)
-            || !view.heard.is_heard_within(preferred, HEARD_WITHIN)
-            || !is_near(status, preferred)
-        {
-            return false;
+        clock_is_wrong: bool,
+    ) -> Option<NodeId> {
+        let view = &self.view;
+        let tried = self.tried.get(&raft.id());
+        if tried.is_some_and(|at| at.elapsed() < HANDOVER_PAUSE) {
+            return None;
         }
-        tracing::debug!(
-            shard = %id,
-            to = %preferred,
-            "leadership goes to the preferred leader"
-        );
-        self.tried.insert(id, Instant::now());
-        offer(raft, preferred, &self.steadiness).await;
-        true
+        let preferred = wanted.voters.first().copied().filter(|preferred| {
+            *preferred != view.node_id
+                && !view.heard.is_unsteady(*preferred)
+                && !view.clock.is_far(*preferred)
+                && view.heard.is_heard_within(*preferred, HEARD_WITHIN)
+                && is_near(status, *preferred)
+        });
+        preferred.or_else(|| successor(view, raft).filter(|_| clock_is_wrong))
     }
 }
 

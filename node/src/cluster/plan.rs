@@ -162,7 +162,8 @@ mod tests {
     fn what_cannot_be_a_cluster_is_refused() {
         let ask = |nodes, shard_count| InitClusterRequest { nodes, shard_count };
         check(NodeId(1), &ask(specs(3), 0)).unwrap();
-        assert!(check(NodeId(1), &ask(specs(3), 5000)).is_err());
+        check(NodeId(1), &ask(specs(3), SHARD_COUNT_MAX)).unwrap();
+        assert!(check(NodeId(1), &ask(specs(3), SHARD_COUNT_MAX + 1)).is_err());
         assert!(
             check(NodeId(4), &ask(specs(3), 64)).is_err(),
             "the node asked is not among them"

@@ -11,12 +11,12 @@ use super::leadership::Leadership;
 use super::levels::levels;
 use super::view::ClusterView;
 use crate::apply::{Levels, ShardMachine, dedup::Dedup, shard_state};
-use crate::clock::Environment;
 use crate::config::Config;
 use crate::deliver::{RelaySender, deliver_while_leading};
 use crate::raft::RaftHost;
 use crate::shard::{Proposer, Shard, ShardParts};
 use crate::store::StateStore;
+use crate::totals::Totals;
 
 /// What a replica needs of its node.
 pub(super) struct ReplicaStarter {
@@ -24,9 +24,9 @@ pub(super) struct ReplicaStarter {
     pub(super) config: Config,
     pub(super) store: Arc<dyn StateStore>,
     pub(super) host: RaftHost,
-    pub(super) environment: Arc<dyn Environment>,
     pub(super) relays: Arc<RelaySender>,
     pub(super) leadership: Leadership,
+    pub(super) totals: Totals,
     /// Told when what a shard owns has changed: a child may be there to start.
     pub(super) range_changed: Arc<Notify>,
 }
@@ -34,9 +34,16 @@ pub(super) struct ReplicaStarter {
 impl ReplicaStarter {
     pub(super) async fn start(&self, of: &MapShard) -> Result<(), StartError> {
         let (id, store) = (ShardId(of.shard), &self.store);
-        let parts = ShardParts::new(self.range_changed.clone());
+        let parts = ShardParts::new(self.range_changed.clone(), &self.totals);
         let levels = Levels::new(levels());
-        let machine = ShardMachine::open(id, store.clone(), parts.sink(), dedup(), levels)?;
+        let machine = ShardMachine::open(
+            id,
+            store.clone(),
+            parts.sink(),
+            dedup(),
+            levels,
+            &self.totals.tips,
+        )?;
         let raft = self.host.start_replica(id, Box::new(machine)).await?;
         if of.founder == self.view.node_id.0 {
             raft.initialize(of.replicas.iter().copied().map(NodeId).collect())
@@ -49,7 +56,8 @@ impl ReplicaStarter {
             self.config.proposer,
             parts.marks().clone(),
             Arc::new(move || meta.borrow().map().map_or(1, |map| map.feature_level)),
-            self.environment.clone(),
+            self.view.clock.clone(),
+            self.totals.queues.clone(),
         );
         let shard = Arc::new(Shard::new(raft.clone(), proposer, parts, store.clone()));
         self.view.shards.insert(shard.clone());

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+use super::agreed_clock::AgreedClock;
 use super::announce::Announcer;
 use super::assignment::Assignment;
 use super::disk_watch::DiskWatch;
@@ -22,6 +23,7 @@ use super::placement::Placement;
 use super::replica::ReplicaStarter;
 use super::split::Splitter;
 use super::steadiness::Steadiness;
+use super::sweep;
 use super::tasks::Tasks;
 use super::tend::Tend;
 use super::view::ClusterView;
@@ -34,6 +36,7 @@ use crate::meta::{Leaders, MetaMachine, MetaState};
 use crate::raft::{PeerLink, RaftHost};
 use crate::shard::Shards;
 use crate::store::{StateStore, StoreError, Table, decode, key};
+use crate::totals::Totals;
 
 /// How long a planned stop waits for others to take over.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -90,6 +93,7 @@ impl Runtime {
             meta_shard: meta_shard.clone(),
             shards: parts.shards.clone(),
             leaders: parts.leaders.clone(),
+            clock: AgreedClock::new(&parts),
             heard: parts.heard.clone(),
         };
         let meta_client = MetaClient {
@@ -137,9 +141,9 @@ impl Runtime {
             config: parts.config,
             store: parts.store,
             host: parts.host,
-            environment: parts.environment,
             relays,
             leadership,
+            totals: Totals::default(),
             range_changed: Arc::new(Notify::new()),
         };
         runtime.spawn_tasks(starter, parts.peers, parts.failed);
@@ -159,7 +163,6 @@ impl Runtime {
             steadiness: self.steadiness.clone(),
             leaving: self.leaving.clone(),
             vitals: self.vitals.clone(),
-            environment: self.environment.clone(),
             tasks: tasks.clone(),
         };
         let gauges = Gauges::new(GaugeParts {
@@ -184,6 +187,7 @@ impl Runtime {
         tasks.spawn(placement.run(tasks.clone()));
         tasks.spawn(tend.run(tasks.clone()));
         tasks.spawn(gauges.run(tasks.clone()));
+        tasks.spawn(sweep::run(view.clone(), tasks.clone()));
     }
 
     /// Whose data directory it is.

@@ -8,6 +8,7 @@ use crate::meta::{Leaders, MetaState, MetaWatch};
 use crate::raft::Replica;
 use crate::shard::Shards;
 
+use super::agreed_clock::AgreedClock;
 use super::heard::HeardNodes;
 
 /// Cheap to clone.
@@ -25,6 +26,8 @@ pub struct ClusterView {
     pub leaders: Leaders,
     /// What nodes say of themselves.
     pub heard: HeardNodes,
+    /// What their clocks say.
+    pub clock: Arc<AgreedClock>,
 }
 
 impl ClusterView {

@@ -1,12 +1,13 @@
 //! Committed effects on their way to gateways.
 //!
 //! The conversation's shard: `outbox_reader.rs` takes effects from the feed or the outbox, `relay_sender.rs` carries each to
-//! the home shards of the audience, `under_way.rs` moves the watermark. The user's home shard: `relay_receiver.rs` takes
+//! the home shards of the audience, `parked.rs` keeps what a home does not take, `under_way.rs` moves the watermark. The user's home shard: `relay_receiver.rs` takes
 //! them and pushes them to the links that want them. A relay is done when every gateway with sessions of the user has
 //! acknowledged it, so the loss of either leader loses nothing: whoever leads next relays again from the watermark.
 
 mod budget;
 mod outbox_reader;
+mod parked;
 mod relay_receiver;
 mod relay_sender;
 mod under_way;

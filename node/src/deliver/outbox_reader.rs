@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parlance_proto::ids::{AppId, ConversationId, UserId};
+use parlance_proto::ids::{AppId, ConversationId, ShardId, UserId};
 use parlance_proto::link::v1::{Publish, Topic, topic};
 use parlance_proto::raft::v1::RelayItem;
 use parlance_proto::slot::Slot;
@@ -18,7 +18,7 @@ use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::relay_sender::RelaySender;
-use super::under_way::UnderWay;
+use super::under_way::{Aside, UnderWay};
 use crate::apply::{Effect, OwnedRange, frame_of_event, shard_state, undelivered, watermark};
 use crate::conversation::{Audience, audience};
 use crate::metrics;
@@ -29,6 +29,8 @@ use crate::store::{StateStore, StoreError, Table, decode};
 
 /// Items taken from the feed, or read from outbox rows, at once; the last row may have more.
 const ITEMS_MAX: usize = 1024;
+/// Items that were set aside taken up at once.
+const AGAIN_ITEMS_MAX: usize = 256;
 /// Between tries to make sure that this node leads.
 const BARRIER_DELAY: Duration = Duration::from_millis(20);
 /// Before an outbox that could not be read is read again.
@@ -110,21 +112,18 @@ async fn deliver_one_term(shard: &Shard, sender: &RelaySender) -> Result<Infalli
         sender,
         under_way: &term.0,
     };
+    let mut freed = sender.freed();
     reader.rows().await?;
+    let mut again = false;
     loop {
-        match shard.feed().next(ITEMS_MAX).await {
-            Fed::Effects(effects) => {
-                for effect in effects {
-                    // What the rows had already is in the feed too.
-                    if effect.number > reader.under_way.next_number() {
-                        reader.rows().await?;
-                    }
-                    if effect.number == reader.under_way.next_number() {
-                        reader.deliver(effect).await;
-                    }
-                }
-            }
-            Fed::Gap => reader.rows().await?,
+        tokio::select! {
+            fed = shard.feed().next(ITEMS_MAX) => reader.fed(fed).await?,
+            _ = freed.changed() => again = true,
+            () = std::future::ready(()), if again => {}
+        }
+        // A part at a time: what is new does not wait for it.
+        if again {
+            again = reader.take_up().await?;
         }
     }
 }
@@ -136,6 +135,77 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    async fn fed(&self, fed: Fed) -> Result<(), StoreError> {
+        let Fed::Effects(effects) = fed else {
+            return self.rows().await;
+        };
+        for effect in effects {
+            // What the rows had already is in the feed too.
+            if effect.number > self.under_way.next_number() {
+                self.rows().await?;
+            }
+            if effect.number == self.under_way.next_number() {
+                self.deliver(effect).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up a part of what was set aside for homes that are parked no more. Answers whether there is more.
+    async fn take_up(&self) -> Result<bool, StoreError> {
+        let store = &**self.shard.store();
+        for (home, aside) in self.under_way.aside() {
+            let mut first = aside.first;
+            let items = undelivered(store, self.shard.id(), first - 1, AGAIN_ITEMS_MAX)?;
+            let items = items.into_iter().filter(|(n, _)| *n <= aside.last);
+            for (number, item) in items {
+                if self.sender.is_parked(home) {
+                    break;
+                }
+                self.under_way.wait_for_room().await;
+                let effect = effect_of_row(store, &self.shard.range(), number, item)?;
+                self.deliver_again(home, &aside, (first, number), effect)
+                    .await;
+                first = number + 1;
+            }
+            if first == aside.first && !self.sender.is_parked(home) {
+                // No row of it is left.
+                let nothing = (0, 0);
+                let none = self.under_way.begin_again(home, first, aside.last, nothing);
+                drop(none);
+            }
+        }
+        let aside = self.under_way.aside();
+        Ok(aside.iter().any(|(home, _)| !self.sender.is_parked(*home)))
+    }
+
+    /// Delivers an item, in which there is nothing if it has moved, to the users of one home.
+    async fn deliver_again(
+        &self,
+        home: ShardId,
+        aside: &Aside,
+        (first, number): (u64, u64),
+        effect: Option<Effect>,
+    ) {
+        let users = |effect: &Effect| -> Vec<(Slot, Bytes)> {
+            let Audience::Users(users) = &effect.audience;
+            let slots = users.iter().map(|user| Slot::of_user(&effect.app, user));
+            let to = users.iter().zip(slots);
+            to.filter(|(_, slot)| aside.slots.contains(*slot))
+                .map(|(user, slot)| (slot, relay_item(effect, user)))
+                .collect()
+        };
+        let items = effect.as_ref().map(users).unwrap_or_default();
+        let bytes = items.iter().map(|(_, item)| item.len()).sum();
+        let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+        let deliveries = self
+            .under_way
+            .begin_again(home, first, number, (count, bytes));
+        for ((slot, item), delivery) in items.into_iter().zip(deliveries) {
+            self.sender.send(slot, item, delivery).await;
+        }
+    }
+
     /// Delivers all outbox rows from the next number on.
     async fn rows(&self) -> Result<(), StoreError> {
         loop {

@@ -1,8 +1,9 @@
 //! Carries relay items of all shards that this node leads to the leaders of home shards, in batches, until done.
 //!
 //! One lane a node: what gathers while a batch is sent goes as the next one, whatever its shards. Batches of a lane are
-//! sent in order and may be under way at once, since each is answered only when the gateways have it. Which shard an item
-//! goes to is asked of the cluster map at each try, since a split may have moved its user.
+//! sent in order and may be under way at once, since each is answered only when the gateways have it. What a home does not take
+//! is parked (`parked.rs`), and tried again by a task of that home's own. Which shard an item goes to is asked of the cluster map at
+//! each try, since a split may have moved its user.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,11 +14,12 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{RelayRequest, RelayVerdict, ShardRelay, relay_verdict::Verdict};
-use parlance_proto::slot::Slot;
-use tokio::sync::mpsc;
+use parlance_proto::slot::{Slot, SlotRange};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, sleep, timeout};
 
 use super::budget::Budget;
+use super::parked::Parked;
 use super::relay_receiver::RelayReceiver;
 use super::under_way::Delivery;
 use crate::meta::{Leaders, MetaWatch};
@@ -26,8 +28,10 @@ use crate::raft::{Lane, PeerLink, ask};
 
 /// Items that wait in one lane.
 const LANE_ITEMS_MAX: usize = 16 * 1024;
-/// Items of one lane under way: each waits for gateways to acknowledge, or for a shard that has no leader.
+/// Items of one lane under way: each waits for gateways to acknowledge.
 const UNDER_WAY_ITEMS_MAX: usize = 64 * 1024;
+/// A lane without items for this long ends: its node may be gone for ever.
+const LANE_IDLE: Duration = Duration::from_secs(60);
 /// Items of one batch.
 const BATCH_ITEMS_MAX: usize = 1024;
 /// How long a batch may wait for its answer: longer than [`super::relay_receiver`] takes for one.
@@ -35,30 +39,22 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Between the first tries of what was not taken.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(50);
 /// Between later ones: it doubles up to this.
-const RETRY_DELAY_MAX: Duration = Duration::from_millis(800);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
 
 /// An item, its user's slot and its place in the outbox.
-struct Queued {
+pub(super) struct Queued {
     slot: Slot,
     /// Encoded.
-    item: Bytes,
-    delivery: Delivery,
+    pub(super) item: Bytes,
+    pub(super) delivery: Delivery,
 }
 
-/// What is to be tried again.
+/// What a home did not take.
 struct Left {
+    home: ShardId,
     queued: Vec<Queued>,
-    /// The shard and the node that may lead it, as the last one asked said.
-    hint: Option<(ShardId, NodeId)>,
-    delay: Duration,
-}
-
-/// What a try came to.
-#[derive(Default)]
-struct Tried {
-    /// Items that are done, or that nobody wants any more.
-    done: usize,
-    left: Vec<Left>,
+    /// The node that may lead it, as the last one asked said.
+    hint: Option<NodeId>,
 }
 
 /// Items by the node that leads their shards, and there by shard, each in the order they came.
@@ -77,6 +73,7 @@ struct Route {
     leaders: Leaders,
     peers: Arc<dyn PeerLink>,
     receiver: Arc<RelayReceiver>,
+    parked: Parked,
 }
 
 impl RelaySender {
@@ -94,6 +91,7 @@ impl RelaySender {
             leaders,
             peers,
             receiver,
+            parked: Parked::default(),
         });
         Self {
             lanes: Mutex::default(),
@@ -107,55 +105,123 @@ impl RelaySender {
         &self.budget
     }
 
+    /// Told when a home takes again what was set aside for it.
+    pub(super) fn freed(&self) -> watch::Receiver<u64> {
+        self.route.parked.freed()
+    }
+
+    /// Whether a home takes nothing at the moment.
+    pub(super) fn is_parked(&self, home: ShardId) -> bool {
+        self.route.parked.is_parked(home)
+    }
+
     /// Queues an encoded `RelayItem` for its user's home shard; waits while the lane is full.
     pub(super) async fn send(&self, slot: Slot, item: Bytes, delivery: Delivery) {
-        // Items of shards without a known leader have a lane of their own.
-        let leader = self.route.leaders.of(self.route.shard_of(slot));
-        let lane = self.lane(leader);
-        let queued = Queued {
+        let mut queued = Queued {
             slot,
             item,
             delivery,
         };
-        // A lane ends only with the node.
-        let _ = lane.send(queued).await;
+        // Items of shards without a known leader have a lane of their own.
+        let leader = self.route.leaders.of(self.route.shard_of(slot));
+        // A lane may have ended a moment ago.
+        while let Err(mpsc::error::SendError(unsent)) = self.lane(leader).send(queued).await {
+            queued = unsent;
+        }
     }
 
     fn lane(&self, to: Option<NodeId>) -> mpsc::Sender<Queued> {
+        let mut lanes = self.lanes.lock();
+        lanes.retain(|_, lane| !lane.is_closed());
         let start = || {
             let (sender, receiver) = mpsc::channel(LANE_ITEMS_MAX);
             tokio::spawn(run_lane(self.route.clone(), receiver));
             sender
         };
-        self.lanes.lock().entry(to).or_insert_with(start).clone()
+        lanes.entry(to).or_insert_with(start).clone()
     }
 }
 
+/// Sends what comes until nothing does.
 async fn run_lane(route: Arc<Route>, mut receiver: mpsc::Receiver<Queued>) {
-    let mut tries: FuturesUnordered<BoxFuture<'_, Tried>> = FuturesUnordered::new();
+    let mut tries: FuturesUnordered<BoxFuture<'_, usize>> = FuturesUnordered::new();
     let mut under_way = 0;
-    loop {
-        let room = under_way < UNDER_WAY_ITEMS_MAX;
+    let mut ended = false;
+    while !ended || !tries.is_empty() {
+        let room = !ended && under_way < UNDER_WAY_ITEMS_MAX;
         let mut batch = Vec::new();
         tokio::select! {
             biased;
-            Some(tried) = tries.next() => {
-                under_way -= tried.done;
-                // From here on each shard is on its own: one that is stuck holds up no other.
-                for left in tried.left {
-                    tries.push(route.try_again(left).boxed());
-                }
-            }
+            Some(count) = tries.next() => under_way -= count,
             count = receiver.recv_many(&mut batch, BATCH_ITEMS_MAX), if room => {
-                if count == 0 {
-                    return;
-                }
+                ended = count == 0;
                 under_way += count;
                 for (leader, shards) in route.by_leader(batch, None) {
-                    tries.push(route.try_deliver(leader, shards, RETRY_DELAY_MIN).boxed());
+                    tries.push(deliver_or_park(&route, leader, shards).boxed());
                 }
             }
+            // What is in the channel already still comes out of it.
+            () = sleep(LANE_IDLE), if tries.is_empty() => receiver.close(),
         }
+    }
+}
+
+/// One try with items of a lane; answers how many they were.
+async fn deliver_or_park(
+    route: &Arc<Route>,
+    to: Option<NodeId>,
+    shards: BTreeMap<ShardId, Vec<Queued>>,
+) -> usize {
+    let count = shards.values().map(Vec::len).sum();
+    let (mut to_try, mut left) = (BTreeMap::new(), Vec::new());
+    for (home, queued) in shards {
+        if route.parked.is_parked(home) {
+            // Behind what waits already.
+            let hint = None;
+            left.push(Left { home, queued, hint });
+        } else {
+            to_try.insert(home, queued);
+        }
+    }
+    left.extend(route.try_deliver(to, to_try).await);
+    for Left { home, queued, hint } in left {
+        let slots = route.slots_of(home);
+        if route.parked.park(home, slots, queued, hint) {
+            tokio::spawn(try_again(route.clone(), home));
+        }
+    }
+    count
+}
+
+/// Tries again what is parked for a home until it has taken all of it. One batch at a time: what gathers meanwhile goes with the
+/// next one.
+async fn try_again(route: Arc<Route>, home: ShardId) {
+    let mut delay = RETRY_DELAY_MIN;
+    sleep(delay).await;
+    loop {
+        let (batch, hint) = route.parked.take(home, BATCH_ITEMS_MAX);
+        if batch.is_empty() {
+            if route.parked.free(home) {
+                return;
+            }
+            continue;
+        }
+        metrics::relay_retried();
+        let by_leader = route.by_leader(batch, hint.map(|hint| (home, hint)));
+        let tries = by_leader.into_iter();
+        let tries = tries.map(|(leader, shards)| route.try_deliver(leader, shards));
+        let left: Vec<Left> = join_all(tries).await.into_iter().flatten().collect();
+        if left.is_empty() {
+            delay = RETRY_DELAY_MIN;
+            continue;
+        }
+        // Those of a shard that was split may be several shards' by now.
+        let hint = left.iter().find(|left| left.home == home);
+        let hint = hint.and_then(|left| left.hint);
+        let queued = left.into_iter().flat_map(|left| left.queued).collect();
+        route.parked.put_back(home, queued, hint);
+        sleep(delay).await;
+        delay = (delay * 2).min(RETRY_DELAY_MAX);
     }
 }
 
@@ -163,6 +229,13 @@ impl Route {
     /// The shard that owns a slot; the meta shard, which takes no relays, before the cluster map is known.
     fn shard_of(&self, slot: Slot) -> ShardId {
         self.meta.borrow().shard_of(slot).unwrap_or(ShardId::META)
+    }
+
+    /// What a shard owns by the map.
+    fn slots_of(&self, shard: ShardId) -> SlotRange {
+        let state = self.meta.borrow();
+        let range = state.shard(shard).and_then(|shard| shard.range());
+        range.unwrap_or(SlotRange::ALL)
     }
 
     fn by_leader(&self, batch: Vec<Queued>, hint: Option<(ShardId, NodeId)>) -> ByLeader {
@@ -179,35 +252,15 @@ impl Route {
         by_leader
     }
 
-    /// Another try, after a pause, with what the last one left of one shard.
-    async fn try_again(&self, left: Left) -> Tried {
-        metrics::relay_retried();
-        sleep(left.delay).await;
-        let mut queued = left.queued;
-        let before = queued.len();
-        queued.retain(|queued| queued.delivery.is_wanted());
-        let unwanted = before - queued.len();
-        let delay = (left.delay * 2).min(RETRY_DELAY_MAX);
-        let by_leader = self.by_leader(queued, left.hint).into_iter();
-        let tries = by_leader.map(|(leader, shards)| self.try_deliver(leader, shards, delay));
-        let mut tried = Tried {
-            done: unwanted,
-            left: Vec::new(),
-        };
-        for one in join_all(tries).await {
-            tried.done += one.done;
-            tried.left.extend(one.left);
-        }
-        tried
-    }
-
-    /// One try; the next one comes after `delay`.
+    /// One try; answers what was not taken.
     async fn try_deliver(
         &self,
         to: Option<NodeId>,
         shards: BTreeMap<ShardId, Vec<Queued>>,
-        delay: Duration,
-    ) -> Tried {
+    ) -> Vec<Left> {
+        if shards.is_empty() {
+            return Vec::new();
+        }
         let request = RelayRequest {
             shards: shards
                 .iter()
@@ -221,23 +274,21 @@ impl Route {
             Some(to) => self.ask(to, request).await.into_iter(),
             None => Vec::new().into_iter(),
         };
-        let mut tried = Tried::default();
-        for (shard, queued) in shards {
+        let mut left = Vec::new();
+        for (home, queued) in shards {
             let verdict = verdicts.next().unwrap_or_default();
             if verdict.verdict() == Verdict::Done {
                 metrics::relayed(queued.len());
-                tried.done += queued.len();
                 queued.into_iter().for_each(|queued| queued.delivery.done());
             } else {
-                let leader = NodeId::known(verdict.leader_node_id);
-                tried.left.push(Left {
+                left.push(Left {
+                    home,
                     queued,
-                    hint: leader.map(|leader| (shard, leader)),
-                    delay,
+                    hint: NodeId::known(verdict.leader_node_id),
                 });
             }
         }
-        tried
+        left
     }
 
     /// The verdicts of a node; none if it does not answer.
@@ -256,187 +307,4 @@ impl Route {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use futures::future::ready;
-    use parlance_proto::ids::{AppId, UserId};
-    use parlance_proto::raft::v1::{
-        RelayResponse, SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
-    };
-    use parlance_proto::slot::SlotRange;
-    use parlance_proto::store::v1::{ClusterMap, Consumer, MapShard};
-    use tokio::sync::watch;
-    use tokio::time::Instant;
-
-    use super::super::under_way::UnderWay;
-    use super::*;
-    use crate::link::Links;
-    use crate::meta::{Lead, MetaState};
-    use crate::raft::PeerError;
-    use crate::shard::{Marks, Shards};
-
-    const STUCK: ShardId = ShardId(1);
-    const OTHER: ShardId = ShardId(2);
-    const OWN_NODE: NodeId = NodeId(1);
-    const PEER: NodeId = NodeId(2);
-
-    /// A node whose shard [`STUCK`] can never take anything.
-    #[derive(Default)]
-    struct Peers {
-        seen: Mutex<HashSet<(ShardId, Bytes)>>,
-    }
-
-    impl PeerLink for Peers {
-        fn call(
-            &self,
-            _: NodeId,
-            _: Lane,
-            _: ShardId,
-            body: Body,
-            _: Duration,
-        ) -> BoxFuture<'static, Result<Body, PeerError>> {
-            let Body::Relay(request) = body else {
-                panic!("only relays: {body:?}")
-            };
-            let verdict = |relay: &ShardRelay| {
-                let shard = ShardId(relay.shard);
-                let items = relay.items.iter().map(|item| (shard, item.clone()));
-                self.seen.lock().extend(items);
-                RelayVerdict {
-                    verdict: if shard == STUCK {
-                        Verdict::NotLeader.into()
-                    } else {
-                        Verdict::Done.into()
-                    },
-                    leader_node_id: 0,
-                    moved: shard == STUCK,
-                }
-            };
-            let verdicts = request.shards.iter().map(verdict).collect();
-            ready(Ok(Body::RelayResponse(RelayResponse { verdicts }))).boxed()
-        }
-
-        fn post(&self, _: NodeId, _: Lane, _: ShardId, _: Body) {}
-
-        fn send_snapshot(
-            &self,
-            _: NodeId,
-            _: SnapshotHeader,
-            _: mpsc::Receiver<SnapshotChunk>,
-        ) -> BoxFuture<'static, Result<SnapshotResponse, PeerError>> {
-            panic!("no snapshots here")
-        }
-    }
-
-    /// The lower slots are [`STUCK`]'s, the upper ones [`OTHER`]'s.
-    fn state(border: u32) -> MetaState {
-        let ranges = [
-            SlotRange::new(0, border).unwrap(),
-            SlotRange::new(border + 1, 16_383).unwrap(),
-        ];
-        let shards = ranges.into_iter().zip(1..).map(|(range, shard)| MapShard {
-            shard,
-            first_slot: range.first().number().into(),
-            last_slot: range.last().number().into(),
-            ..MapShard::default()
-        });
-        let map = ClusterMap {
-            shards: shards.collect(),
-            ..ClusterMap::default()
-        };
-        MetaState::new(Some(map), BTreeMap::new())
-    }
-
-    const BORDER: u32 = 8_191;
-
-    fn item(shard: ShardId, number: u64) -> (Slot, Bytes) {
-        let app = AppId::new("demo").unwrap();
-        let users = (0..).map(|n| UserId::new(format!("user{n}")).unwrap());
-        let slot = users
-            .map(|user| Slot::of_user(&app, &user))
-            .find(|slot| state(BORDER).shard_of(*slot) == Some(shard))
-            .unwrap();
-        (slot, Bytes::copy_from_slice(&number.to_be_bytes()))
-    }
-
-    async fn eventually(what: &str, holds: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !holds() {
-            assert!(Instant::now() < deadline, "waited too long: {what}");
-            tokio::task::yield_now().await;
-        }
-    }
-
-    struct Fixture {
-        meta: watch::Sender<Arc<MetaState>>,
-        peers: Arc<Peers>,
-        sender: RelaySender,
-    }
-
-    fn fixture() -> Fixture {
-        let meta = watch::Sender::new(Arc::new(state(BORDER)));
-        let leaders = Leaders::default();
-        for shard in [STUCK, OTHER] {
-            let node = Some(PEER);
-            leaders.learn(shard, Lead { term: 1, node });
-        }
-        let receiver = RelayReceiver::new(Shards::default(), Links::default(), leaders.clone());
-        let peers = Arc::new(Peers::default());
-        let sender = RelaySender::new(
-            OWN_NODE,
-            meta.subscribe(),
-            leaders,
-            peers.clone(),
-            Arc::new(receiver),
-        );
-        Fixture {
-            meta,
-            peers,
-            sender,
-        }
-    }
-
-    fn under_way() -> (Arc<UnderWay>, Arc<Marks>) {
-        let marks = Arc::new(Marks::default());
-        let items = UnderWay::new(Consumer::Relay, 0, marks.clone(), &Arc::default());
-        (items, marks)
-    }
-
-    #[tokio::test]
-    async fn a_stuck_shard_holds_up_no_other_shard_of_its_node() {
-        let Fixture { peers, sender, .. } = &fixture();
-        let (stuck_items, stuck) = under_way();
-        let (items, done) = under_way();
-        for number in 0..300 {
-            let (slot, item) = item(STUCK, number);
-            let sent = (STUCK, item.clone());
-            let delivery = stuck_items.begin(1, 8).remove(0);
-            sender.send(slot, item, delivery).await;
-            // Each goes in a batch of its own.
-            eventually("its first try", || peers.seen.lock().contains(&sent)).await;
-        }
-        let delivery = items.begin(1, 8).remove(0);
-        let (slot, item) = item(OTHER, 300);
-        sender.send(slot, item, delivery).await;
-        eventually("the other shard's item", || done.get(Consumer::Relay) == 1).await;
-        assert_eq!(stuck.get(Consumer::Relay), 0);
-    }
-
-    #[tokio::test]
-    async fn what_has_moved_goes_to_the_shard_that_the_map_says_later() {
-        let Fixture {
-            meta,
-            peers,
-            sender,
-        } = &fixture();
-        let (items, done) = under_way();
-        let (slot, item) = item(STUCK, 1);
-        let sent = (STUCK, item.clone());
-        sender.send(slot, item, items.begin(1, 8).remove(0)).await;
-        eventually("its first try", || peers.seen.lock().contains(&sent)).await;
-        meta.send_replace(Arc::new(state(0)));
-        eventually("its delivery", || done.get(Consumer::Relay) == 1).await;
-        assert!(peers.seen.lock().contains(&(OTHER, sent.1.clone())));
-    }
-}
+mod tests;

@@ -1,9 +1,15 @@
 //! Which outbox items one consumer has under way, and up to where all are done.
+//!
+//! What a home shard that takes nothing holds up is not kept in memory for ever: beyond a bound only the numbers are
+//! remembered between which its deliveries lie (*set aside*). They hold the watermark back, and are read from the outbox again
+//! once the home takes something.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use parlance_proto::ids::ShardId;
+use parlance_proto::slot::SlotRange;
 use parlance_proto::store::v1::Consumer;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -11,9 +17,6 @@ use tokio::time::Instant;
 use super::budget::{Budget, Share};
 use crate::metrics;
 use crate::shard::Marks;
-
-/// Items, done or not, from the first that is not: a few bytes each.
-const WINDOW_ITEMS_MAX: usize = 1 << 20;
 
 /// The outbox items that a consumer has under way in one term of one shard.
 pub(super) struct UnderWay {
@@ -25,14 +28,15 @@ pub(super) struct UnderWay {
 }
 
 struct Inner {
-    /// The number of the first item in `open`.
-    base: u64,
-    /// The items from `base` on.
-    open: VecDeque<Open>,
-    /// Items with deliveries still under way.
-    undone: usize,
+    /// The number that comes next.
+    next: u64,
+    /// Items with deliveries still under way, by number.
+    open: BTreeMap<u64, Open>,
     /// Their bytes.
     bytes: usize,
+    aside: BTreeMap<ShardId, Aside>,
+    /// What `marks` says.
+    marked: u64,
     cancelled: bool,
 }
 
@@ -40,6 +44,17 @@ struct Open {
     /// Still under way.
     deliveries: u32,
     bytes: usize,
+    since: Instant,
+}
+
+/// Deliveries to one home shard that are not kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Aside {
+    /// What the home owned: to whom they go.
+    pub(super) slots: SlotRange,
+    /// The number of the first item that has one.
+    pub(super) first: u64,
+    pub(super) last: u64,
     since: Instant,
 }
 
@@ -59,10 +74,11 @@ impl UnderWay {
     ) -> Arc<Self> {
         marks.set(consumer, done);
         let inner = Inner {
-            base: done + 1,
-            open: VecDeque::new(),
-            undone: 0,
+            next: done + 1,
+            open: BTreeMap::new(),
             bytes: 0,
+            aside: BTreeMap::new(),
+            marked: done,
             cancelled: false,
         };
         Arc::new(Self {
@@ -76,31 +92,60 @@ impl UnderWay {
 
     /// The number that comes next.
     pub(super) fn next_number(&self) -> u64 {
-        let inner = self.inner.lock();
-        inner.base + inner.open.len() as u64
+        self.inner.lock().next
     }
 
     /// Takes the next item, of so many bytes and with so many deliveries. None is needed: an item without any is done
     /// at once.
     pub(super) fn begin(self: &Arc<Self>, deliveries: u32, bytes: usize) -> Vec<Delivery> {
-        let number = {
-            let mut inner = self.inner.lock();
-            let bytes = if deliveries == 0 { 0 } else { bytes };
-            inner.bytes += bytes;
-            inner.undone += usize::from(deliveries > 0);
-            inner.open.push_back(Open {
-                deliveries,
-                bytes,
-                since: Instant::now(),
-            });
-            inner.base + inner.open.len() as u64 - 1
+        let mut inner = self.inner.lock();
+        let number = inner.next;
+        inner.next += 1;
+        inner.open(number, deliveries, bytes);
+        self.advance(&mut inner);
+        drop(inner);
+        self.deliveries(number, deliveries)
+    }
+
+    /// Takes an item that was set aside for a home, with so many deliveries to it. What was set aside from `first` up to it is
+    /// over then, unless more has been set aside before it meanwhile.
+    pub(super) fn begin_again(
+        self: &Arc<Self>,
+        home: ShardId,
+        first: u64,
+        number: u64,
+        (deliveries, bytes): (u32, usize),
+    ) -> Vec<Delivery> {
+        let mut inner = self.inner.lock();
+        inner.open(number, deliveries, bytes);
+        if let Some(aside) = inner.aside.get_mut(&home)
+            && aside.first == first
+        {
+            aside.first = number + 1;
+            if aside.first > aside.last {
+                inner.aside.remove(&home);
+            }
+        }
+        self.advance(&mut inner);
+        drop(inner);
+        self.deliveries(number, deliveries)
+    }
+
+    fn deliveries(self: &Arc<Self>, number: u64, count: u32) -> Vec<Delivery> {
+        let delivery = |_| Delivery {
+            number,
+            under_way: self.clone(),
         };
-        self.advance();
-        (0..deliveries)
-            .map(|_| Delivery {
-                number,
-                under_way: self.clone(),
-            })
+        (0..count).map(delivery).collect()
+    }
+
+    /// What was set aside, by home.
+    pub(super) fn aside(&self) -> Vec<(ShardId, Aside)> {
+        let inner = self.inner.lock();
+        inner
+            .aside
+            .iter()
+            .map(|(id, aside)| (*id, *aside))
             .collect()
     }
 
@@ -124,51 +169,95 @@ impl UnderWay {
 
     fn has_room(&self) -> bool {
         let inner = self.inner.lock();
-        inner.open.len() < WINDOW_ITEMS_MAX && self.share.has_room(inner.undone, inner.bytes)
+        self.share.has_room(inner.open.len(), inner.bytes)
     }
 
-    fn advance(&self) {
-        let mut inner = self.inner.lock();
-        let before = inner.base;
-        while inner.open.front().is_some_and(|item| item.deliveries == 0) {
-            inner.open.pop_front();
-            inner.base += 1;
-        }
+    fn advance(&self, inner: &mut Inner) {
+        let firsts = inner.aside.values().map(|aside| aside.first);
+        let firsts = firsts.chain(inner.open.keys().next().copied());
+        let done = firsts.min().unwrap_or(inner.next) - 1;
         if inner.cancelled {
             return;
         }
-        if inner.base != before {
-            self.marks.set(self.consumer, inner.base - 1);
+        let moved = done > inner.marked;
+        if moved {
+            inner.marked = done;
+            self.marks.set(self.consumer, done);
         }
-        if inner.base != before || inner.open.len() == 1 {
-            let oldest = inner.open.front().map(|item| item.since);
-            self.marks.set_oldest(self.consumer, oldest);
+        if moved || inner.open.len() + inner.aside.len() == 1 {
+            self.marks.set_oldest(self.consumer, inner.oldest());
         }
+    }
+}
+
+impl Inner {
+    fn open(&mut self, number: u64, deliveries: u32, bytes: usize) {
+        if deliveries > 0 {
+            let item = self.open.entry(number).or_insert(Open {
+                deliveries: 0,
+                bytes: 0,
+                since: Instant::now(),
+            });
+            item.deliveries += deliveries;
+            item.bytes += bytes;
+            self.bytes += bytes;
+        }
+    }
+
+    /// One delivery of an item less. Answers since when it was under way if it was the last.
+    fn close(&mut self, number: u64) -> Option<Instant> {
+        let item = self.open.get_mut(&number)?;
+        item.deliveries -= 1;
+        if item.deliveries > 0 {
+            return None;
+        }
+        let item = self.open.remove(&number)?;
+        self.bytes -= item.bytes;
+        Some(item.since)
+    }
+
+    /// Since when the oldest item that is not done has been under way.
+    fn oldest(&self) -> Option<Instant> {
+        let open = self.open.values().next().map(|item| item.since);
+        let aside = self.aside.values().map(|aside| aside.since);
+        aside.chain(open).min()
     }
 }
 
 impl Delivery {
     /// It has been made.
     pub(super) fn done(self) {
-        let mut item_done = None;
-        {
-            let mut inner = self.under_way.inner.lock();
-            let place = usize::try_from(self.number.wrapping_sub(inner.base)).unwrap_or(usize::MAX);
-            if let Some(item) = inner.open.get_mut(place) {
-                item.deliveries = item.deliveries.saturating_sub(1);
-                if item.deliveries == 0 {
-                    item_done = Some(item.since);
-                    let bytes = std::mem::take(&mut item.bytes);
-                    inner.bytes -= bytes;
-                    inner.undone -= 1;
-                }
-            }
-        }
-        self.under_way.advance();
-        if let Some(since) = item_done {
+        if let Some(since) = self.close(|_| ()) {
             metrics::delivered(since.elapsed());
+        }
+    }
+
+    /// It cannot be made now and is not kept: its home, which owns these slots, has too many already.
+    pub(super) fn set_aside(self, home: ShardId, slots: SlotRange) {
+        let number = self.number;
+        self.close(|inner| {
+            let aside = inner.aside.entry(home).or_insert(Aside {
+                slots,
+                first: number,
+                last: number,
+                since: Instant::now(),
+            });
+            aside.first = aside.first.min(number);
+            aside.last = aside.last.max(number);
+        });
+    }
+
+    /// Answers since when its item was under way if it was the last delivery of it.
+    fn close(&self, before: impl FnOnce(&mut Inner)) -> Option<Instant> {
+        let mut inner = self.under_way.inner.lock();
+        before(&mut inner);
+        let item_done = inner.close(self.number);
+        self.under_way.advance(&mut inner);
+        drop(inner);
+        if item_done.is_some() {
             self.under_way.moved.notify_waiters();
         }
+        item_done
     }
 
     /// Whether it still has to be made by this node.
@@ -240,5 +329,35 @@ mod tests {
         assert!(!waiting.is_finished());
         other.done();
         waiting.await.unwrap();
+    }
+
+    #[test]
+    fn what_is_set_aside_holds_the_watermark_and_no_memory() {
+        let (items, marks) = under_way(0);
+        let home = ShardId(9);
+        let half = 32 << 20; // of what a node has
+        for _ in 0..100 {
+            let mut both = items.begin(2, half);
+            both.pop().unwrap().done();
+            both.pop().unwrap().set_aside(home, SlotRange::ALL);
+        }
+        assert!(items.has_room());
+        assert_eq!(mark(&marks), 0);
+        let [(set_aside, aside)] = items.aside()[..] else {
+            panic!("{:?}", items.aside())
+        };
+        assert_eq!((set_aside, aside.first, aside.last), (home, 1, 100));
+        assert!(marks.waiting() > Duration::ZERO);
+        // The home is back: the first has nothing for it after all, the second is under way again.
+        assert!(items.begin_again(home, 1, 1, (0, 0)).is_empty());
+        assert_eq!(mark(&marks), 1);
+        let again = items.begin_again(home, 2, 2, (1, 5));
+        for number in 3..=100 {
+            items.begin_again(home, number, number, (0, 0));
+        }
+        assert!(items.aside().is_empty());
+        assert_eq!(mark(&marks), 1);
+        again.into_iter().for_each(Delivery::done);
+        assert_eq!(mark(&marks), 100);
     }
 }

@@ -12,3 +12,13 @@ pub use questions::Gateways;
 pub use registry::Links;
 pub use service::{LinkService, role_of_peer};
 pub use session::{LinkSession, Receipt};
+
+/// For tests of other folders: a session that is open, and one that was.
+#[cfg(test)]
+pub(crate) fn open_and_closed() -> [std::sync::Arc<LinkSession>; 2] {
+    let hello = parlance_proto::link::v1::Hello::default();
+    let session = |key: u64| LinkSession::new(key, &hello);
+    let [open, closed] = [1, 2].map(session).map(std::sync::Arc::new);
+    closed.close();
+    [open, closed]
+}

@@ -21,6 +21,7 @@ use crate::clock::SystemEnvironment;
 use crate::raft::Replica;
 use crate::raft::tests::fixture::eventually;
 use crate::shard::{Proposer, ProposerLimits, Shard};
+use crate::totals::Totals;
 
 const SHARDS: u16 = 64;
 const LEADERS_SETTLE: Duration = Duration::from_secs(20);
@@ -50,6 +51,7 @@ impl Bench {
             parts.marks().clone(),
             Arc::new(|| 1),
             Arc::new(SystemEnvironment),
+            Totals::default().queues,
         );
         let store = self.stores[node.0 as usize - 1].clone();
         Arc::new(Shard::new(raft, proposer, parts, store))

@@ -26,6 +26,7 @@ use crate::shard::ShardParts;
 use crate::store::StateStore;
 use crate::store::manifest::Existing;
 use crate::store::rocks::RocksStore;
+use crate::totals::Totals;
 use none::{DirectLink, NoMachine, NoRows};
 
 /// The one that the program has.
@@ -86,7 +87,7 @@ impl Bench {
             };
             let host = RaftHost::open(config, store.clone(), peers).await.unwrap();
             for shard in (1..=shards).map(ShardId) {
-                let own = ShardParts::new(Arc::default());
+                let own = ShardParts::new(Arc::default(), &Totals::default());
                 let machine = machine(machines, shard, &store, &own);
                 host.start_replica(shard, machine).await.unwrap();
                 parts.insert((node_id, shard), own);
@@ -170,7 +171,9 @@ fn machine(
         Machines::None => Box::new(NoMachine),
         Machines::Shards => {
             let (sink, levels) = (parts.sink(), Levels::new(1..=1));
-            Box::new(ShardMachine::open(shard, store.clone(), sink, Dedup::On, levels).unwrap())
+            let tips = Totals::default().tips;
+            let machine = ShardMachine::open(shard, store.clone(), sink, Dedup::On, levels, &tips);
+            Box::new(machine.unwrap())
         }
     }
 }

@@ -13,6 +13,7 @@ const LEADER_CHANGES: &str = "parlance_node_leader_changes_total";
 const FOLLOWER_LAG: &str = "parlance_node_follower_lag_entries";
 const NODES_UNHEARD: &str = "parlance_node_nodes_unheard";
 const CLOCK_OFFSET: &str = "parlance_node_clock_offset_seconds";
+const CLOCK_AHEAD: &str = "parlance_node_clock_ahead_seconds";
 const OLDEST_PUSH: &str = "parlance_node_oldest_push_seconds";
 const LINK_WAITING: &str = "parlance_node_link_waiting_seconds";
 const DISK_FREE: &str = "parlance_node_disk_free_bytes";
@@ -47,6 +48,11 @@ pub(super) fn describe() {
         CLOCK_OFFSET,
         Unit::Seconds,
         "how far the farthest clock of another node is from this node's"
+    );
+    describe_gauge!(
+        CLOCK_AHEAD,
+        Unit::Seconds,
+        "how far the node's clock is ahead of what the nodes agree on; negative: behind"
     );
     describe_gauge!(
         OLDEST_PUSH,
@@ -150,6 +156,10 @@ impl NodeFigures {
     pub(crate) fn others(&self, unheard: usize, clock_offset: Duration) {
         self.set(NODES_UNHEARD, unheard as f64);
         self.set(CLOCK_OFFSET, clock_offset.as_secs_f64());
+    }
+
+    pub(crate) fn clock_ahead(&self, ahead_ms: i64) {
+        self.set(CLOCK_AHEAD, ahead_ms as f64 / 1000.0);
     }
 
     pub(crate) fn waiting(&self, oldest_push: Duration, oldest_frame: Duration) {

@@ -7,14 +7,14 @@ use openraft::{Config, SnapshotPolicy, StepDownPolicy};
 /// A replica that is this near to the end of the log has caught up.
 pub(super) const CAUGHT_UP_ENTRIES: u64 = 64;
 
-/// The settings of all replicas of a node. All nodes of a cluster should have the same timing.
+/// The settings of all replicas of a node.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RaftConfig {
     /// Between a leader's heartbeats, in ms. Default: 150. Allowed: 10 to 10,000.
     pub heartbeat_ms: u64,
-    /// Length of a leader's lease in ms: no other is elected for so long after its last word. Default: 600. Allowed: from
-    /// three heartbeats to 600,000.
+    /// Length of a leader's lease in ms: no other is elected for so long after its last word. The same on all nodes of a
+    /// cluster. Default: 600. Allowed: from three heartbeats to 600,000.
     pub lease_ms: u64,
     /// Unanswered appends per shard and follower. Default: 2. Allowed: 1 to 64.
     pub append_window: usize,

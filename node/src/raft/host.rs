@@ -17,9 +17,10 @@ use parlance_proto::raft::v1::{
     peer_message::Body,
 };
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::answers::Answers;
 use super::convert::{self, Malformed};
 use super::error::RaftError;
 use super::feed::Feed;
@@ -42,6 +43,8 @@ use crate::store::manifest::{self, Existing, ManifestGuard};
 use crate::store::room::{DiskRoom, Room};
 use crate::store::{StateStore, StoreFigures};
 
+/// Appends that take longer are answered by nothing, so that no more of them wait than come in this time.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// A log without a new entry for this long is idle.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
@@ -205,6 +208,7 @@ impl RaftHost {
         let quiet = (!opened.log.is_new()).then(|| settings.lease());
         let config = settings.openraft().validate();
         let config = Arc::new(config.map_err(|e| start(e.to_string()))?);
+        let answers = Arc::<Answers>::default();
         let network = NetworkFactory {
             node_id,
             shard,
@@ -212,6 +216,7 @@ impl RaftHost {
             config: settings.clone(),
             feed: opened.feed.clone(),
             log: opened.log.clone(),
+            answers: answers.clone(),
             sending: parts.sending.clone(),
         };
         let raft = Raft::build(node_id, config, network, opened.log.clone(), opened.state)
@@ -231,7 +236,9 @@ impl RaftHost {
             feed: opened.feed,
             folder: opened.folder,
             log: opened.log,
+            answers,
             by_bytes: opened.by_bytes,
+            ended: opened.ended,
             quiet,
             stop,
             stopped: parts.stopped.clone(),
@@ -308,6 +315,8 @@ struct Opened {
     feed: Arc<Feed>,
     folder: SnapshotFolder,
     by_bytes: Arc<SnapshotByBytes>,
+    /// Nothing is applied any more.
+    ended: CancellationToken,
 }
 
 fn open_replica(
@@ -332,6 +341,7 @@ fn open_replica(
         .map_err(|e| damaged(e.to_string()))?;
     let feed = Feed::new(ShardRows::new(shard, store, machine.ranges()));
     let by_bytes = Arc::new(SnapshotByBytes::new(settings.snapshot_bytes));
+    let ended = CancellationToken::new();
     let state = ReplicaState::open(
         feed.clone(),
         machine,
@@ -342,6 +352,7 @@ fn open_replica(
             process: parts.store_failed.clone(),
             waiting: Arc::downgrade(&parts.store_waiting),
         },
+        ended.clone().drop_guard(),
     )
     .map_err(|e| damaged(e.to_string()))?;
     let purged = log.purged().map_or(0, |id| id.index);
@@ -361,6 +372,7 @@ fn open_replica(
         feed,
         folder,
         by_bytes,
+        ended,
     })
 }
 
@@ -443,7 +455,9 @@ async fn answer(replica: &Replica, from: NodeId, body: Body) -> Result<Body, Fai
             if !request.entries.is_empty() && replica.inner().room.now() == Room::Out {
                 return Err(stopped("its disk is full"));
             }
-            let response = raft.append_entries(request).await.map_err(stopped)?;
+            // While a snapshot is installed nothing is answered: who asked has given up long before.
+            let response = timeout(ANSWER_WITHIN, raft.append_entries(request));
+            let response = response.await.map_err(stopped)?.map_err(stopped)?;
             if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
                 replica.inner().turns.heard(from, Instant::now());
             }

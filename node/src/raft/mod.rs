@@ -5,6 +5,7 @@
 //! `group_commit.rs` to disk and `network.rs` → `peer/` to the other replicas, and once committed through
 //! `state_machine.rs` to the state machine.
 
+mod answers;
 mod config;
 mod convert;
 mod election_turns;

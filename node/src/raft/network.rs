@@ -23,6 +23,7 @@ use parlance_proto::raft::v1::{SnapshotHeader, SnapshotResponse as SnapshotAnswe
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::answers::Answers;
 use super::convert::{self, Malformed};
 use super::feed::Feed;
 use super::log_store::LogStore;
@@ -45,6 +46,7 @@ pub struct NetworkFactory {
     pub(super) config: RaftConfig,
     pub(super) feed: Arc<Feed>,
     pub(super) log: LogStore,
+    pub(super) answers: Arc<Answers>,
     /// Snapshots that this node may send at a time.
     pub(super) sending: Arc<Semaphore>,
 }
@@ -61,6 +63,7 @@ impl NetworkFactory {
             limits: LogLimits::new(&self.config),
             feed: self.feed.clone(),
             log: self.log.clone(),
+            answers: self.answers.clone(),
             sending: self.sending.clone(),
             control_timeout: self.config.control_timeout(),
         }
@@ -93,6 +96,7 @@ pub struct Network {
     limits: LogLimits,
     feed: Arc<Feed>,
     log: LogStore,
+    answers: Arc<Answers>,
     sending: Arc<Semaphore>,
     control_timeout: Duration,
 }
@@ -272,6 +276,7 @@ impl Network {
         } else {
             APPEND_TIMEOUT
         };
+        let term = request.vote.leader_id.term;
         let request = convert::append_request(request);
         let (peers, target) = (&*self.peers, self.target);
         let call = ask(peers, target, self.lane, self.shard, request, timeout);
@@ -281,7 +286,11 @@ impl Network {
                 .await
                 .map_err(|e| network.failed(RPCTypes::AppendEntries, e))?;
             metrics::append_round_trip(started.elapsed());
-            convert::to_append_response(&answer).map_err(malformed)
+            let response = convert::to_append_response(&answer).map_err(malformed)?;
+            if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                network.answers.count(term, network.target, started);
+            }
+            Ok(response)
         }
     }
 

@@ -11,12 +11,13 @@ use openraft::error::{
     ClientWriteError, Fatal, InitializeError, LinearizableReadError, RaftError as LibraryError,
 };
 use openraft::metrics::RaftServerMetrics;
-use openraft::{ChangeMembers, EmptyNode, Instant as _, Raft, ReadPolicy, ServerState};
+use openraft::{ChangeMembers, EmptyNode, Raft, ReadPolicy, ServerState};
 use parlance_proto::ids::{NodeId, ShardId};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::answers::Answers;
 use super::election_turns::ElectionTurns;
 use super::error::{MembershipError, ProposeError, RaftError, ReadError};
 use super::feed::Feed;
@@ -102,6 +103,7 @@ pub(super) struct Inner {
     /// Whoever has this receives and installs: one snapshot at a time.
     pub(super) receiving: Arc<tokio::sync::Mutex<()>>,
     pub(super) log: LogStore,
+    answers: Arc<Answers>,
     feed: Arc<Feed>,
     pub(super) turns: ElectionTurns,
     /// Before this a restarted replica neither votes nor stands: it does not remember to whom it promised not to.
@@ -121,7 +123,10 @@ pub(super) struct ReplicaParts {
     pub(super) feed: Arc<Feed>,
     pub(super) folder: SnapshotFolder,
     pub(super) log: LogStore,
+    pub(super) answers: Arc<Answers>,
     pub(super) by_bytes: Arc<SnapshotByBytes>,
+    /// Nothing is applied any more.
+    pub(super) ended: CancellationToken,
     /// How long it neither votes nor stands; none if it never has.
     pub(super) quiet: Option<Duration>,
     pub(super) stop: CancellationToken,
@@ -137,7 +142,9 @@ impl Replica {
             feed,
             folder,
             log,
+            answers,
             by_bytes,
+            ended,
             quiet,
             stop,
             stopped,
@@ -150,6 +157,7 @@ impl Replica {
             folder,
             receiving: Arc::default(),
             log,
+            answers,
             feed,
             turns: ElectionTurns::new(config.lease(), Instant::now()),
             quiet_until: quiet.map(|quiet| Instant::now() + quiet),
@@ -160,7 +168,7 @@ impl Replica {
             lease: config.lease(),
             offered_term: AtomicU64::new(0),
         });
-        tokio::spawn(watch_replica(inner.clone(), by_bytes, stopped));
+        tokio::spawn(watch_replica(inner.clone(), by_bytes, ended, stopped));
         Self { inner }
     }
 
@@ -199,25 +207,48 @@ impl Replica {
     /// Returns when everything that was acknowledged before the call is applied here and this replica leads: by its
     /// lease, or by asking the others. The lease is of the monotonic clock, which goes on while the process is frozen.
     pub async fn read_barrier(&self) -> Result<(), ReadError> {
-        // The library may credit an answer to an append that was sent later than the one it answers; the second half of the
-        // lease is the margin for that.
         if self.holds_lease() && self.try_barrier(ReadPolicy::LeaseRead).await.is_ok() {
             return Ok(());
         }
-        self.try_barrier(ReadPolicy::ReadIndex).await
+        let asked = Instant::now();
+        self.try_barrier(ReadPolicy::ReadIndex).await?;
+        // The library may have taken an answer to an older request for one.
+        let confirmed = async {
+            loop {
+                let counted = self.inner.answers.counted();
+                if self.believed_until().is_some_and(|(_, at)| at >= asked) {
+                    return;
+                }
+                counted.await;
+            }
+        };
+        timeout(self.inner.read_timeout, confirmed)
+            .await
+            .map_err(|_| ReadError::NotLeader { leader: None })
+    }
+
+    /// Its term, and the last moment at which a majority surely took this replica for the leader of it; none if there was
+    /// none, or if it does not lead.
+    fn believed_until(&self) -> Option<(u64, Instant)> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let own = self.inner.node_id;
+        let leads = metrics.state == ServerState::Leader && metrics.current_leader == Some(own);
+        let voters = metrics.membership_config.membership().get_joint_config();
+        let (answers, now) = (&self.inner.answers, Instant::now());
+        let term = metrics.current_term;
+        let until = answers.majority(term, own, voters, now).filter(|_| leads)?;
+        Some((term, until))
     }
 
     /// Whether this replica surely leads at this moment: a majority has answered it well within its lease, and it has
     /// not offered its leadership to another. False is no proof of the opposite. Asks nobody, not even the shard's task.
     pub fn holds_lease(&self) -> bool {
-        let metrics = self.inner.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.state == ServerState::Leader
-            && metrics.current_leader == Some(self.inner.node_id)
-            && self.inner.offered_term.load(Ordering::SeqCst) < metrics.current_term
-            && metrics
-                .last_quorum_acked
-                .is_some_and(|at| at.elapsed() < self.inner.lease / 2)
+        let is_offered = |term| self.inner.offered_term.load(Ordering::SeqCst) >= term;
+        let believed = self.believed_until();
+        believed.is_some_and(|(term, until)| {
+            until.elapsed() < self.inner.lease / 2 && !is_offered(term)
+        })
     }
 
     /// The term that this replica is in at this moment.
@@ -420,6 +451,7 @@ impl Replica {
 async fn watch_replica(
     inner: Arc<Inner>,
     by_bytes: Arc<SnapshotByBytes>,
+    ended: CancellationToken,
     stopped: watch::Sender<BTreeMap<ShardId, String>>,
 ) {
     let mut metrics = inner.raft.server_metrics();
@@ -454,6 +486,8 @@ async fn watch_replica(
                 }
             }
             () = inner.stop.cancelled() => break,
+            // A bug, of which the library's own task hears nothing: it would go on leading.
+            () = ended.cancelled() => break,
         }
     }
     inner.leadership.send_modify(|last| {
@@ -472,13 +506,14 @@ async fn watch_replica(
         let reason = reason.unwrap_or_else(|| "its task ended".to_owned());
         tracing::error!(shard = %inner.id, reason, "a replica has stopped by itself");
         inner.stop.cancel();
-        if let Err(error) = inner.raft.shutdown().await {
-            tracing::debug!(shard = %inner.id, %error, "the tasks of a stopped replica");
-        }
         stopped.send_modify(|stopped| {
             stopped.insert(inner.id, reason);
             metrics::replicas_stopped(stopped.len());
         });
+        // Perhaps its tasks never end: they are waited for last.
+        if let Err(error) = inner.raft.shutdown().await {
+            tracing::debug!(shard = %inner.id, %error, "the tasks of a stopped replica");
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use parlance_proto::store::v1::AppliedState;
 use prost::Message;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::feed::Feed;
 use super::retry::until_it_works;
@@ -92,15 +92,19 @@ pub struct ReplicaState {
     folder: SnapshotFolder,
     by_bytes: Arc<SnapshotByBytes>,
     ends: Ends,
+    /// The library drops this state when its task ends, by a panic too.
+    _ended: DropGuard,
 }
 
 impl ReplicaState {
+    /// `ended` is cancelled once nothing is applied any more.
     pub(super) fn open(
         feed: Arc<Feed>,
         machine: Box<dyn StateMachine>,
         folder: SnapshotFolder,
         by_bytes: Arc<SnapshotByBytes>,
         ends: Ends,
+        ended: DropGuard,
     ) -> io::Result<Self> {
         let mut state = Self {
             feed,
@@ -112,6 +116,7 @@ impl ReplicaState {
             folder,
             by_bytes,
             ends,
+            _ended: ended,
         };
         state.read_applied()?;
         Ok(state)

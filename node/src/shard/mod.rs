@@ -32,6 +32,7 @@ pub use subscriptions::{Subscriptions, UserTopic};
 use crate::apply::{Effects, OwnedRange};
 use crate::raft::Replica;
 use crate::store::StateStore;
+use crate::totals::Totals;
 
 /// One shard's replica on this node.
 pub struct Shard {
@@ -54,10 +55,10 @@ pub struct ShardParts {
 
 impl ShardParts {
     /// Of a shard that has applied nothing yet; `range_changed` is told when what it owns changes.
-    pub fn new(range_changed: Arc<Notify>) -> Self {
+    pub fn new(range_changed: Arc<Notify>, totals: &Totals) -> Self {
         Self {
             range: watch::Sender::new(Arc::default()),
-            feed: Arc::default(),
+            feed: Arc::new(Feed::new(&totals.feeds)),
             subscriptions: Arc::default(),
             marks: Arc::default(),
             range_changed,
@@ -202,4 +203,4 @@ impl Shard {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

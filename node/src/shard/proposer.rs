@@ -19,6 +19,7 @@ use crate::machine::{CommandOutcome, Outcome};
 use crate::metrics::{self, ProposerMetrics};
 use crate::raft::{Leadership, ProposeError, Replica};
 use crate::store::room::{DiskRoom, Room};
+use crate::totals::Total;
 
 /// Gets the outcome of a command, or why there is none.
 type Reply = Box<dyn FnOnce(Result<CommandOutcome, ShardError>) + Send>;
@@ -51,6 +52,8 @@ impl Default for ProposerLimits {
     }
 }
 
+/// Bytes that may wait for a shard whatever waits for the others of the node.
+const SHARD_BYTES_LEAST: usize = 64 * 1024;
 /// How long a watermark may stay unwritten when a shard falls quiet.
 const QUIET_WATERMARK_DELAY: Duration = Duration::from_secs(5);
 
@@ -61,10 +64,11 @@ struct Proposal {
     reply: Reply,
 }
 
-#[derive(Default)]
 struct Queued {
     commands: AtomicUsize,
     bytes: AtomicUsize,
+    /// Bytes of all shards of the node.
+    total: Arc<Total>,
 }
 
 /// The way into a shard's log. Cheap to clone; the task behind it ends with the last clone.
@@ -78,20 +82,25 @@ pub struct Proposer {
 }
 
 impl Proposer {
-    /// Starts the proposer of a shard. `marks` ride on its entries.
+    /// Starts the proposer of a shard. `marks` ride on its entries; `total` are the bytes that wait for all shards.
     pub fn start(
         raft: Replica,
         limits: ProposerLimits,
         marks: Arc<Marks>,
         level: FeatureLevel,
         environment: Arc<dyn Environment>,
+        total: Arc<Total>,
     ) -> Self {
         #[allow(
             clippy::disallowed_methods,
             reason = "`queued` bounds it, in commands and in bytes"
         )]
         let (sender, receiver) = mpsc::unbounded_channel();
-        let queued = Arc::new(Queued::default());
+        let queued = Arc::new(Queued {
+            commands: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            total,
+        });
         let room = raft.room().clone();
         let task = Task {
             leadership: raft.leadership(),
@@ -102,6 +111,7 @@ impl Proposer {
             marks,
             level: level.clone(),
             environment,
+            last: None,
             queued: queued.clone(),
         };
         tokio::spawn(task.run(receiver));
@@ -127,9 +137,12 @@ impl Proposer {
         let count = messages(&body);
         let command = Command { body: Some(body) };
         let bytes = command.encoded_len();
-        let queued = self.queued.commands.fetch_add(count, Ordering::Relaxed) + count;
-        let queued_bytes = self.queued.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if queued > self.limits.queue_commands_max || queued_bytes > self.limits.queue_bytes_max {
+        let (queued, queued_bytes) = self.queued.take_in(count, bytes);
+        let node_is_full = queued_bytes > SHARD_BYTES_LEAST && self.queued.total.is_passed_by(0);
+        if queued > self.limits.queue_commands_max
+            || queued_bytes > self.limits.queue_bytes_max
+            || node_is_full
+        {
             self.queued.release(count, bytes);
             metrics::proposals_refused();
             return reply(Err(ShardError::Overloaded {
@@ -164,9 +177,19 @@ fn messages(body: &Body) -> usize {
 }
 
 impl Queued {
+    /// Answers how many commands and bytes wait then.
+    fn take_in(&self, commands: usize, bytes: usize) -> (usize, usize) {
+        self.total.add(bytes);
+        (
+            self.commands.fetch_add(commands, Ordering::Relaxed) + commands,
+            self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes,
+        )
+    }
+
     fn release(&self, commands: usize, bytes: usize) {
         self.commands.fetch_sub(commands, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.total.sub(bytes);
     }
 }
 
@@ -180,6 +203,8 @@ struct Task {
     written: [u64; crate::apply::CONSUMERS.len()],
     level: FeatureLevel,
     environment: Arc<dyn Environment>,
+    /// When the last batch was proposed, and in which term.
+    last: Option<(u64, Instant)>,
     queued: Arc<Queued>,
 }
 
@@ -239,6 +264,7 @@ impl Task {
             watermarks: self.marks.moved(&self.written),
             // What a command does may depend on it: the same on every replica, whatever its program could do.
             level: (self.level)(),
+            elapsed_ms: self.elapsed_ms(leadership.term),
         };
         self.add_test_command(&mut entry);
         let started = Instant::now();
@@ -258,6 +284,15 @@ impl Task {
             Err(ProposeError::Stopped) => ShardError::Stopped,
         };
         answer_all(replies, &error);
+    }
+
+    /// Since the batch before, which is in the log or was given up: of no time more than one batch says it.
+    fn elapsed_ms(&mut self, term: u64) -> u64 {
+        let now = Instant::now();
+        let last = self.last.replace((term, now));
+        let since = last.filter(|(of, _)| *of == term);
+        let elapsed = since.map(|(_, at)| now.duration_since(at).as_millis());
+        elapsed.map_or(0, |ms| u64::try_from(ms).unwrap_or(u64::MAX))
     }
 
     /// A program of a later level uses what that level brings as soon as the cluster has it.

@@ -127,6 +127,16 @@ impl Subscriptions {
         }
     }
 
+    /// Links that are gone want nothing any more.
+    pub fn forget_closed(&self) {
+        let links = &mut self.inner.lock().links;
+        links.retain(|_, links| {
+            links.retain(|link| !link.is_closed());
+            !links.is_empty()
+        });
+        links.shrink_to(links.len() * 2);
+    }
+
     /// Whether the leader of this term has taken relays.
     pub fn is_open(&self, term: u64) -> bool {
         let inner = self.inner.lock();
@@ -193,5 +203,23 @@ impl Inner {
                 ..Self::default()
             };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_of_links_that_are_gone_are_forgotten_though_nobody_asks_for_them() {
+        let subscriptions = Subscriptions::default();
+        let topic = |user: &str| (AppId::new("demo").unwrap(), UserId::new(user).unwrap());
+        let [open, closed] = crate::link::open_and_closed();
+        subscriptions.subscribe(1, &open, vec![topic("alice")], false);
+        subscriptions.subscribe(1, &closed, vec![topic("alice"), topic("bob")], false);
+        subscriptions.forget_closed();
+        let left: Vec<UserTopic> = subscriptions.inner.lock().links.keys().cloned().collect();
+        assert_eq!(left, [topic("alice")]);
+        assert_eq!(subscriptions.links(&topic("alice")).len(), 1);
     }
 }

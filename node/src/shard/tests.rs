@@ -1,6 +1,7 @@
 //! A shard with a replica of its own: what commands and reads come to.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parlance_proto::client::v1::Direction;
 use parlance_proto::common::v1::ErrorCode;
@@ -8,11 +9,12 @@ use parlance_proto::ids::{AppId, ConversationId, NodeId, UserId};
 use parlance_proto::slot::Slot;
 use parlance_proto::store::v1::{Consumer, SendCommand, command::Body};
 use parlance_proto::tls::Role;
+use tokio::time::Instant;
 
 use super::*;
 use crate::apply::tests::fixture::{CHAT, message, stored};
 use crate::apply::{Levels, ShardMachine, dedup::Dedup, shard_state, watermark};
-use crate::clock::SystemEnvironment;
+use crate::clock::{Environment, SystemEnvironment};
 use crate::machine::{CommandOutcome, MessageOutcome};
 use crate::raft::tests::fixture::{Authority, InviteHandler, Nodes, ONE, config, eventually};
 use crate::raft::{QuicConfig, QuicLink, RaftHost, RaftHostConfig};
@@ -22,15 +24,19 @@ use crate::store::rocks::RocksStore;
 const NODE: NodeId = NodeId(1);
 
 /// One node that leads one shard, which owns nothing yet.
-struct Lone {
+pub(crate) struct Lone {
     _dir: tempfile::TempDir,
     host: RaftHost,
     link: QuicLink,
-    shard: Arc<Shard>,
+    pub(crate) shard: Arc<Shard>,
 }
 
 impl Lone {
     async fn start(limits: ProposerLimits) -> Self {
+        Self::with_clock(limits, Arc::new(SystemEnvironment)).await
+    }
+
+    async fn with_clock(limits: ProposerLimits, clock: Arc<dyn Environment>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let quic = QuicConfig {
             node_id: NODE,
@@ -56,9 +62,10 @@ impl Lone {
         };
         let host = RaftHost::open(config, store.clone(), Arc::new(link.clone()));
         let host = host.await.unwrap();
-        let parts = ShardParts::new(Arc::default());
+        let totals = Totals::default();
+        let parts = ShardParts::new(Arc::default(), &totals);
         let (sink, levels) = (parts.sink(), Levels::new(1..=1));
-        let machine = ShardMachine::open(ONE, store.clone(), sink, Dedup::On, levels);
+        let machine = ShardMachine::open(ONE, store.clone(), sink, Dedup::On, levels, &totals.tips);
         let raft = host.start_replica(ONE, Box::new(machine.unwrap())).await;
         let raft = raft.unwrap();
         raft.initialize(BTreeSet::from([NODE])).await.unwrap();
@@ -66,8 +73,15 @@ impl Lone {
             raft.leadership().borrow().leading.then_some(())
         })
         .await;
-        let (marks, clock) = (parts.marks().clone(), Arc::new(SystemEnvironment));
-        let proposer = Proposer::start(raft.clone(), limits, marks, Arc::new(|| 1), clock);
+        let marks = parts.marks().clone();
+        let proposer = Proposer::start(
+            raft.clone(),
+            limits,
+            marks,
+            Arc::new(|| 1),
+            clock,
+            totals.queues.clone(),
+        );
         Self {
             _dir: dir,
             host,
@@ -77,19 +91,19 @@ impl Lone {
     }
 
     /// Of a shard that owns every slot.
-    async fn founded(limits: ProposerLimits) -> Self {
+    pub(crate) async fn founded(limits: ProposerLimits) -> Self {
         let lone = Self::start(limits).await;
         lone.shard.found(SlotRange::ALL).await.unwrap();
         lone
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.link.shutdown().await;
         self.host.shutdown().await;
     }
 }
 
-fn say(ids: &[&str]) -> SendCommand {
+pub(crate) fn say(ids: &[&str]) -> SendCommand {
     SendCommand {
         app_id: "demo".into(),
         conversation_id: CHAT.into(),
@@ -218,6 +232,43 @@ async fn a_command_above_the_clusters_level_is_not_proposed() {
     };
     assert_eq!(error.code(), ErrorCode::Unsupported);
     lone.shard.run(say(&["a1"])).await.unwrap();
+    lone.stop().await;
+}
+
+/// A wall clock that goes back a year at each look.
+struct Backwards(AtomicI64);
+
+impl Environment for Backwards {
+    fn now_ms(&self) -> i64 {
+        self.0.fetch_sub(366 * 86_400_000, Ordering::Relaxed)
+    }
+
+    fn random(&self) -> [u8; 32] {
+        [0; 32]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shards_own_clock_goes_on_by_what_its_leader_measured_whatever_the_wall_clock_says() {
+    let started = Instant::now();
+    let clock = Arc::new(Backwards(AtomicI64::new(i64::MAX / 2)));
+    let lone = Lone::with_clock(ProposerLimits::default(), clock).await;
+    let shard = &lone.shard;
+    let clock_ms = || shard_state(&**shard.store(), ONE).unwrap().dedup_ms;
+    shard.found(SlotRange::ALL).await.unwrap();
+    assert_eq!(
+        clock_ms(),
+        0,
+        "nobody knows what was before the first batch"
+    );
+    let founded = Instant::now();
+    eventually("some time has passed", || {
+        (founded.elapsed().as_millis() > 20).then_some(())
+    })
+    .await;
+    shard.run(say(&["a1"])).await.unwrap();
+    let passed = u64::try_from(started.elapsed().as_millis()).unwrap();
+    assert!((20..=passed).contains(&clock_ms()), "{}", clock_ms());
     lone.stop().await;
 }
 

@@ -171,7 +171,7 @@ async fn pushes_come_in_order_and_the_close_code_ends_everything() {
         for body in [
             event(1),
             event(2),
-            Body::Resync(ResyncNotice::default()),
+            Body::Resync(ResyncNotice { within_ms: 7 }),
             Body::Reconnect(notice),
         ] {
             peer.say(0, body).await.unwrap();
@@ -189,7 +189,13 @@ async fn pushes_come_in_order_and_the_close_code_ends_everything() {
         matches!(&got[..2], [Push::Event(a), Push::Event(b)] if (a.seq, b.seq) == (1, 2)),
         "{got:?}"
     );
-    assert_eq!(got[2..], [Push::Resync, Push::Reconnect { within_ms: 9 }]);
+    assert_eq!(
+        got[2..],
+        [
+            Push::Resync { within_ms: 7 },
+            Push::Reconnect { within_ms: 9 }
+        ]
+    );
     let closed = client.closed().await;
     assert_eq!(
         (closed.code, closed.reason.as_str()),

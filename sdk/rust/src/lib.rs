@@ -35,6 +35,6 @@ pub mod wire;
 pub use client::{Client, Pending, connect};
 pub use error::ClientError;
 pub use options::{LoginOptions, Options};
-pub use push::{Push, PushStream};
+pub use push::{Push, PushStream, random_part};
 pub use request::{Request, text_to};
 pub use wire::{Closed, ConnectError, Format};

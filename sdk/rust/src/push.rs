@@ -1,5 +1,7 @@
 //! What the gateway sends without being asked.
 
+use std::time::Duration;
+
 use parlance_proto::client::v1::{Event, ReadCursor, server_frame};
 use tokio::sync::mpsc;
 
@@ -10,8 +12,11 @@ pub enum Push {
     Event(Event),
     /// Somebody's read cursor moved.
     ReadCursor(ReadCursor),
-    /// Events may have been missed: list the conversations again and fetch what is new.
-    Resync,
+    /// Events may have been missed: list the conversations again and fetch what is new, within this many milliseconds.
+    Resync {
+        /// Upper end of the random delay, in ms.
+        within_ms: u32,
+    },
     /// The gateway is about to close: connect again, elsewhere if possible, within this many milliseconds.
     Reconnect {
         /// Upper end of the random delay, in ms.
@@ -24,6 +29,12 @@ pub enum Push {
         /// The same from now.
         within_ms: u32,
     },
+}
+
+/// A random part of a delay that a push names: many clients get the same one at the same moment.
+#[allow(clippy::disallowed_methods, reason = "only that clients differ counts")]
+pub fn random_part(within_ms: u32) -> Duration {
+    Duration::from_millis(rand::random_range(0..=within_ms).into())
 }
 
 /// The pushes of one connection, in the order they came. Ends with the connection.
@@ -52,7 +63,9 @@ pub(crate) fn push_of(body: server_frame::Body) -> Option<Push> {
     match body {
         Body::Event(event) => Some(Push::Event(event)),
         Body::ReadCursor(cursor) => Some(Push::ReadCursor(cursor)),
-        Body::Resync(_) => Some(Push::Resync),
+        Body::Resync(notice) => Some(Push::Resync {
+            within_ms: notice.within_ms,
+        }),
         Body::Reconnect(notice) => Some(Push::Reconnect {
             within_ms: notice.within_ms,
         }),

@@ -74,7 +74,7 @@ impl Online<'_> {
                 self.keep
                     .take_event(&conversation, event_as_seen(event), Way::Push);
             }
-            Answer::Resync(_) => {
+            Answer::Resync(notice) => {
                 self.keep
                     .shared
                     .counters
@@ -86,7 +86,9 @@ impl Online<'_> {
                 for inbox in self.keep.inboxes.values_mut() {
                     inbox.resynced |= inbox.fetching;
                 }
-                self.list_next = Some((String::new(), Instant::now()));
+                let within = Duration::from_millis(u64::from(notice.within_ms));
+                let wait = within.mul_f64(self.keep.rng.random_range(0.0..1.0));
+                self.list_next = Some((String::new(), Instant::now() + wait));
             }
             Answer::Reconnect(notice) => {
                 let within = Duration::from_millis(u64::from(notice.within_ms)) / 2;
@@ -149,15 +151,18 @@ impl Online<'_> {
     }
 
     fn listed(&mut self, invoked_us: u64, first: bool, answer: proto::ConversationsResponse) {
-        let rows = answer.conversations.iter().map(row_as_seen).collect();
+        let (unknown, known): (Vec<_>, Vec<_>) = answer
+            .conversations
+            .into_iter()
+            .partition(|row| row.head_unknown);
         self.keep.history.record(What::Listed {
             session: self.keep.spec.name.clone(),
             user: self.keep.spec.user.clone(),
             invoked_us,
-            rows,
-            whole: first && answer.next_after.is_empty(),
+            rows: known.iter().map(row_as_seen).collect(),
+            whole: first && unknown.is_empty() && answer.next_after.is_empty(),
         });
-        for row in answer.conversations {
+        for row in known {
             let inbox = self
                 .keep
                 .inboxes
@@ -173,7 +178,9 @@ impl Online<'_> {
                 inbox.gap_since = Some(Instant::now() - GAP_PATIENCE);
             }
         }
-        if answer.next_after.is_empty() {
+        if !unknown.is_empty() {
+            self.list_next = Some((String::new(), Instant::now() + RETRY_AFTER));
+        } else if answer.next_after.is_empty() {
             self.keep.is_online();
         } else {
             self.list_next = Some((answer.next_after, Instant::now()));

@@ -44,6 +44,7 @@ pub(super) struct Node {
     pub(super) disk_free_bytes: u64,
     pub(super) disk_total_bytes: u64,
     pub(super) clock_ahead_ms: i64,
+    pub(super) clock_wrong: bool,
     pub(super) stopped: Vec<Stopped>,
 }
 
@@ -143,6 +144,7 @@ pub(super) fn view(status: GetClusterStatusResponse) -> Status {
         disk_free_bytes: n.disk_free_bytes,
         disk_total_bytes: n.disk_total_bytes,
         clock_ahead_ms: n.clock_ahead_ms,
+        clock_wrong: n.clock_wrong,
         stopped: (n.stopped.into_iter())
             .map(|stopped| Stopped {
                 shard: stopped.shard,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use parlance_client::{Client, ClientError, Push, PushStream};
+use parlance_client::{Client, ClientError, Push, PushStream, random_part};
 use parlance_proto::client::v1::{
     ConversationsRequest, Direction, Event, HistoryRequest, ReadCursor, history_request,
 };
@@ -114,7 +114,10 @@ impl Tail {
             match pushes.recv().await {
                 Some(Push::Event(event)) => self.event(&client, event).await?,
                 Some(Push::ReadCursor(cursor)) => self.read_cursor(cursor)?,
-                Some(Push::Resync) => self.catch_up(&client).await?,
+                Some(Push::Resync { within_ms }) => {
+                    tokio::time::sleep(random_part(within_ms)).await;
+                    self.catch_up(&client).await?;
+                }
                 Some(Push::Reconnect { .. }) => return Ok(Ended::Reconnect),
                 Some(Push::TokenExpiring { .. }) => {
                     client.renew(&actor.new_token()?).await?;
@@ -131,9 +134,11 @@ impl Tail {
         Ok(Ended::Enough)
     }
 
-    /// Fetches what is new in each conversation; at the start only notes where each stands.
+    /// Fetches what is new in each conversation; at the start only notes where each stands. Those whose shard does not answer
+    /// are asked for again.
     async fn catch_up(&mut self, client: &Client) -> anyhow::Result<()> {
         let mut after = String::new();
+        let mut unknown = false;
         loop {
             let page = client
                 .request(ConversationsRequest {
@@ -142,7 +147,9 @@ impl Tail {
                 })
                 .await?;
             for conversation in page.conversations {
-                if !self.started {
+                if conversation.head_unknown {
+                    unknown = true;
+                } else if !self.started {
                     self.have
                         .insert(conversation.conversation_id, conversation.head_seq);
                 } else {
@@ -151,8 +158,11 @@ impl Tail {
                 }
             }
             after = page.next_after;
-            if after.is_empty() {
+            if after.is_empty() && !std::mem::take(&mut unknown) {
                 return Ok(());
+            }
+            if after.is_empty() {
+                tokio::time::sleep(RETRY_DELAY).await;
             }
         }
     }

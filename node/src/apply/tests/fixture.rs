@@ -18,6 +18,7 @@ use crate::machine::MessageOutcome;
 use crate::store::StoreView;
 use crate::store::manifest::Existing;
 use crate::store::rocks::RocksStore;
+use crate::totals::Totals;
 
 pub(crate) const SHARD: ShardId = ShardId(5);
 pub(crate) const CHILD: ShardId = ShardId(9);
@@ -51,7 +52,15 @@ pub(crate) struct Replica {
 pub(crate) fn open(shard: ShardId, store: &Arc<RocksStore>, effects: &Collected) -> ShardMachine {
     let sink = Box::new(effects.clone());
     let levels = Levels::new(FEATURE_LEVELS);
-    ShardMachine::open(shard, store.clone(), sink, dedup::Dedup::On, levels).unwrap()
+    ShardMachine::open(
+        shard,
+        store.clone(),
+        sink,
+        dedup::Dedup::On,
+        levels,
+        &Totals::default().tips,
+    )
+    .unwrap()
 }
 
 impl Replica {
@@ -155,6 +164,7 @@ pub(crate) fn batch(
             number: relayed,
         }],
         level: *FEATURE_LEVELS.end(),
+        elapsed_ms: 0,
     }
 }
 

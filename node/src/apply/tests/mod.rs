@@ -53,21 +53,41 @@ fn messages_of_one_command_are_stored_in_order_and_a_repeat_inside_one_write_is_
     );
 }
 
+const DAY_MS: u64 = 86_400_000;
+
+/// A batch of a leader that waited so long since the one before.
+fn later(elapsed_ms: u64, command: command::Body) -> ShardBatch {
+    ShardBatch {
+        elapsed_ms,
+        ..batch(0, [command], 0)
+    }
+}
+
 #[test]
 fn repeats_are_known_for_at_least_a_day_and_then_forgotten() {
-    const DAY: i64 = 86_400_000;
     let mut replica = Replica::new();
-    let late = 10 * DAY - 1; // the last moment of a day
-    let outcome = replica.one(late, send("alice", "a1", "x"));
-    assert_eq!(outcome, sent(1, late, false));
-    let outcome = replica.one(late + DAY, send("alice", "a1", "x"));
-    assert_eq!(outcome, sent(1, late, true));
-    let outcome = replica.one(late + 2 * DAY, send("alice", "a1", "x"));
-    assert_eq!(outcome, sent(2, late + 2 * DAY, false));
-    let old = (0..10)
-        .map(|day| rows_between(&replica, Table::Dedup, key::dedup_day(day, SlotRange::ALL)))
-        .sum::<usize>();
+    let mut apply = |batch| replica.apply(&[batch]).remove(0);
+    let (first, again) = (sent(1, 0, false), sent(1, 0, true));
+    // The last moment of a day.
+    let outcome = apply(later(DAY_MS - 1, send("alice", "a1", "x")));
+    assert_eq!(outcome, first);
+    assert_eq!(apply(later(DAY_MS, send("alice", "a1", "x"))), again);
+    let outcome = apply(later(DAY_MS, send("alice", "a1", "x")));
+    assert_eq!(outcome, sent(2, 0, false));
+    let old = rows_between(&replica, Table::Dedup, key::dedup_day(0, SlotRange::ALL));
     assert_eq!(old, 0, "rows of old days are removed");
+}
+
+#[test]
+fn no_clock_makes_a_shard_forget_what_it_stored() {
+    let mut replica = Replica::new();
+    replica.one(1_000, send("alice", "a1", "x"));
+    // The next leader's clock is years ahead, and what it measured since its last batch makes no sense.
+    let years = 40 * 366 * DAY_MS as i64;
+    let outcome = replica.one(years, send("alice", "a1", "x"));
+    assert_eq!(outcome, sent(1, 1_000, true));
+    let outcome = replica.apply(&[later(u64::MAX, send("alice", "a1", "x"))]);
+    assert_eq!(outcome, [sent(1, 1_000, true)]);
 }
 
 #[test]
@@ -130,7 +150,10 @@ fn the_same_batches_make_the_same_rows_however_they_are_grouped() {
                     conversation_id: CHAT.into(),
                 }),
             ];
-            batch(1_000 * n as i64, commands, n)
+            ShardBatch {
+                elapsed_ms: n * DAY_MS / 40,
+                ..batch(1_000 * n as i64, commands, n)
+            }
         })
         .collect();
     let (mut one, mut other) = (Replica::new(), Replica::new());

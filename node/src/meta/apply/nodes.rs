@@ -24,6 +24,10 @@ pub(super) fn replace(map: &mut ClusterMap, replace: &ReplaceNode) -> Change {
     if nodes.any(|n| n.node_id == old && n.replaced_by == new) {
         return Ok(false);
     }
+    if replace.map_version != map.version {
+        let message = "the cluster map has changed since the shards were looked at: try again";
+        return Err(refusal(Reason::Forbidden, message));
+    }
     let member = |id| {
         map.nodes
             .iter()

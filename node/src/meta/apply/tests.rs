@@ -1,5 +1,6 @@
 //! The meta shard's commands, applied as they come from the log.
 
+use parlance_proto::limits::SHARD_COUNT_MAX;
 use parlance_proto::store::v1::{
     AddNode, BeginSplit, FinishSplit, MapNode, MapShard, NodeState, RaiseFeatureLevel, ReplaceNode,
 };
@@ -206,6 +207,20 @@ fn what_cannot_be_split_is_refused() {
 }
 
 #[test]
+fn a_cluster_has_only_as_many_shards_as_were_measured() {
+    let mut meta = Meta::new();
+    for child in 3..=SHARD_COUNT_MAX {
+        // Always the last slot of the first shard, which has thousands.
+        let last = meta.shard(1).last_slot;
+        meta.begin(1, last).unwrap();
+        meta.finish(1, child, meta.shard(child).epoch).unwrap();
+    }
+    let last = meta.shard(1).last_slot;
+    let (refused, _) = meta.begin(1, last).unwrap_err();
+    assert_eq!(refused, Reason::Forbidden);
+}
+
+#[test]
 fn a_node_that_is_replaced_during_a_split_leaves_parent_and_child() {
     let mut meta = Meta::new();
     meta.begin(1, 4_000).unwrap();
@@ -214,17 +229,24 @@ fn a_node_that_is_replaced_during_a_split_leaves_parent_and_child() {
         state: NodeState::Member.into(),
         ..MapNode::default()
     };
-    meta.done(meta_command::Body::AddNode(AddNode { node: Some(node) }));
-    let replace = || {
+    let added = meta.done(meta_command::Body::AddNode(AddNode { node: Some(node) }));
+    let replace = |map_version| {
         meta_command::Body::ReplaceNode(ReplaceNode {
             old_node_id: 1,
             new_node_id: 3,
+            map_version,
         })
     };
-    let version = meta.done(replace());
+    let (refused, _) = meta.ask(replace(added - 1)).unwrap_err();
+    assert_eq!(
+        refused,
+        Reason::Forbidden,
+        "whoever looked saw an older map"
+    );
+    let version = meta.done(replace(added));
     assert_eq!(meta.shard(1).replicas, [3, 2]);
     assert_eq!(meta.shard(3).replicas, [2, 3]);
-    assert_eq!(meta.done(replace()), version, "asked again");
+    assert_eq!(meta.done(replace(added)), version, "asked again");
 }
 
 #[test]

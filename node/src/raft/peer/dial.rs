@@ -16,7 +16,7 @@ use parlance_proto::raft::v1::{
 use parlance_proto::tls::node_name;
 use quinn::{Connection, RecvStream};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::quic::Shared;
 use super::writer::Streams;
@@ -26,6 +26,8 @@ use crate::raft::metrics;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A node that nobody has anything to say to for this long is not dialled any more.
+const UNUSED_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
 /// Up → down when the connection is lost; down → connecting after the back-off; connecting → up or down.
 #[derive(Clone)]
@@ -47,13 +49,20 @@ struct Live {
 pub(super) struct Outbound {
     to: NodeId,
     state: watch::Receiver<State>,
+    used: Mutex<Instant>,
 }
 
 impl Outbound {
     pub(super) fn start(shared: Arc<Shared>, to: NodeId) -> Arc<Self> {
         let (sender, state) = watch::channel(State::Connecting);
         tokio::spawn(keep_connected(shared, to, sender));
-        Arc::new(Self { to, state })
+        let used = Mutex::new(Instant::now());
+        Arc::new(Self { to, state, used })
+    }
+
+    /// Something is to be said.
+    pub(super) fn used(&self) {
+        *self.used.lock() = Instant::now();
     }
 
     fn live(&self) -> Option<Arc<Live>> {
@@ -241,11 +250,25 @@ async fn keep_connected(shared: Arc<Shared>, to: NodeId, state: watch::Sender<St
             };
             tracing::debug!(node = %to, reason, "not connected");
             state.send_replace(State::Down(reason));
+            if forgotten(&shared, to) {
+                return;
+            }
             sleep(backoff(tries, shared.node_id.0 ^ to.0)).await;
             tries = tries.saturating_add(1);
         }
     };
     stop.run_until_cancelled(work).await;
+}
+
+/// Gives up a node that nobody has anything to say to. Whoever has later begins anew.
+fn forgotten(shared: &Shared, to: NodeId) -> bool {
+    let mut outbound = shared.outbound.lock();
+    let unused = |peer: &Arc<Outbound>| peer.used.lock().elapsed() > UNUSED_MAX;
+    if outbound.get(&to).is_some_and(unused) {
+        outbound.remove(&to);
+        return true;
+    }
+    false
 }
 
 /// Doubles from try to try, up to a third more, differently for each pair of nodes and try.

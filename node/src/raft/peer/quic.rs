@@ -140,10 +140,16 @@ impl QuicLink {
 
     fn outbound(&self, to: NodeId) -> Arc<Outbound> {
         let mut outbound = self.shared.outbound.lock();
-        outbound
-            .entry(to)
-            .or_insert_with(|| Outbound::start(self.shared.clone(), to))
-            .clone()
+        let start = || Outbound::start(self.shared.clone(), to);
+        let peer = outbound.entry(to).or_insert_with(start);
+        peer.used();
+        peer.clone()
+    }
+
+    /// The nodes that are dialled, or were.
+    #[cfg(test)]
+    pub(crate) fn dialled(&self) -> Vec<NodeId> {
+        self.shared.outbound.lock().keys().copied().collect()
     }
 }
 

@@ -346,6 +346,23 @@ async fn a_leader_that_was_killed_reads_nothing_old_when_it_is_back() {
     cluster.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_gone_is_not_dialled_for_ever() {
+    let cluster = Cluster::start(config()).await;
+    propose(&cluster.nodes, ONE, "first").await;
+    let leader = leader(&cluster.nodes, ONE).await;
+    let link = &leader.link;
+    link.post(NodeId(9), Lane::Control, ONE, vote());
+    assert!(link.dialled().contains(&NodeId(9)));
+    eventually("nobody has anything to say to it", || {
+        (!link.dialled().contains(&NodeId(9))).then_some(())
+    })
+    .await;
+    let mut others = cluster.nodes.iter().filter(|node| node.id != leader.id);
+    assert!(others.all(|node| link.dialled().contains(&node.id)));
+    cluster.stop().await;
+}
+
 fn vote() -> Body {
     Body::Vote(VoteRequest {
         vote: Some(Default::default()),

@@ -3,6 +3,7 @@
 mod cluster;
 mod damage;
 pub(crate) mod fixture;
+mod lease;
 mod slow_link;
 mod snapshots;
 mod split;

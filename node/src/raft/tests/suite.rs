@@ -55,7 +55,8 @@ impl StoreBuilder<TypeConfig, LogStore, ReplicaState, TempDir> for Builder {
             process: watch::Sender::default(),
             waiting: Weak::new(),
         };
-        let state = ReplicaState::open(feed, machine, folder, by_bytes, ends).unwrap();
+        let ended = CancellationToken::new().drop_guard();
+        let state = ReplicaState::open(feed, machine, folder, by_bytes, ends, ended).unwrap();
         let log = log(dir.path());
         Ok((dir, log, state))
     }

@@ -82,7 +82,11 @@ export interface Conversation {
   peerReadSeq: number;
   /** Messages of others behind read_seq. */
   unreadCount: number;
-  lastEvent: Event | undefined;
+  lastEvent:
+    | Event
+    | undefined;
+  /** The shard of this conversation could not be asked: nothing but its id, kind and peer is known now. Ask again later. */
+  headUnknown: boolean;
 }
 
 export interface MarkReadRequest {
@@ -424,6 +428,7 @@ function createBaseConversation(): Conversation {
     peerReadSeq: 0,
     unreadCount: 0,
     lastEvent: undefined,
+    headUnknown: false,
   };
 }
 
@@ -452,6 +457,9 @@ export const Conversation: MessageFns<Conversation> = {
     }
     if (message.lastEvent !== undefined) {
       Event.encode(message.lastEvent, writer.uint32(66).fork()).join();
+    }
+    if (message.headUnknown !== false) {
+      writer.uint32(72).bool(message.headUnknown);
     }
     return writer;
   },
@@ -531,6 +539,14 @@ export const Conversation: MessageFns<Conversation> = {
             }
 
             message.lastEvent = Event.decode(reader, reader.uint32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.headUnknown = reader.bool();
             continue;
           }
         }

@@ -1,0 +1,106 @@
+//! What a leader may conclude from answers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parlance_proto::ids::NodeId;
+use parlance_proto::raft::v1::peer_message::Body;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::cluster::Cluster;
+use super::fixture::*;
+use super::slow_link::Fate;
+use crate::raft::*;
+
+const LEASE: Duration = Duration::from_millis(8_000);
+
+/// What reached the followers of a shard, and what was lost.
+#[derive(Default)]
+struct Seen {
+    entries: AtomicUsize,
+    empty: AtomicUsize,
+}
+
+async fn reached(counter: &AtomicUsize, count: usize) {
+    eventually("messages have left", || {
+        (counter.load(Ordering::SeqCst) >= count).then_some(())
+    })
+    .await;
+}
+
+/// An append that only says what is committed may leave while the entries before it are not answered yet. If it is lost,
+/// the answer to these must not count for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_to_an_older_request_proves_nothing_later() {
+    let config = RaftConfig {
+        lease_ms: 8_000,
+        ..config()
+    };
+    let cluster = Cluster::start(config).await;
+    propose(&cluster.nodes, ONE, "before").await;
+    let node = leader(&cluster.nodes, ONE).await;
+    let shard = node.shard(ONE);
+    eventually("its lease", || shard.holds_lease().then_some(())).await;
+
+    // From now on followers get entries only, and the answers to the first and to the second ones are held back.
+    let seen = Arc::new(Seen::default());
+    let answered = [watch::Sender::new(false), watch::Sender::new(false)];
+    let (noted, when) = (seen.clone(), answered.each_ref().map(|w| w.subscribe()));
+    let mut rounds: HashMap<NodeId, usize> = HashMap::new();
+    *node.peers.judge.lock() = Some(Box::new(move |to, of, body| match body {
+        Body::Append(append) if of == ONE && append.entries.is_empty() => {
+            noted.empty.fetch_add(1, Ordering::SeqCst);
+            Fate::Lost
+        }
+        Body::Append(_) if of == ONE => {
+            let round = rounds.entry(to).or_default();
+            *round += 1;
+            noted.entries.fetch_add(1, Ordering::SeqCst);
+            when.get(*round - 1)
+                .map_or(Fate::Lost, |when| Fate::AnsweredOnce(when.clone()))
+        }
+        _ => Fate::Delivered,
+    }));
+    let write = |payload: &'static str| {
+        let shard = shard.clone();
+        tokio::spawn(async move { shard.propose(Bytes::from(payload)).await })
+    };
+    let first = write("first");
+    reached(&seen.entries, 2).await;
+    let second = write("second");
+    reached(&seen.entries, 4).await;
+    let last_sent = Instant::now();
+    eventually("no half of a lease is left", || {
+        (last_sent.elapsed() > LEASE / 2).then_some(())
+    })
+    .await;
+    assert!(!shard.holds_lease());
+
+    let read = tokio::spawn({
+        let shard = shard.clone();
+        async move { shard.read_barrier().await }
+    });
+    let lost = async |more| {
+        let count = seen.empty.load(Ordering::SeqCst) + more;
+        reached(&seen.empty, count).await;
+    };
+    lost(10).await; // the read waits for an answer to a heartbeat
+    answered[0].send_replace(true);
+    first.await.unwrap().unwrap();
+    lost(10).await; // what says that the first is committed has left too
+    answered[1].send_replace(true);
+    second.await.unwrap().unwrap();
+    assert!(
+        !shard.holds_lease(),
+        "nobody answered what was sent since the second entry"
+    );
+    assert!(read.await.unwrap().is_err(), "a majority was never asked");
+
+    *node.peers.judge.lock() = None;
+    propose(&cluster.nodes, ONE, "and on").await;
+    cluster.stop().await;
+}
