@@ -95,6 +95,7 @@ export function conversationFromWire(wire: WireConversation): Conversation {
     peerReadSeq: wire.peerReadSeq,
     unreadCount: wire.unreadCount,
     lastEvent: wire.lastEvent === undefined ? undefined : eventFromWire(wire.lastEvent),
+    ...(wire.headUnknown && { headUnknown: true }),
   };
 }
 

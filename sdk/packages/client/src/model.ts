@@ -51,6 +51,8 @@ export interface Conversation {
   readonly unreadCount: number;
   /** For previews: after a log-in a long text may be cut short. */
   readonly lastEvent: ConversationEvent | undefined;
+  /** Its shard could not be asked: only id, kind and peer are known. On pages of `listConversations` only; ask again later. */
+  readonly headUnknown?: boolean;
 }
 
 /** A message of this user that is not acknowledged yet. */

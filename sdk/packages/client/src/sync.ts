@@ -148,12 +148,22 @@ export class Sync {
         // One that broke off goes on where it was, and then comes again from the beginning.
         this.#listAgain = this.#listedTo !== "";
         await this.#load();
+        let unknown = false;
         do {
           const page = await this.#list(this.#listedTo);
           if (this.#closed) return;
-          for (const conversation of page.conversations) this.#compare(conversation);
+          for (const conversation of page.conversations) {
+            if (conversation.headUnknown === true) unknown = true;
+            else this.#compare(conversation);
+          }
           this.#listedTo = page.nextAfter;
         } while (this.#listedTo !== "");
+        if (unknown) {
+          // Where they begin is not known either: what comes meanwhile of the others is handed out.
+          throw new UnavailableError("unavailable", "the shards of some conversations do not answer", {
+            retryable: true,
+          });
+        }
         for (const conversationId of this.#unconfirmed) this.#startOver(conversationId);
         this.#base();
         this.#fetcher.worked();

@@ -57,6 +57,8 @@ export class FakeCluster {
   beforeSend: ((request: SendRequest, session: FakeSession) => boolean | undefined) | undefined;
   /** Events for which this says false are not pushed. */
   pushes: (event: Event, session: FakeSession) => boolean = () => true;
+  /** Conversations whose shard has no majority. */
+  readonly lost = new Set<string>();
   /** The versions of the protocol that it speaks. */
   protocols: VersionRange = { min: 1, max: 1 };
   /** What it can do beyond them. */
@@ -218,7 +220,12 @@ export class FakeCluster {
     const all = [...this.#conversations.values()]
       .filter((c) => c.users.includes(user) && c.events.length > 0 && c.id > after)
       .sort((a, b) => (a.id < b.id ? -1 : 1))
-      .map((c) => this.#seen(c, user));
+      .map((c) => {
+        const seen = this.#seen(c, user);
+        if (!this.lost.has(c.id)) return seen;
+        const nothing = { headSeq: 0, readSeq: 0, peerReadSeq: 0, unreadCount: 0, lastEvent: undefined };
+        return { ...seen, ...nothing, headUnknown: true };
+      });
     const bytes = Math.min(maxBytes || ANSWER_BYTES_MAX, ANSWER_BYTES_MAX);
     const conversations = within(all, limit || 100, bytes, (c) => Conversation.encode(c).finish().length);
     const nextAfter = all.length > conversations.length ? (conversations.at(-1)?.conversationId ?? "") : "";
@@ -238,6 +245,7 @@ export class FakeCluster {
       peerReadSeq: read.get(peer) ?? 0,
       unreadCount: events.filter((event) => event.seq > readSeq && event.sender !== user).length,
       lastEvent: events.at(-1),
+      headUnknown: false,
     };
   }
 

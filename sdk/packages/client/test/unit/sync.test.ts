@@ -32,6 +32,23 @@ test("what is older than the first log-in is history, not news", async () => {
   client.close();
 });
 
+test("a shard that does not answer keeps no other conversation back, and its own old events are no news", async () => {
+  const cluster = new FakeCluster();
+  cluster.say("bob", "alice", "old");
+  cluster.say("carol", "alice", "old");
+  cluster.lost.add(CONVERSATION);
+  const { client, clock, events } = await online({}, cluster);
+  cluster.say("carol", "alice", "new of carol");
+  await clock.advance(1_000);
+  assert.deepEqual(texts(events), ["new of carol"]);
+  cluster.lost.clear();
+  await clock.advance(60_000);
+  cluster.say("bob", "alice", "new of bob");
+  await clock.advance(0);
+  assert.deepEqual(texts(events), ["new of carol", "new of bob"]);
+  client.close();
+});
+
 test("a conversation that turns up by its third event starts at its first", async () => {
   const { client, clock, cluster, events } = await online();
   cluster.pushes = (event) => event.seq === 3;
