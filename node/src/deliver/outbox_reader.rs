@@ -27,10 +27,12 @@ use crate::shard::{Fed, Shard, StoreRows};
 use crate::store::key::ConversationKeys;
 use crate::store::{StateStore, StoreError, Table, decode};
 
-/// Items taken from the feed, or read from outbox rows, at once; the last row may have more.
+/// Items taken from the feed at once.
 const ITEMS_MAX: usize = 1024;
 /// Items that were set aside taken up at once.
 const AGAIN_ITEMS_MAX: usize = 256;
+/// Items read from outbox rows, with their events, at once; the last row may have more.
+const ROWS_MAX: usize = 64;
 /// Between tries to make sure that this node leads.
 const BARRIER_DELAY: Duration = Duration::from_millis(20);
 /// Before an outbox that could not be read is read again.
@@ -209,20 +211,34 @@ impl Reader<'_> {
     /// Delivers all outbox rows from the next number on.
     async fn rows(&self) -> Result<(), StoreError> {
         loop {
-            let store = &**self.shard.store();
-            let done = self.under_way.next_number() - 1;
-            let items = undelivered(store, self.shard.id(), done, ITEMS_MAX)?;
-            if items.is_empty() {
+            let (store, id) = (self.shard.store().clone(), self.shard.id());
+            let (range, done) = (self.shard.range(), self.under_way.next_number() - 1);
+            // Beside the tasks: the disk may take its time.
+            let read = move || -> Result<Vec<_>, StoreError> {
+                let items = undelivered(&*store, id, done, ROWS_MAX)?;
+                let effects = items.into_iter();
+                effects
+                    .map(|(number, item)| effect_of_row(&*store, &range, number, item))
+                    .collect()
+            };
+            let read = tokio::task::spawn_blocking(read).await;
+            let effects = read.unwrap_or(Err(StoreError::Stopped))?;
+            if effects.is_empty() {
                 return Ok(());
             }
-            for (number, item) in items {
+            for effect in effects {
                 // Asked for each: what moves while one waits for room is the child's.
-                match effect_of_row(store, &self.shard.range(), number, item)? {
+                match effect.filter(|effect| self.owns(effect)) {
                     Some(effect) => self.deliver(effect).await,
                     None => drop(self.under_way.begin(0, 0)),
                 }
             }
         }
+    }
+
+    fn owns(&self, effect: &Effect) -> bool {
+        let slot = Slot::of_conversation(&effect.app, &effect.conversation);
+        self.shard.range().contains(slot)
     }
 
     /// Takes the next item on its way; waits while too much is.

@@ -25,8 +25,8 @@ use crate::link::{Links, Receipt};
 use crate::meta::Leaders;
 use crate::sabotage::{Switch, one_in};
 use crate::shard::{Shard, ShardError, Shards, UserTopic};
+use crate::store::Table;
 use crate::store::key::ListKeys;
-use crate::store::{StoreError, Table};
 
 /// A shard that takes longer answers that it is to be asked again: the others of the request are not held up. Longer
 /// than it takes to notice a broken link.
@@ -128,22 +128,24 @@ impl RelayReceiver {
 
     /// Puts the conversations into their users' lists, where they are missing.
     async fn list(&self, shard: &Shard, items: &[Item]) -> Result<(), ShardError> {
-        let mut missing = Vec::new();
-        let mut marks = HashSet::new();
+        let (mut unknown, mut commands, mut marks) = (Vec::new(), Vec::new(), HashSet::new());
         for item in items {
             let mark = self.listed.mark(item);
             if item.conversation_id.is_empty() || self.listed.has(mark) || !marks.insert(mark) {
                 continue;
             }
-            if !is_listed(shard, item)? {
-                missing.push(shard.run(AddConversationCommand {
-                    app_id: item.topic.0.as_str().to_owned(),
-                    user_id: item.topic.1.as_str().to_owned(),
-                    conversation_id: item.conversation_id.clone(),
-                }));
-            }
+            let (app, user) = &item.topic;
+            unknown.push(ListKeys::new(item.slot, app, user).entry(&item.conversation_id));
+            commands.push(AddConversationCommand {
+                app_id: app.as_str().to_owned(),
+                user_id: user.as_str().to_owned(),
+                conversation_id: item.conversation_id.clone(),
+            });
         }
-        try_join_all(missing).await?;
+        let listed = are_listed(shard, unknown).await?;
+        let missing = commands.into_iter().zip(listed);
+        let missing = missing.filter_map(|(command, listed)| (!listed).then_some(command));
+        try_join_all(missing.map(|command| shard.run(command))).await?;
         self.listed.remember(marks);
         Ok(())
     }
@@ -236,10 +238,15 @@ impl Listed {
     }
 }
 
-fn is_listed(shard: &Shard, item: &Item) -> Result<bool, StoreError> {
-    let (app, user) = &item.topic;
-    let place = ListKeys::new(item.slot, app, user).entry(&item.conversation_id);
-    Ok(shard.store().get(Table::Users, &place)?.is_some())
+/// Whether each of these rows of conversation lists is there. Reads the disk, so beside the tasks.
+async fn are_listed(shard: &Shard, places: Vec<Vec<u8>>) -> Result<Vec<bool>, ShardError> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let store = shard.store().clone();
+    let read = tokio::task::spawn_blocking(move || store.get_many(Table::Users, &places)).await;
+    let rows = read.map_err(|_| ShardError::Stopped)??;
+    Ok(rows.iter().map(Option::is_some).collect())
 }
 
 /// Queues the items on the links that want them. The answer comes when all links have acknowledged or are gone.

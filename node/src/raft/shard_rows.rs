@@ -79,6 +79,22 @@ impl ShardRows {
         Ok(())
     }
 
+    /// As [`ShardRows::write`], unless the store would wait for its disk: then nothing is written, and the answer is false.
+    pub(super) fn try_write(
+        &self,
+        batch: &WriteBatch,
+        ranges: &Arc<[RowRange]>,
+    ) -> Result<bool, StoreError> {
+        let Some(mut current) = self.ranges.try_lock() else {
+            return Ok(false);
+        };
+        let written = self.store.try_write(batch)?;
+        if written {
+            *current = ranges.clone();
+        }
+        Ok(written)
+    }
+
     /// The rows were replaced.
     pub(super) fn moved(&self, ranges: Arc<[RowRange]>) {
         *self.ranges.lock() = ranges;

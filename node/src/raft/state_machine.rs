@@ -1,7 +1,8 @@
 //! Committed entries to a shard's [`StateMachine`] and its rows.
 //!
 //! Whatever is ready is one batch: one set of rows, with the applied log id in it, and then the answers. A restart
-//! finds the applied log id among the rows and goes on behind it.
+//! finds the applied log id among the rows and goes on behind it. Rows go into memory at once; what the store would make
+//! wait for its disk waits beside the threads that carry Raft's timers.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +28,7 @@ use super::types::{EntryPayload, LogId, SnapshotMeta, StoredMembership, TypeConf
 use super::{convert, metrics, snapshot_receive, snapshot_send};
 use crate::machine::{CommittedEntry, Replicas, StateMachine};
 use crate::sabotage::{CrashPoint, Switch, crash_point, one_in};
-use crate::store::{StoreError, Table, WriteBatch, key};
+use crate::store::{RowRange, StoreError, Table, WriteBatch, key};
 
 /// Entries applied as one batch.
 const BATCH_ENTRIES_MAX: usize = 512;
@@ -180,7 +181,7 @@ impl ReplicaState {
             self.row.encode_to_vec(),
         );
         crash_point(CrashPoint::BeforeApply);
-        self.write(&write).await?;
+        self.write(write).await?;
         crash_point(CrashPoint::AfterApply);
         // Before the answers: whoever has one may rely on all that it changed.
         self.machine.get_mut().written();
@@ -201,11 +202,40 @@ impl ReplicaState {
         self.membership = membership;
     }
 
-    async fn write(&mut self, batch: &WriteBatch) -> Result<(), StoreError> {
+    async fn write(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
         let ranges = self.machine.get_mut().ranges();
+        let on_disk_first = batch.is_on_disk_first();
+        // An error is met again below.
+        if !matches!(self.feed.rows.try_write(&batch, &ranges), Ok(true)) {
+            self.write_beside(batch, ranges).await?;
+        }
+        if on_disk_first {
+            crash_point(CrashPoint::InSplit);
+            let (shard, store) = (self.feed.rows.shard, self.feed.rows.store.clone());
+            let flush = move || store.flush();
+            let stop = &self.ends.stop;
+            let flushed = until_it_works("flush of new rows", shard, stop, flush).await;
+            crash_point(CrashPoint::AfterSplit);
+            return flushed.unwrap_or(Err(StoreError::Stopped));
+        }
+        Ok(())
+    }
+
+    /// On another thread, until the store takes it.
+    async fn write_beside(
+        &mut self,
+        batch: WriteBatch,
+        ranges: Arc<[RowRange]>,
+    ) -> Result<(), StoreError> {
+        let (rows, batch) = (self.feed.rows.clone(), Arc::new(batch));
+        let write = async || {
+            let (rows, batch, ranges) = (rows.clone(), batch.clone(), ranges.clone());
+            let written = tokio::task::spawn_blocking(move || rows.write(&batch, ranges)).await;
+            written.unwrap_or(Err(StoreError::Stopped)) // cut off only when the process ends
+        };
         let started = Instant::now();
         let mut waiting = None;
-        while let Err(error) = self.feed.rows.write(batch, ranges.clone()) {
+        while let Err(error) = write().await {
             // A full disk may be emptied by and by, and then RocksDB goes on by itself.
             let patient = error.is_full() || started.elapsed() < WRITE_PATIENCE;
             if !patient || error.is_damage() || self.ends.stop.is_cancelled() {
@@ -215,16 +245,6 @@ impl ReplicaState {
             metrics::disk_failure();
             waiting = waiting.or_else(|| self.ends.waiting.upgrade());
             sleep(WRITE_PAUSE).await;
-        }
-        drop(waiting);
-        if batch.is_on_disk_first() {
-            crash_point(CrashPoint::InSplit);
-            let (shard, store) = (self.feed.rows.shard, self.feed.rows.store.clone());
-            let flush = move || store.flush();
-            let stop = &self.ends.stop;
-            let flushed = until_it_works("flush of new rows", shard, stop, flush).await;
-            crash_point(CrashPoint::AfterSplit);
-            return flushed.unwrap_or(Err(StoreError::Stopped));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +13,17 @@ use super::manifest::Existing;
 use super::rocks::RocksStore;
 use super::{Order, ReadView, RowFile, RowRange, StateStore, StoreError, Table, WriteBatch};
 
+/// A write that is held goes on by itself after this.
+const HELD_MAX: Duration = Duration::from_secs(10);
+
 pub(crate) struct FaultyStore {
     rows: Arc<RocksStore>,
     /// Nothing more fits.
     pub(crate) full: AtomicBool,
+    /// The next write waits for this.
+    pub(crate) held: Mutex<Option<Receiver<()>>>,
+    /// A write waits.
+    pub(crate) holds: AtomicBool,
     /// So many writes do nothing and fail.
     pub(crate) writes_fail: AtomicU32,
     /// So many views cannot be read.
@@ -39,6 +47,8 @@ impl FaultyStore {
         Self {
             rows,
             full: AtomicBool::default(),
+            held: Mutex::default(),
+            holds: AtomicBool::default(),
             writes_fail: AtomicU32::default(),
             views_fail: AtomicU32::default(),
             imports_fail: AtomicU32::default(),
@@ -89,8 +99,20 @@ impl StateStore for FaultyStore {
     }
 
     fn write(&self, batch: &WriteBatch) -> Result<(), StoreError> {
+        if let Some(held) = self.held.lock().take() {
+            self.holds.store(true, Ordering::SeqCst);
+            let _ = held.recv_timeout(HELD_MAX); // whoever holds it looks at `holds`
+            self.holds.store(false, Ordering::SeqCst);
+        }
         refuse_some(&self.writes_fail)?;
         self.rows.write(batch)
+    }
+
+    fn try_write(&self, batch: &WriteBatch) -> Result<bool, StoreError> {
+        if self.held.lock().is_some() || self.writes_fail.load(Ordering::SeqCst) > 0 {
+            return Ok(false);
+        }
+        self.rows.try_write(batch)
     }
 
     fn flush(&self) -> Result<(), StoreError> {

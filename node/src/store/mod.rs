@@ -255,6 +255,11 @@ pub trait StateStore: Send + Sync + 'static {
     /// Writes all changes or none; readable at once, durable after the next [`StateStore::flush`].
     fn write(&self, batch: &WriteBatch) -> Result<(), StoreError>;
 
+    /// As [`StateStore::write`], unless it would have to wait for the disk: then nothing is written, and the answer is false.
+    fn try_write(&self, batch: &WriteBatch) -> Result<bool, StoreError> {
+        self.write(batch).map(|()| true)
+    }
+
     /// Makes every write so far durable (fsync). Slow: rows go from memory to files.
     fn flush(&self) -> Result<(), StoreError>;
 

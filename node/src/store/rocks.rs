@@ -35,6 +35,8 @@ const SCAN_READ_AHEAD_BYTES: usize = 1 << 20;
 pub struct RocksStore {
     db: DB,
     unlogged: WriteOptions,
+    /// The same, for whoever must not wait.
+    at_once: WriteOptions,
     flushes: Flushes,
     _manifest: ManifestGuard,
 }
@@ -92,9 +94,13 @@ impl RocksStore {
         let manifest = ManifestGuard::start(dir).map_err(|e| file_error(dir, e))?;
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
+        let mut at_once = WriteOptions::default();
+        at_once.disable_wal(true);
+        at_once.set_no_slowdown(true);
         Ok(Self {
             db,
             unlogged,
+            at_once,
             flushes: Flushes::default(),
             _manifest: manifest,
         })
@@ -107,6 +113,21 @@ impl RocksStore {
                 what: format!("table {}", table.name()),
                 reason: "it is not in the database".to_owned(),
             })
+    }
+
+    /// In RocksDB's words.
+    fn rows(&self, batch: &WriteBatch) -> Result<rocksdb::WriteBatch, StoreError> {
+        let mut rows = rocksdb::WriteBatch::default();
+        for change in batch.changes() {
+            match change {
+                Change::Put(table, key, value) => rows.put_cf(self.family(*table)?, key, value),
+                Change::Delete(table, key) => rows.delete_cf(self.family(*table)?, key),
+                Change::DeleteRange(table, from, to) => {
+                    rows.delete_range_cf(self.family(*table)?, from, to)
+                }
+            }
+        }
+        Ok(rows)
     }
 }
 
@@ -188,17 +209,15 @@ impl StateStore for RocksStore {
     }
 
     fn write(&self, batch: &WriteBatch) -> Result<(), StoreError> {
-        let mut rows = rocksdb::WriteBatch::default();
-        for change in batch.changes() {
-            match change {
-                Change::Put(table, key, value) => rows.put_cf(self.family(*table)?, key, value),
-                Change::Delete(table, key) => rows.delete_cf(self.family(*table)?, key),
-                Change::DeleteRange(table, from, to) => {
-                    rows.delete_range_cf(self.family(*table)?, from, to)
-                }
-            }
+        Ok(self.db.write_opt(self.rows(batch)?, &self.unlogged)?)
+    }
+
+    fn try_write(&self, batch: &WriteBatch) -> Result<bool, StoreError> {
+        match self.db.write_opt(self.rows(batch)?, &self.at_once) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == rocksdb::ErrorKind::Incomplete => Ok(false),
+            Err(e) => Err(e.into()),
         }
-        Ok(self.db.write_opt(rows, &self.unlogged)?)
     }
 
     fn flush(&self) -> Result<(), StoreError> {

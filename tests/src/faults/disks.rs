@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tokio::time::sleep;
@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::Stage;
 use crate::cluster::START_WITHIN;
 use crate::disk::DiskOp;
+use crate::wait::until;
 
 /// Long enough for the others to elect new leaders.
 const DARK_MS: std::ops::Range<u64> = 500..2500;
@@ -54,6 +55,7 @@ pub(super) async fn full(stage: &mut Stage<'_>) -> Result<()> {
                 .note(format!("{left} bytes fit on the disks of {node_ids:?}"));
             for node_id in &node_ids {
                 stage.cluster.disk(*node_id)?.fill(left)?;
+                notices(stage, *node_id).await?;
             }
             stage.strike(format!("{left} bytes left for nodes {node_ids:?}"));
             troubled(stage).await;
@@ -72,6 +74,7 @@ pub(super) async fn slow(stage: &mut Stage<'_>) -> Result<()> {
     let disk = stage.cluster.disk(leader)?;
     disk.slow(DiskOp::Sync, "*", SLOW_SYNC_MS)?;
     troubled(stage).await;
+    has_struck(stage, leader, "sync slow")?;
     well_again(stage, &[leader]).await?;
     let leader = stage.cluster.busiest_leader().await?;
     stage
@@ -79,7 +82,31 @@ pub(super) async fn slow(stage: &mut Stage<'_>) -> Result<()> {
         .note(format!("syncs of node {leader} do not end"));
     stage.cluster.disk(leader)?.hang(DiskOp::Sync, "*")?;
     troubled(stage).await;
+    has_struck(stage, leader, "sync hang")?;
     well_again(stage, &[leader]).await
+}
+
+/// A node whose disk gets full says so, or has ended over it.
+async fn notices(stage: &mut Stage<'_>, node_id: u64) -> Result<()> {
+    until("a node notices its full disk", START_WITHIN, async || {
+        if stage.cluster.node(node_id)?.has_ended()? {
+            return Ok(());
+        }
+        let name = "parlance_node_disk_lacking";
+        let lacking = stage.cluster.node_metric(node_id, name, "").await?;
+        ensure!(lacking > 0.0, "node {node_id}: {name} is {lacking}");
+        Ok(())
+    })
+    .await
+}
+
+fn has_struck(stage: &Stage<'_>, node_id: u64, what: &str) -> Result<()> {
+    let struck = stage.cluster.disk(node_id)?.struck()?;
+    ensure!(
+        struck.contains(what),
+        "no {what} at node {node_id}: {struck:?}"
+    );
+    Ok(())
 }
 
 fn all(stage: &Stage<'_>) -> Vec<u64> {

@@ -47,6 +47,13 @@ async fn damaged_rows_are_not_served_and_not_sent_to_a_replica_that_needs_a_snap
         said.contains("parlance node replace"),
         "it does not say what to do"
     );
+    let tries = said
+        .matches("the rows for a snapshot cannot be read")
+        .count();
+    ensure!(
+        tries <= 2,
+        "it has tried to send what it cannot read {tries} times"
+    );
     everything_is_read(&mut alice, &conversation).await?;
     let new = cluster.replace_node(damaged).await?;
     cluster.wait_node_ready(new, START_WITHIN).await?;

@@ -46,7 +46,7 @@ impl Seen<'_> {
                     gib(node.disk_free_bytes),
                     gib(node.disk_total_bytes)
                 ),
-                "make room before it is full: without room nothing is stored and replicas stop",
+                "make room: with less than its reserve the node takes no new messages",
             ));
         }
         for (node, health) in self.health {

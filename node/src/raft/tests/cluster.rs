@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -93,6 +94,26 @@ impl Cluster {
             node.stop().await;
         }
     }
+}
+
+/// With one thread for all tasks: a store that held it up would hold up the timers of all shards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_store_that_takes_its_time_holds_up_nobody_else() {
+    let cluster = Cluster::start(config()).await;
+    propose(&cluster.nodes, ONE, "first").await;
+    let leader = leader(&cluster.nodes, ONE).await;
+    let (go_on, held) = std::sync::mpsc::sync_channel(1);
+    *leader.store.held.lock() = Some(held);
+    let shard = leader.shard(ONE);
+    let proposal = tokio::spawn(async move { shard.propose(Bytes::from("held")).await });
+    let store = leader.store.clone();
+    let holds = move || store.holds.load(Ordering::SeqCst);
+    eventually("the store takes its time", || holds().then_some(())).await;
+    let meanwhile = tokio::spawn(async move { holds() });
+    assert!(meanwhile.await.unwrap(), "no task ran while it did");
+    go_on.send(()).unwrap();
+    proposal.await.unwrap().unwrap();
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -105,6 +105,14 @@ impl Process {
         Ok(status)
     }
 
+    /// Whether it has ended, without noticing it: [`Process::ended`] still tells how.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        match &mut self.child {
+            Some(child) => Ok(child.try_wait()?.is_some()),
+            None => Ok(true),
+        }
+    }
+
     /// True from [`Process::start`] until its end was noticed.
     pub fn runs(&self) -> bool {
         self.child.is_some()
