@@ -288,8 +288,9 @@ export class Sync {
   #later(cause: unknown): void {
     // What was under way when it was closed is begun anew by the next `start`.
     if (this.#closed || cause instanceof ClosedError) return;
-    this.#context.failed(asError("unavailable", "events could not be fetched", cause));
-    this.#fetcher.later();
+    const error = asError("unavailable", "events could not be fetched", cause);
+    this.#context.failed(error);
+    this.#fetcher.later(error.retryAfterMs);
   }
 
   #settled(): void {

@@ -79,10 +79,10 @@ export class Fetcher {
     if (this.#resting.size === 0) this.#backoff.reset();
   }
 
-  /** Waits before the next try of what failed. */
-  later(): void {
+  /** Waits before the next try of what failed, `atLeastMs` in any case. */
+  later(atLeastMs: number): void {
     if (this.#closed || this.#retry.running) return;
-    this.#retry.start(this.#backoff.next(), () => {
+    this.#retry.start(this.#backoff.next(atLeastMs), () => {
       this.#resting.clear();
       this.#context.retry();
       this.#pump();

@@ -162,6 +162,24 @@ test("a fetch that is refused for a moment is tried again", async () => {
   client.close();
 });
 
+test("a fetch that is refused with a time to wait waits for it", async () => {
+  const { client, clock, cluster, events, transport } = await online();
+  transport.last.cut();
+  cluster.say("bob", "alice", "missed");
+  const handle = cluster.handle.bind(cluster);
+  let asked = 0;
+  cluster.handle = (session, body) => {
+    if (body.$case !== "history") return handle(session, body);
+    asked += 1;
+    return asked === 1 ? cluster.refuse(ErrorCode.ERROR_CODE_OVERLOADED, 5_000) : handle(session, body);
+  };
+  await clock.advance(5_000);
+  assert.deepEqual([asked, events.length], [1, 0]);
+  await clock.advance(1_000);
+  assert.deepEqual([asked, events.length], [2, 1]);
+  client.close();
+});
+
 test("a conversation whose shard is away holds up no other one", async () => {
   const { client, clock, cluster, events, transport } = await online();
   transport.last.cut();
