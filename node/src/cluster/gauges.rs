@@ -166,7 +166,17 @@ impl Gauges {
             space = disk.space.unwrap_or_default();
             self.figures.disk(space.free_bytes, space.total_bytes);
         }
-        let silent = self.asked.as_ref().map(|(since, _)| since.elapsed());
+        if self.parts.host.store_refuses() && !stores.iter().any(|of| of.store == "state") {
+            stores.push(StoreTrouble {
+                store: "state".to_owned(),
+                failing: true,
+                stopped: false,
+            });
+        }
+        let asked = self.asked.as_ref().map(|(since, _)| since.elapsed());
+        let silent = asked.unwrap_or_default();
+        let silent = silent.max(self.parts.host.log_waiting());
+        self.figures.silent(silent);
         let links = self.parts.links.states();
         let shards = self.parts.view.shards.all();
         let oldest_push = shards.iter().map(|shard| shard.marks().waiting()).max();
@@ -185,7 +195,8 @@ impl Gauges {
             time_ms: 0, // stamped when it is said
             disk_free_bytes: space.free_bytes,
             disk_total_bytes: space.total_bytes,
-            disk_silent_ms: millis(silent.unwrap_or_default()),
+            disk_silent_ms: millis(silent),
+            disk_lacking: self.parts.host.room().now() as u32,
             stores,
             links: links.collect(),
             oldest_push_ms: millis(oldest_push),

@@ -46,4 +46,4 @@ pub use join::{resume, stored_identity};
 pub use levels::common_level;
 pub use runtime::Runtime;
 pub use view::ClusterView;
-pub use vitals::{DISK_SILENT_MS, store_trouble};
+pub use vitals::{DISK_SILENT_MS, store_trouble, takes};

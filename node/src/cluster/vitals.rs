@@ -27,6 +27,9 @@ impl Vitals {
     pub fn faults(&self) -> Vec<String> {
         let health = self.0.lock();
         let mut faults: Vec<String> = health.stores.iter().map(store_trouble).collect();
+        if health.disk_lacking > 0 {
+            faults.push(format!("the disk is full, the node {}", takes(&health)));
+        }
         if health.disk_silent_ms >= DISK_SILENT_MS {
             faults.push(format!(
                 "the disk has not answered for {} s",
@@ -34,6 +37,15 @@ impl Vitals {
             ));
         }
         faults
+    }
+}
+
+/// What a node with a full disk still does, for people.
+pub fn takes(health: &NodeHealth) -> &'static str {
+    if health.disk_lacking > 1 {
+        "takes nothing"
+    } else {
+        "takes nothing new"
     }
 }
 

@@ -18,6 +18,7 @@ const OLDEST_PUSH: &str = "parlance_node_oldest_push_seconds";
 const LINK_WAITING: &str = "parlance_node_link_waiting_seconds";
 const DISK_FREE: &str = "parlance_node_disk_free_bytes";
 const DISK_TOTAL: &str = "parlance_node_disk_total_bytes";
+const DISK_SILENT: &str = "parlance_node_disk_silent_seconds";
 const STORE_MEMORY: &str = "parlance_node_store_memory_bytes";
 const STORE_CACHE: &str = "parlance_node_store_cache_bytes";
 const STORE_FILES: &str = "parlance_node_store_file_bytes";
@@ -69,6 +70,11 @@ pub(super) fn describe() {
         DISK_TOTAL,
         Unit::Bytes,
         "size of the file system with this node's data"
+    );
+    describe_gauge!(
+        DISK_SILENT,
+        Unit::Seconds,
+        "for how long the disk has not answered"
     );
     describe_stores();
 }
@@ -165,6 +171,10 @@ impl NodeFigures {
     pub(crate) fn waiting(&self, oldest_push: Duration, oldest_frame: Duration) {
         self.set(OLDEST_PUSH, oldest_push.as_secs_f64());
         self.set(LINK_WAITING, oldest_frame.as_secs_f64());
+    }
+
+    pub(crate) fn silent(&self, disk: Duration) {
+        self.set(DISK_SILENT, disk.as_secs_f64());
     }
 
     pub(crate) fn disk(&self, free_bytes: u64, total_bytes: u64) {

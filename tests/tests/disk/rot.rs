@@ -1,7 +1,9 @@
 //! Flipped bits and old blocks: what was damaged is never served, and is mended from the others.
 
 use anyhow::{Context, Result, bail, ensure};
+use parlance_tests::cli::{FAILED, Shell};
 use parlance_tests::client::{Connection, history_forward};
+use parlance_tests::cluster::health::http_get;
 use parlance_tests::cluster::{Cluster, START_WITHIN};
 use parlance_tests::disk;
 use parlance_tests::logs;
@@ -42,6 +44,7 @@ async fn damaged_rows_are_not_served_and_not_sent_to_a_replica_that_needs_a_snap
         },
     )
     .await?;
+    shows_everywhere(&cluster, damaged).await?;
     let said = logs::read(cluster.node(damaged)?.log())?;
     ensure!(
         said.contains("parlance node replace"),
@@ -59,6 +62,29 @@ async fn damaged_rows_are_not_served_and_not_sent_to_a_replica_that_needs_a_snap
     cluster.wait_node_ready(new, START_WITHIN).await?;
     cluster.wait_healthy(SOON * 2).await?;
     everything_is_read(&mut alice, &conversation).await
+}
+
+/// A replica that has stopped: in the check, in readiness and in the metrics of its node.
+async fn shows_everywhere(cluster: &Cluster, node_id: u64) -> Result<()> {
+    let shell = Shell::new(cluster)?;
+    let said = shell.run(&["cluster", "check"]).await?;
+    let text = format!("a replica has stopped on node {node_id}");
+    ensure!(
+        said.code == FAILED && said.stdout.contains(&text),
+        "{said:?}"
+    );
+    let (code, body) = http_get(cluster.address.node_ops(node_id), "/readyz").await?;
+    ensure!(
+        code == 503 && body.contains("shard 1 has stopped"),
+        "{body}"
+    );
+    until("the metric says it", SOON, async || {
+        let metric = "parlance_node_replicas{";
+        let stopped = cluster.node_metric(node_id, metric, "stopped").await?;
+        ensure!(stopped >= 1.0, "{stopped}");
+        Ok(())
+    })
+    .await
 }
 
 fn damage_all_tables(cluster: &Cluster, node_id: u64) -> Result<()> {

@@ -3,6 +3,7 @@
 #![allow(clippy::panic, reason = "a test may fail")]
 
 mod check;
+mod disk;
 mod files;
 mod link;
 mod promql;

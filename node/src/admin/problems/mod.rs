@@ -227,6 +227,11 @@ mod tests {
             }];
         };
         only(health(trouble), "store_failing", "node 3");
+        only(
+            health(|h| h.disk_lacking = 1),
+            "disk_full",
+            "node 3 is full: 0.0 GiB free, the node takes nothing new",
+        );
         only(health(|h| h.disk_silent_ms = 9_000), "disk_silent", "9.0 s");
         only(
             health(|h| h.oldest_push_ms = 60_000),

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use parlance_proto::admin::v1::{NodeStatus, Problem};
 
 use super::{Seen, problem, seconds};
-use crate::cluster::{DISK_SILENT_MS, store_trouble};
+use crate::cluster::{DISK_SILENT_MS, store_trouble, takes};
 
 /// Below this, or below a twentieth if that is less than [`AMPLE_BYTES`], a disk is low.
-const LOW_BYTES: u64 = 1 << 30;
+const LOW_BYTES: u64 = 2 << 30;
 /// A disk with so much room is not low, however large it is.
 const AMPLE_BYTES: u64 = 20 << 30;
 /// A clock so far from the others' is wrong. Below it may be the way that the message took.
@@ -37,7 +37,20 @@ impl Seen<'_> {
 
     pub(super) fn disks(&self) -> Vec<Problem> {
         let mut found = Vec::new();
-        for node in self.members().filter(|node| is_low(node)) {
+        for (node, health) in self.health.iter().filter(|(_, h)| h.disk_lacking > 0) {
+            found.push(problem(
+                "disk_full",
+                format!(
+                    "the disk of node {node} is full: {} free, the node {}",
+                    gib(health.disk_free_bytes),
+                    takes(health)
+                ),
+                "make room, or grow the disk: the node goes on by itself",
+            ));
+        }
+        let is_full = |id| (self.health.get(&id)).is_some_and(|health| health.disk_lacking > 0);
+        let low = self.members().filter(|node| is_low(node));
+        for node in low.filter(|node| !is_full(node.node_id)) {
             found.push(problem(
                 "disk_low",
                 format!(
@@ -46,7 +59,7 @@ impl Seen<'_> {
                     gib(node.disk_free_bytes),
                     gib(node.disk_total_bytes)
                 ),
-                "make room: with less than its reserve the node takes no new messages",
+                "make room before it is full: a node without room takes nothing and leads nothing",
             ));
         }
         for (node, health) in self.health {
