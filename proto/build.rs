@@ -15,12 +15,22 @@ const FILES: &[&str] = &[
     "parlance/admin/v1/admin.proto",
 ];
 
+/// What must not be printed by accident: `src/secret.rs` shows the rest of them.
+const SECRET: &[&str] = &[
+    ".parlance.admin.v1.AppSecret",
+    ".parlance.client.v1.LoginRequest",
+    ".parlance.client.v1.RenewRequest",
+    ".parlance.link.v1.AppSecret",
+    ".parlance.store.v1.AppSecret",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=parlance");
     let files = protox::compile(FILES, ["."])?;
     let descriptors = files.encode_to_vec();
     tonic_prost_build::configure()
         .bytes(".")
+        .skip_debug(SECRET)
         .compile_fds(files)?;
     // Only what a browser's developer tools should be able to read has a JSON form.
     let out = std::env::var("OUT_DIR")?;

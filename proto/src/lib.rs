@@ -8,6 +8,7 @@ pub mod event;
 pub mod ids;
 pub mod limits;
 mod map;
+mod secret;
 pub mod slot;
 pub mod tls;
 pub mod version;

@@ -1,8 +1,8 @@
 //! The client against a gateway of a few lines, which answers as each test wants.
 
 use parlance_proto::client::v1::{
-    Event, LoginResponse, PingRequest, PingResponse, ReconnectNotice, ResyncNotice, SendResponse,
-    client_frame,
+    Event, LoginResponse, PingRequest, PingResponse, ReconnectNotice, RenewResponse, ResyncNotice,
+    SendResponse, TokenExpiringNotice, client_frame,
 };
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{AppId, UserId};
@@ -164,15 +164,40 @@ async fn an_answer_of_another_kind_is_the_gateways_fault() {
 }
 
 #[tokio::test]
+async fn a_renewal_says_when_the_new_token_ends() {
+    let url = gateway(async |mut peer| {
+        let asked = peer.asked().await.unwrap();
+        let Some(client_frame::Body::Renew(renew)) = asked.body else {
+            panic!("{:?}", asked.body);
+        };
+        assert_eq!(renew.token, "new");
+        let renewed = RenewResponse {
+            token_expires_ms: 8,
+        };
+        peer.say(asked.request_id, Body::Renew(renewed))
+            .await
+            .unwrap();
+    })
+    .await;
+    let (client, _pushes) = connect(&url, Options::default()).await.unwrap();
+    assert_eq!(client.renew("new").await.unwrap(), 8);
+}
+
+#[tokio::test]
 async fn pushes_come_in_order_and_the_close_code_ends_everything() {
     let url = gateway(async |mut peer| {
         peer.asked().await;
         let notice = ReconnectNotice { within_ms: 9 };
+        let expiring = TokenExpiringNotice {
+            token_expires_ms: 8,
+            within_ms: 7,
+        };
         for body in [
             event(1),
             event(2),
             Body::Resync(ResyncNotice { within_ms: 7 }),
             Body::Reconnect(notice),
+            Body::TokenExpiring(expiring),
         ] {
             peer.say(0, body).await.unwrap();
         }
@@ -189,11 +214,16 @@ async fn pushes_come_in_order_and_the_close_code_ends_everything() {
         matches!(&got[..2], [Push::Event(a), Push::Event(b)] if (a.seq, b.seq) == (1, 2)),
         "{got:?}"
     );
+    let expiring = Push::TokenExpiring {
+        token_expires_ms: 8,
+        within_ms: 7,
+    };
     assert_eq!(
         got[2..],
         [
             Push::Resync { within_ms: 7 },
-            Push::Reconnect { within_ms: 9 }
+            Push::Reconnect { within_ms: 9 },
+            expiring
         ]
     );
     let closed = client.closed().await;
