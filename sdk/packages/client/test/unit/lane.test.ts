@@ -109,3 +109,29 @@ test("after a break all that is unanswered goes again, in order", async () => {
   assert.deepEqual(texts(events), ["1", "2", "3", "4"]);
   client.close();
 });
+
+test("a session that may send ten a second sends ten a second, in order", async () => {
+  const { client, clock, cluster, events } = await online();
+  let tokens = 10;
+  let filledAt = clock.now();
+  cluster.beforeSend = () => {
+    tokens = Math.min(10, tokens + (clock.now() - filledAt) / 100);
+    filledAt = clock.now();
+    if (tokens < 1) return cluster.refuse(ErrorCode.ERROR_CODE_OVERLOADED, Math.ceil((1 - tokens) * 100));
+    tokens -= 1;
+    return undefined;
+  };
+  const all = Array.from({ length: 100 }, (_, i) => client.send({ to: "bob", text: String(i) }));
+  const from = clock.now();
+  let took = 0;
+  void Promise.all(all).then(() => {
+    took = clock.now() - from;
+  });
+  await clock.advance(30_000);
+  assert.ok(took >= 9_000 && took < 12_000, `${took} ms`);
+  assert.deepEqual(
+    texts(events),
+    Array.from({ length: 100 }, (_, i) => String(i)),
+  );
+  client.close();
+});
