@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use tokio::time::sleep;
 
 use super::Stage;
-use super::split::{a_wide_shard, left_behind};
+use super::split::a_wide_shard;
 use crate::cluster::START_WITHIN;
 use crate::wait::until;
 
@@ -24,7 +24,7 @@ const ALWAYS: [&str; 6] = [
     "before-snapshot-build",
     "after-snapshot-build",
 ];
-/// When a follower that was away is fed by snapshot.
+/// When a new node is fed by snapshot.
 const INSTALLS: [&str; 3] = [
     "before-snapshot-install",
     "in-snapshot-install",
@@ -91,17 +91,19 @@ async fn ends_and_comes_back(stage: &mut Stage<'_>, node_id: u64, point: &str) -
 }
 
 async fn fed_by_snapshot(stage: &mut Stage<'_>, point: &str) -> Result<()> {
-    let shard = a_wide_shard(stage).await?;
-    let follower = shard.wanted.iter().find(|id| **id != shard.leader);
-    let node_id = *follower.context("a shard with one replica")?;
-    stage.history.note(format!(
-        "kill -9 of node {node_id}, until it needs snapshots"
-    ));
-    stage.cluster.node(node_id)?.kill()?;
-    left_behind(stage, shard.shard).await?;
-    arm(stage, node_id, point)?;
-    stage.cluster.node(node_id)?.start()?;
-    ends_and_comes_back(stage, node_id, point).await
+    let node_ids = stage.cluster.nodes.keys().copied();
+    let (old, newest) = (node_ids.clone().min(), node_ids.max());
+    let (old, new) = (old.context("no node")?, newest.context("no node")? + 1);
+    std::fs::write(stage.cluster.crash_file(&format!("node-{new}")), point)?;
+    replaced(stage, old).await?;
+    ends_and_comes_back(stage, new, point).await
+}
+
+/// A new node comes in the place of one that lives.
+async fn replaced(stage: &mut Stage<'_>, old: u64) -> Result<()> {
+    stage.allow_replacement(old)?;
+    stage.cluster.replace_live_node(old, MENDED_WITHIN).await?;
+    Ok(())
 }
 
 async fn splits(stage: &mut Stage<'_>, point: &str) -> Result<()> {
@@ -123,7 +125,7 @@ async fn is_replaced(stage: &mut Stage<'_>, point: &str) -> Result<()> {
     for node_id in &others {
         arm(stage, *node_id, point)?;
     }
-    stage.cluster.replace_live_node(old, MENDED_WITHIN).await?;
+    replaced(stage, old).await?;
     let ended = struck(stage, &others, point).await?;
     for node_id in &others {
         disarm(stage, *node_id)?;

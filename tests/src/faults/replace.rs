@@ -51,6 +51,7 @@ pub(super) async fn two_living_nodes(stage: &mut Stage<'_>) -> Result<()> {
     old.truncate(2);
     let within = MENDED_WITHIN + stage.patience;
     for old in old {
+        stage.allow_replacement(old)?;
         let new = stage.cluster.replace_live_node(old, within).await?;
         stage.strike(format!("replacement of node {old} by node {new}"));
         stage.history.note(format!(
@@ -58,9 +59,7 @@ pub(super) async fn two_living_nodes(stage: &mut Stage<'_>) -> Result<()> {
         ));
     }
     stage.heal(MENDED_WITHIN).await?;
-    // They serve until nobody needs them, and then end by themselves, with an error that says why.
-    let names = stage.cluster.retired.iter().map(|old| old.name.clone());
-    stage.allowed.processes.extend(names);
+    // They serve until nobody needs them, and then end by themselves.
     until("the replaced nodes have ended", within, async || {
         for process in &mut stage.cluster.retired {
             if process.ended()?.is_none() && process.runs() {

@@ -128,7 +128,7 @@ pub(super) async fn a_wide_shard(stage: &mut Stage<'_>) -> Result<ShardStatus> {
 }
 
 /// Waits until so many more entries were applied that a replica which stopped before gets a snapshot.
-pub(super) async fn left_behind(stage: &mut Stage<'_>, shard: u32) -> Result<()> {
+async fn left_behind(stage: &mut Stage<'_>, shard: u32) -> Result<()> {
     let cluster = &*stage.cluster;
     let applied = async || {
         let status = cluster.any_admin().await?.status().await?;
