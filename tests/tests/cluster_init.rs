@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use parlance_tests::cluster::{Cluster, ClusterSpec};
 use parlance_tests::wait::until;
 use tokio::time::timeout;
@@ -96,5 +96,43 @@ async fn a_node_that_made_an_app_knows_it_although_another_node_leads() -> Resul
             ensure!(known.contains(&app_id), "node {node_id}: {known:?}");
         }
     }
+    Ok(())
+}
+
+/// Writes another lease into a node's settings.
+fn set_lease(cluster: &Cluster, node_id: u64, lease_ms: i64) -> Result<()> {
+    let file = cluster.dir().join(format!("node-{node_id}.toml"));
+    let mut settings: toml::Table = toml::from_str(&std::fs::read_to_string(&file)?)?;
+    let raft = settings
+        .entry("raft")
+        .or_insert_with(|| toml::Table::new().into());
+    let raft = raft.as_table_mut().context("raft is no table")?;
+    raft.insert("lease_ms".into(), lease_ms.into());
+    Ok(std::fs::write(&file, toml::to_string(&settings)?)?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_lease_is_not_taken_in_and_does_not_start() -> Result<()> {
+    let mut cluster = Cluster::prepare(spec())?;
+    for node_id in 1..=3 {
+        set_lease(&cluster, node_id, 700)?;
+    }
+    set_lease(&cluster, 3, 900)?;
+    start_nodes(&mut cluster, &[1, 2, 3]).await?;
+    let nodes: Vec<_> = (1..=3).map(|id| cluster.node_spec(id)).collect();
+    let refused = cluster.admin(1).await?.init(nodes.clone(), 4).await;
+    let text = format!("{refused:?}");
+    ensure!(refused.is_err() && text.contains("lease_ms"), "{text}");
+    cluster.node(3)?.stop(SOON).await?;
+    set_lease(&cluster, 3, 700)?;
+    start_nodes(&mut cluster, &[3]).await?;
+    cluster.admin(1).await?.init(nodes, 4).await?;
+
+    cluster.node(3)?.stop(SOON).await?;
+    set_lease(&cluster, 3, 900)?;
+    cluster.node(3)?.start()?;
+    let ended = cluster.node(3)?.wait_for_end(SOON).await?;
+    let said = cluster.node(3)?.tail(5);
+    ensure!(!ended.success() && said.contains("700"), "{ended}: {said}");
     Ok(())
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::store::v1::NodeState;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::handover::{offer, successor};
@@ -65,7 +66,11 @@ impl Placement {
         let led = self.view.led();
         self.since
             .retain(|id, _| led.iter().any(|raft| raft.id() == *id));
-        let clock_is_wrong = self.clock_is_wrong();
+        // Gateways let go of a replaced node at once, and it may be needed as a voter for long.
+        let state = self.view.state();
+        let own = state.node(self.view.node_id);
+        let is_replaced = own.is_some_and(|node| node.state() == NodeState::Removed);
+        let leads_no_more = self.clock_is_wrong() || is_replaced;
         let (mut moves, mut handovers) = (0, 0);
         for raft in led {
             let led_since = *self.since.entry(raft.id()).or_insert_with(Instant::now);
@@ -73,24 +78,30 @@ impl Placement {
                 continue;
             };
             let status = raft.status();
-            if let Some(step) = wanted.step(&status) {
+            if leads_no_more && let Some(to) = self.heir(&raft, &status, &wanted, true) {
+                self.hand_over(&raft, to).await;
+            } else if let Some(step) = wanted.step(&status) {
                 moves += 1;
                 if moves <= MOVES_MAX {
                     take(&raft, step).await;
                 }
             } else if handovers < HANDOVERS_MAX
                 && led_since.elapsed() > SETTLED_AFTER
-                && let Some(to) = self.heir(&raft, &status, &wanted, clock_is_wrong)
+                && let Some(to) = self.heir(&raft, &status, &wanted, false)
             {
-                tracing::debug!(shard = %raft.id(), %to, "leadership is handed over");
-                self.tried.insert(raft.id(), Instant::now());
-                offer(&raft, to, &self.steadiness).await;
+                self.hand_over(&raft, to).await;
                 handovers += 1;
             }
         }
     }
 
-    /// Whether this node must not lead; said at each change.
+    async fn hand_over(&mut self, raft: &Replica, to: NodeId) {
+        tracing::debug!(shard = %raft.id(), %to, "leadership is handed over");
+        self.tried.insert(raft.id(), Instant::now());
+        offer(raft, to, &self.steadiness).await;
+    }
+
+    /// Whether the clock here says that this node must not lead; said at each change.
     fn clock_is_wrong(&mut self) -> bool {
         let (clock, node) = (&self.view.clock, self.view.node_id);
         let is_wrong = clock.is_far(node);
@@ -109,13 +120,13 @@ impl Placement {
         is_wrong
     }
 
-    /// Who is to lead in this node's place, if anybody: the preferred leader, or, while the clock here is wrong, whoever can.
+    /// Who is to lead in this node's place, if anybody: the preferred leader, or, if this node must not lead, whoever can.
     fn heir(
         &self,
         raft: &Replica,
         status: &ReplicaStatus,
         wanted: &Wanted,
-        clock_is_wrong: bool,
+        leads_no_more: bool,
     ) -> Option<NodeId> {
         let view = &self.view;
         let tried = self.tried.get(&raft.id());
@@ -124,12 +135,13 @@ impl Placement {
         }
         let preferred = wanted.voters.first().copied().filter(|preferred| {
             *preferred != view.node_id
+                && status.voters.contains(preferred)
                 && !view.heard.is_unsteady(*preferred)
                 && !view.clock.is_far(*preferred)
                 && view.heard.is_heard_within(*preferred, HEARD_WITHIN)
                 && is_near(status, *preferred)
         });
-        preferred.or_else(|| successor(view, raft).filter(|_| clock_is_wrong))
+        preferred.or_else(|| successor(view, raft).filter(|_| leads_no_more))
     }
 }
 
