@@ -121,6 +121,24 @@ impl AdminService for OneApp {
     ) -> Result<Response<SplitShardResponse>, Status> {
         Err(refused())
     }
+    async fn deny_certificate(
+        &self,
+        _: Request<DenyCertificateRequest>,
+    ) -> Result<Response<DenyCertificateResponse>, Status> {
+        Err(refused())
+    }
+    async fn allow_certificate(
+        &self,
+        _: Request<AllowCertificateRequest>,
+    ) -> Result<Response<AllowCertificateResponse>, Status> {
+        Err(refused())
+    }
+    async fn list_denied_certificates(
+        &self,
+        _: Request<ListDeniedCertificatesRequest>,
+    ) -> Result<Response<ListDeniedCertificatesResponse>, Status> {
+        Err(refused())
+    }
     async fn upgrade_cluster(
         &self,
         _: Request<UpgradeClusterRequest>,
@@ -130,7 +148,7 @@ impl AdminService for OneApp {
 }
 
 async fn serve(authority: &Authority) -> NodePeer {
-    let files = authority.issue(Role::Node(1), Duration::from_secs(3600));
+    let files = authority.issue(&Role::Node(1), Duration::from_secs(3600));
     let services = Routes::new(AdminServer::new(OneApp));
     NodePeer::start(&files.unwrap(), services).await.unwrap()
 }
@@ -140,7 +158,7 @@ async fn the_next_node_is_asked_when_one_does_not_answer_and_errors_keep_their_c
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::create(dir.path()).unwrap();
     let admin_files = authority
-        .issue(Role::Admin, Duration::from_secs(3600))
+        .issue(&Role::Admin, Duration::from_secs(3600))
         .unwrap();
     let node = serve(&authority).await;
     let address = node.address.to_string();
@@ -181,7 +199,7 @@ async fn a_node_of_another_authority_is_not_trusted() {
     let address = node.address.to_string();
     let stranger = Authority::create(other.path()).unwrap();
     let files = stranger
-        .issue(Role::Admin, Duration::from_secs(3600))
+        .issue(&Role::Admin, Duration::from_secs(3600))
         .unwrap();
     let error = Admin::connect_any(&[address], &files)
         .await

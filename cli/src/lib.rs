@@ -66,6 +66,7 @@ async fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::History(args) => commands::message::history::run(&session, args).await,
         Command::Context(command) => commands::context::run(&session, command),
         Command::Ca(command) => commands::ca::run(&session, command),
+        Command::Certificate(command) => commands::certificate::run(&session, command).await,
         Command::Bench(command) => bench::run(&session, command).await,
         Command::Completions { shell } => commands::completions::run(&session, shell),
     }

@@ -1,7 +1,19 @@
-//! SIGTERM and SIGINT ask a process to stop gracefully; a second one stops it at once.
+//! SIGTERM and SIGINT ask a process to stop gracefully; a second one stops it at once. SIGHUP asks some to look at their
+//! certificate files.
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Calls `work` at each SIGHUP, which no longer ends the process.
+pub fn on_hangup(work: impl Fn() + Send + 'static) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).context("listen for signals")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            work();
+        }
+    });
+    Ok(())
+}
 
 /// Signals of this process from now on.
 pub struct Signals {

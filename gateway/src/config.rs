@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parlance_proto::limits::FRAME_BYTES_MAX;
-use parlance_proto::tls::TlsFiles;
+use parlance_proto::tls::{TlsFiles, is_gateway_id};
 use serde::{Deserialize, Serialize};
 
 /// All settings of one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Names this gateway towards the nodes; unique in the cluster. Default: none; required. 1 to 64 bytes of
-    /// letters, digits, `-`, `_` and `.`.
+    /// Names this gateway towards the nodes; unique in the cluster, and the one in its certificate. Default: none;
+    /// required. 1 to 55 of a-z, 0-9 and `-`.
     pub gateway_id: String,
     /// Where clients connect: at least one. Default: none; required.
     pub listener: Vec<Listener>,
@@ -38,6 +38,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Certificate and key. Default: none, which means plain text.
     pub tls: Option<ListenerTls>,
+    /// Plain text although others than this machine can reach it: TLS ends in front of it. Default: false.
+    pub plaintext: bool,
 }
 
 /// What clients speak on a listener.
@@ -113,6 +115,7 @@ impl Default for Listener {
             address: SocketAddr::from(([127, 0, 0, 1], 7080)),
             protocol: Protocol::default(),
             tls: None,
+            plaintext: false,
         }
     }
 }
@@ -140,12 +143,8 @@ impl Config {
     /// All faults, each beginning with the key's path.
     pub fn validate(&self) -> Result<(), Vec<String>> {
         let mut faults = Vec::new();
-        let id_byte = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        if self.gateway_id.is_empty()
-            || self.gateway_id.len() > 64
-            || !self.gateway_id.bytes().all(id_byte)
-        {
-            faults.push("gateway_id: needs 1 to 64 letters, digits, - _ or .".to_owned());
+        if !is_gateway_id(&self.gateway_id) {
+            faults.push("gateway_id: needs 1 to 55 of a-z, 0-9 and - inside".to_owned());
         }
         if self.listener.is_empty() {
             faults.push("listener: needs at least one".to_owned());
@@ -160,6 +159,7 @@ impl Config {
                     listener.address
                 ));
             }
+            faults.extend(listener.fault().map(|why| format!("listener[{i}].{why}")));
         }
         if self.nodes.is_empty() {
             faults.push("nodes: needs the link address of at least one node".to_owned());
@@ -186,6 +186,20 @@ impl Config {
             Ok(())
         } else {
             Err(faults)
+        }
+    }
+}
+
+impl Listener {
+    /// Plain text is for this machine, or for whoever says that TLS ends in front.
+    fn fault(&self) -> Option<String> {
+        match (&self.tls, self.plaintext) {
+            (Some(_), true) => Some("plaintext: true, but there is a certificate too".to_owned()),
+            (None, false) if !self.address.ip().is_loopback() => Some(format!(
+                "tls: needed, since others can reach {}; if TLS ends in front of this gateway, say plaintext = true",
+                self.address
+            )),
+            _ => None,
         }
     }
 }
@@ -288,6 +302,29 @@ mod tests {
             );
         }
         assert_eq!(faults.len(), 5);
+    }
+
+    #[test]
+    fn plain_text_for_others_must_be_meant() {
+        let listener = |text: &str| toml::from_str::<Listener>(text).unwrap();
+        let tls = "tls = { cert = \"c\", key = \"k\" }";
+        for good in [
+            "address = \"127.0.0.1:80\"",
+            "address = \"[::1]:80\"",
+            "address = \"0.0.0.0:80\"\nplaintext = true",
+            &format!("address = \"0.0.0.0:443\"\n{tls}"),
+        ] {
+            assert_eq!(listener(good).fault(), None, "{good}");
+        }
+        for (bad, key) in [
+            ("address = \"0.0.0.0:80\"", "tls"),
+            ("address = \"[::]:80\"", "tls"),
+            ("address = \"10.0.0.1:80\"", "tls"),
+            (&format!("plaintext = true\n{tls}"), "plaintext"),
+        ] {
+            let fault = listener(bad).fault().unwrap_or_default();
+            assert!(fault.starts_with(key), "{bad}: {fault}");
+        }
     }
 
     #[test]

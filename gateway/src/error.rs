@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use parlance_proto::tls::TlsError;
+use parlance_proto::tls::{Role, TlsError};
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -15,15 +15,18 @@ pub enum StartError {
     #[error("cluster certificate: {0}")]
     Tls(#[from] TlsError),
     /// The cluster certificate speaks for someone else.
-    #[error("tls.cert: needs a certificate with the role gateway")]
-    WrongRole,
-    /// A listener's certificate cannot be used.
-    #[error("listener.tls: {path}: {reason}")]
-    ListenerTls {
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
+    #[error(
+        "tls.cert: the certificate is one of {certificate}, not of gateway {gateway_id}: issue it with parlance ca issue gateway --id {gateway_id}"
+    )]
+    WrongRole {
+        /// By the settings.
+        gateway_id: String,
+        /// Who the certificate speaks for.
+        certificate: Role,
     },
+    /// A listener's certificate cannot be used.
+    #[error("listener.tls: {0}")]
+    ListenerTls(TlsError),
     /// The page folder is missing.
     #[error("page_dir: {path}: {source}")]
     PageDir {

@@ -133,6 +133,7 @@ pub(crate) fn count_request(kind: &'static str, error: Option<&Error>) {
 
 /// Tells the recorder what each metric means; once, at start.
 pub fn describe() {
+    parlance_tls::describe();
     describe_gauge!(SESSIONS, Unit::Count, "logged-in sessions");
     describe_gauge!(CONNECTIONS, Unit::Count, "client connections by stage");
     describe_counter!(

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use parlance_proto::client::v1::{ReconnectNotice, server_frame};
 use parlance_proto::link::v1::{gateway_answer, gateway_question};
-use parlance_proto::tls::{Role, TlsIdentity};
+use parlance_proto::tls::Role;
+use parlance_tls::{ClusterTls, Followed};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, timeout, timeout_at};
@@ -15,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::api::{Api, standing};
 use crate::cluster::{LinkState, Router, watch};
 use crate::config::Config;
-use crate::endpoint::Shared;
 use crate::endpoint::listen::Bound;
+use crate::endpoint::{ListenerCertificate, Shared};
 use crate::error::StartError;
 use crate::fanout::{Subscriptions, deliver};
 use crate::metrics::{LINK_WAITING, LINKS_DOWN, handles};
@@ -35,6 +36,9 @@ const WEDGED_AFTER: Duration = Duration::from_secs(5);
 pub struct Gateway {
     shared: Arc<Shared>,
     router: Arc<Router>,
+    tls: Arc<ClusterTls>,
+    /// Of the listeners.
+    certificates: Vec<Arc<Followed<ListenerCertificate>>>,
     drain: Duration,
     addresses: Vec<SocketAddr>,
     accepting: Vec<JoinHandle<()>>,
@@ -47,9 +51,13 @@ impl Gateway {
     pub async fn start(mut config: Config) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         crate::metrics::describe();
-        let identity = TlsIdentity::load(&config.tls)?;
-        if identity.role != Role::Gateway {
-            return Err(StartError::WrongRole);
+        let tls = ClusterTls::open(&config.tls)?;
+        let role = tls.identity().role.clone();
+        if role != Role::Gateway(config.gateway_id.clone()) {
+            return Err(StartError::WrongRole {
+                gateway_id: config.gateway_id,
+                certificate: role,
+            });
         }
         if let Some(folder) = &mut config.page_dir {
             let found = std::fs::canonicalize(&*folder);
@@ -59,12 +67,13 @@ impl Gateway {
             })?;
         }
         let mut listeners = Vec::new();
-        for settings in &config.listener {
-            listeners.push(Bound::new(settings).await?);
+        for (number, settings) in config.listener.iter().enumerate() {
+            listeners.push(Bound::new(number, settings)?);
         }
+        let certificates = listeners.iter().filter_map(Bound::certificate).collect();
         let addresses: Vec<_> = listeners.iter().map(Bound::address).collect();
 
-        let router = Router::new(config.gateway_id.clone(), identity);
+        let router = Router::new(config.gateway_id.clone(), tls.clone());
         let registry = Arc::new(Registry::default());
         let sink = registry.clone();
         router.set_sink(Arc::new(move |publish| deliver(&sink, publish)));
@@ -101,11 +110,20 @@ impl Gateway {
         Ok(Self {
             shared,
             router,
+            tls,
+            certificates,
             drain,
             addresses,
             accepting,
             background,
         })
+    }
+
+    /// Looks at all certificate files now, and not only within a second or two: those that have changed are used for
+    /// new connections.
+    pub fn reload_certificates(&self) {
+        self.tls.look();
+        self.certificates.iter().for_each(|files| files.look());
     }
 
     /// Where clients connect, in the order of the settings.
@@ -122,7 +140,8 @@ impl Gateway {
             return Err("no node has told the cluster's state yet".to_owned());
         }
         if !self.router.linked() {
-            return Err("no link to any node".to_owned());
+            let refusals = self.router.refusals();
+            return Err(format!("no link to any node: {refusals}"));
         }
         if let Some(ended) = self.accepting.iter().position(JoinHandle::is_finished) {
             return Err(format!("listener {ended} has ended"));

@@ -19,7 +19,6 @@ use parlance_proto::client::v1::{
     history_request, send_request, server_frame,
 };
 use parlance_proto::common::v1::{ErrorCode, VersionRange};
-use parlance_proto::tls::Role;
 use prost::Message as _;
 use server_frame::Body;
 use support::client::{Client, Next, send_to, token};
@@ -91,7 +90,7 @@ async fn clients_come_over_tls_if_the_listener_has_a_certificate() {
     })
     .await;
     let address = rig.address();
-    let name = Role::Gateway.dns_names().remove(0);
+    let name = support::gateway_role().dns_names().remove(0);
     let tls = rig.tls_client(&name, address).await;
     let mut alice = Client::over(tls, &format!("wss://{name}/ws")).await;
     alice.log_in("alice").await;
@@ -481,7 +480,7 @@ async fn all_listeners_serve_and_drain_together() {
     })
     .await;
     let addresses = rig.gateway.addresses().to_vec();
-    let name = Role::Gateway.dns_names().remove(0);
+    let name = support::gateway_role().dns_names().remove(0);
     let mut alice = Client::login(addresses[0], "alice").await;
     let tls = rig.tls_client(&name, addresses[1]).await;
     let mut bob = Client::over(tls, &format!("wss://{name}/ws")).await;

@@ -4,12 +4,12 @@
 //! nothing that is secret itself.
 
 use parlance_proto::common::v1::Error;
-use parlance_proto::tls::common_name;
+use parlance_proto::tls::{CertificateFacts, common_name};
 use tonic::Request;
 
 use crate::metrics;
 
-/// Whose certificate a request came with, and from where.
+/// Whose certificate a request came with, by its serial number, and from where.
 #[derive(Debug, Clone)]
 pub struct Who {
     name: String,
@@ -22,12 +22,12 @@ impl Who {
     pub fn of<T>(request: &Request<T>) -> Self {
         let certificates = request.peer_certs();
         let leaf = certificates.as_ref().and_then(|chain| chain.first());
-        let fingerprint = leaf.map(|leaf| blake3::hash(leaf).to_hex());
+        let facts = leaf.and_then(|leaf| CertificateFacts::of(leaf).ok());
         let address = request.remote_addr();
         Self {
             name: leaf.and_then(common_name).unwrap_or_default(),
-            certificate: fingerprint
-                .and_then(|hex| hex.get(..16).map(str::to_owned))
+            certificate: facts
+                .map(|facts| facts.serial.to_string())
                 .unwrap_or_default(),
             address: address.map(|a| a.to_string()).unwrap_or_default(),
         }

@@ -27,6 +27,9 @@ pub struct Config {
     /// `host:port` that gateways and operators dial. Default: the address it listens on.
     #[serde(default)]
     pub link_advertise: Option<String>,
+    /// Connections of gateways and operators. Default: 1024. At least 16.
+    #[serde(default = "link_connections_max")]
+    pub link_connections_max: usize,
     /// The cluster's CA, this node's certificate and key. No default.
     pub tls: TlsFiles,
     /// Link addresses of other nodes, asked at the start with an empty data directory whether this node id is known.
@@ -69,6 +72,12 @@ impl Config {
                 _ => {}
             }
         }
+        if self.link_connections_max < 16 {
+            faults.push(format!(
+                "link_connections_max: {} is not allowed, at least 16",
+                self.link_connections_max
+            ));
+        }
         for seed in self.seeds.iter().filter(|seed| !is_host_and_port(seed)) {
             faults.push(format!("seeds: {seed:?} is not host:port"));
         }
@@ -97,6 +106,10 @@ impl Config {
             Err(faults)
         }
     }
+}
+
+fn link_connections_max() -> usize {
+    1024
 }
 
 /// Whether an address is `host:port` with a port from 1 to 65,535.

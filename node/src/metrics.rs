@@ -30,6 +30,9 @@ const HOMES_PARKED: &str = "parlance_node_home_shards_parked";
 const OUTBOX_FAILURES: &str = "parlance_node_outbox_read_failures_total";
 const LINKS: &str = "parlance_node_links";
 const LINKS_CLOSED: &str = "parlance_node_links_closed_total";
+const LINKS_REFUSED: &str = "parlance_node_links_refused_total";
+const CONNECTIONS_REFUSED: &str = "parlance_node_connections_refused_total";
+const ACCEPT_FAILURES: &str = "parlance_node_accept_failures_total";
 const LINK_RESPONSES: &str = "parlance_node_link_frame_responses";
 const LINK_PUBLISHES: &str = "parlance_node_link_frame_publishes";
 const AUDITED: &str = "parlance_node_audited_total";
@@ -37,6 +40,7 @@ const AUDITED: &str = "parlance_node_audited_total";
 /// Tells the recorder what the metrics mean. Called once, at start.
 pub fn describe() {
     figures::describe();
+    describe_doors();
     describe_counter!(
         SHARD_COMMANDS,
         "commands that this node proposed as the shard's leader (label shard)"
@@ -104,6 +108,22 @@ pub fn describe() {
     describe_counter!(
         AUDITED,
         "changes by operators and readings of secrets (labels action, outcome)"
+    );
+}
+
+fn describe_doors() {
+    parlance_tls::describe();
+    describe_counter!(
+        LINKS_REFUSED,
+        "links refused (label reason: role, other_gateway, in_use)"
+    );
+    describe_counter!(
+        CONNECTIONS_REFUSED,
+        "connections of gateways and operators refused (label reason: handshake, timeout, too_many)"
+    );
+    describe_counter!(
+        ACCEPT_FAILURES,
+        "connections that the system would not let this node accept, as without file descriptors"
     );
 }
 
@@ -189,6 +209,18 @@ pub(crate) fn links(count: usize) {
 
 pub(crate) fn link_closed(reason: &'static str) {
     counter!(LINKS_CLOSED, "reason" => reason).increment(1);
+}
+
+pub(crate) fn link_refused(reason: &'static str) {
+    counter!(LINKS_REFUSED, "reason" => reason).increment(1);
+}
+
+pub(crate) fn connection_refused(reason: &'static str) {
+    counter!(CONNECTIONS_REFUSED, "reason" => reason).increment(1);
+}
+
+pub(crate) fn accept_failed() {
+    counter!(ACCEPT_FAILURES).increment(1);
 }
 
 pub(crate) fn link_frame(responses: usize, publishes: usize) {

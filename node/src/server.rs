@@ -11,17 +11,17 @@ use parlance_proto::admin::v1::admin_server::AdminServer;
 use parlance_proto::ids::NodeId;
 use parlance_proto::limits::LINK_FRAME_BYTES_MAX;
 use parlance_proto::link::v1::link_server::LinkServer;
-use parlance_proto::tls::{Role, TlsIdentity};
+use parlance_proto::tls::Role;
+use parlance_tls::ClusterTls;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Certificate, Identity as PemIdentity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 
 use crate::admin::{AdminService, notes};
 use crate::api::Api;
 use crate::cluster::{NodeContext, StartError, listen_error, resume, stored_identity};
 use crate::config::Config;
-use crate::link::LinkService;
+use crate::link::{LinkService, incoming};
 use crate::meta::watch_cluster;
 use crate::metrics;
 
@@ -53,16 +53,18 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         metrics::describe();
-        let tls = TlsIdentity::load(&config.tls)?;
-        if tls.role != Role::Node(config.node_id.0) {
+        let tls = ClusterTls::open(&config.tls)?;
+        let role = tls.identity().role.clone();
+        if role != Role::Node(config.node_id.0) {
             return Err(StartError::WrongCertificate {
                 node_id: config.node_id,
-                certificate: tls.role,
+                certificate: role,
             });
         }
-        let (lock, identity) = stored_identity(&config, &tls).await?;
+        let (lock, identity) = stored_identity(&config, &tls.identity()).await?;
+        let connections_max = config.link_connections_max;
         let (listener, link_address) = bind_link(config.link_listen).await?;
-        let (context, raft_address) = NodeContext::start(config, &tls)?;
+        let (context, raft_address) = NodeContext::start(config, tls)?;
         match identity {
             Some(identity) => resume(&context, identity).await?,
             None => tracing::info!(
@@ -72,7 +74,7 @@ impl Node {
         }
         let (stop_grpc, stop_links) = (CancellationToken::new(), CancellationToken::new());
         let stops = (stop_grpc.clone(), stop_links.clone());
-        let grpc = serve_grpc(&context, &tls, listener, stops)?;
+        let grpc = serve_grpc(&context, (listener, connections_max), stops);
         Ok(Self {
             context,
             raft_address,
@@ -97,6 +99,12 @@ impl Node {
     /// Where other nodes reach it (UDP).
     pub fn raft_address(&self) -> SocketAddr {
         self.raft_address
+    }
+
+    /// Looks at the certificate files now, and not only within a second or two: what has changed is used for new
+    /// connections.
+    pub fn reload_certificates(&self) {
+        self.context.tls().look();
     }
 
     /// Whether it serves: it is in a cluster, knows its map, and each of its shards has a leader.
@@ -201,25 +209,21 @@ fn link_service(context: &NodeContext, stop: CancellationToken) -> LinkService {
             let stop = end.clone();
             Box::pin(watch_cluster(states.clone(), &leaders, with_secrets, stop))
         }),
+        refusals: Arc::default(),
         stop,
     }
 }
 
 fn serve_grpc(
     context: &Arc<NodeContext>,
-    tls: &TlsIdentity,
-    listener: TcpListener,
+    (listener, connections_max): (TcpListener, usize),
     (stop, stop_links): (CancellationToken, CancellationToken),
-) -> Result<tokio::task::JoinHandle<()>, StartError> {
+) -> tokio::task::JoinHandle<()> {
     let link = link_service(context, stop_links);
     let admin = AdminService {
         context: context.clone(),
     };
-    let tls = ServerTlsConfig::new()
-        .identity(PemIdentity::from_pem(&tls.cert_pem, &tls.key_pem))
-        .client_ca_root(Certificate::from_pem(&tls.ca_pem));
     let server = Server::builder()
-        .tls_config(tls)?
         .initial_stream_window_size(LINK_WINDOW_BYTES)
         .initial_connection_window_size(LINK_WINDOW_BYTES * 2)
         .http2_keepalive_interval(Some(LINK_KEEPALIVE))
@@ -230,12 +234,12 @@ fn serve_grpc(
                 .max_encoding_message_size(LINK_FRAME_BYTES_MAX),
         )
         .add_service(AdminServer::new(admin));
-    Ok(tokio::spawn(async move {
-        // The server's own setting would not reach a listener that was bound elsewhere.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let (tls, connections) = (context.tls().clone(), context.connections().clone());
+    let incoming = incoming(listener, tls, connections, connections_max);
+    tokio::spawn(async move {
         let served = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         if let Err(error) = served.await {
             tracing::error!(%error, "the grpc server ended");
         }
-    }))
+    })
 }

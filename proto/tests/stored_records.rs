@@ -318,7 +318,16 @@ fn cluster_map() -> ClusterMap {
             pending: true,
         }],
         meta_replicas: vec![1, 2, 3],
+        denied_certificates: vec![denied_certificate()],
         lease_ms: 600,
+    }
+}
+
+fn denied_certificate() -> DeniedCertificate {
+    DeniedCertificate {
+        serial: vec![1, 2, 3].into(),
+        reason: "stolen".into(),
+        denied_ms: 1_700_000_000_000,
     }
 }
 
@@ -354,7 +363,8 @@ fn change_app(change: change_app::Change) -> meta_command::Body {
     })
 }
 
-fn meta_commands() -> [(&'static str, meta_command::Body); 12] {
+#[allow(clippy::too_many_lines, reason = "one of each")]
+fn meta_commands() -> [(&'static str, meta_command::Body); 14] {
     use change_app::Change;
     use meta_command::Body;
     let secret = app().secrets.remove(0);
@@ -416,6 +426,18 @@ fn meta_commands() -> [(&'static str, meta_command::Body); 12] {
             change_app(Change::TokenLifeMaxMs(3_600_000)),
         ),
         ("kick_user", Body::KickUser(KickUser { kick: Some(kick()) })),
+        (
+            "deny_certificate",
+            Body::DenyCertificate(DenyCertificate {
+                certificate: Some(denied_certificate()),
+            }),
+        ),
+        (
+            "allow_certificate",
+            Body::AllowCertificate(AllowCertificate {
+                serial: vec![1, 2, 3].into(),
+            }),
+        ),
     ]
 }
 

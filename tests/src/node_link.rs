@@ -46,6 +46,7 @@ impl NodeLink {
             protocol: greeting(LINK_PROTOCOLS),
             gateway_id: address.gateway_id.clone(),
             link_id,
+            instance_id: address.gateway_id.clone(),
             ..Hello::default()
         };
         frames.try_send(GatewayFrame {

@@ -156,7 +156,9 @@ impl NodeReaders {
         };
         for node_id in 1..=cluster.spec.nodes + NODES_TO_COME {
             let name = format!("reader-{node_id}");
-            let identity: TlsFiles = cluster.authority.issue(&name, Role::Gateway)?;
+            let identity: TlsFiles = cluster
+                .authority
+                .issue(&name, Role::Gateway(name.clone()))?;
             let reader = NodeReader {
                 address: LinkAddress {
                     node: cluster.address.link(node_id).to_string(),

@@ -60,15 +60,21 @@ fn every_metric_has_a_row_and_every_row_a_metric() {
         "node/src/raft/metrics.rs",
         "gateway/src/metrics.rs",
         "cli/src/telemetry.rs",
+        "tls/src/metrics.rs",
     ]
     .map(read)
     .join("\n");
     let of = |text: &str| -> Vec<String> {
-        ["parlance_node_", "parlance_gateway_", "parlance_build_"]
-            .iter()
-            .flat_map(|prefix| words(text, prefix))
-            .map(str::to_owned)
-            .collect()
+        [
+            "parlance_node_",
+            "parlance_gateway_",
+            "parlance_build_",
+            "parlance_certificate_",
+        ]
+        .iter()
+        .flat_map(|prefix| words(text, prefix))
+        .map(str::to_owned)
+        .collect()
     };
     let known = of(&sources);
     assert_documented("docs/metrics.md", &known);

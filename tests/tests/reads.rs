@@ -28,7 +28,9 @@ async fn a_read_that_waited_in_a_paused_leader_sees_what_was_acknowledged_since(
     let gateway_id = "probe".to_owned();
     let mut link = NodeLink::open(&LinkAddress {
         node: cluster.address.link(leader).to_string(),
-        identity: cluster.authority.issue(&gateway_id, Role::Gateway)?,
+        identity: cluster
+            .authority
+            .issue(&gateway_id, Role::Gateway(gateway_id.clone()))?,
         gateway_id,
     })
     .await?;

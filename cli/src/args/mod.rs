@@ -137,6 +137,9 @@ pub enum Command {
     /// The cluster's certificate authority
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Certificates that the cluster denies, although they are good
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
     /// Load a cluster and measure it
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -457,6 +460,43 @@ pub enum CaCommand {
     /// Issue the certificate of a process or an operator
     #[command(subcommand)]
     Issue(IssueCommand),
+    /// The certificates of the folder: whose they are, when they end, by which authority
+    Status {
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// Begin to move to a new authority: it issues from now on, and ca.pem has both
+    Rotate {
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+    /// End the move: ca.pem has the new authority only
+    Retire {
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CertificateCommand {
+    /// From now on nobody believes a certificate, as when its key was stolen: its connections are cut within a second
+    Deny {
+        /// Its serial number in hex, or its PEM file
+        certificate: String,
+        /// Why, for people
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Also if a node or gateway uses it now, which is cut off then
+        #[arg(long)]
+        although_used: bool,
+    },
+    /// Believe a certificate again
+    Allow {
+        /// Its serial number in hex, or its PEM file
+        certificate: String,
+    },
+    /// Those that are denied
+    List,
 }
 
 #[derive(Debug, Subcommand)]
@@ -468,8 +508,11 @@ pub enum IssueCommand {
         #[command(flatten)]
         common: IssueArgs,
     },
-    /// gateway.pem and gateway-key.pem
+    /// gateway-<ID>.pem and gateway-<ID>-key.pem
     Gateway {
+        /// Its gateway_id: 1 to 55 of a-z, 0-9 and -
+        #[arg(long)]
+        id: String,
         #[command(flatten)]
         common: IssueArgs,
     },

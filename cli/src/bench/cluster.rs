@@ -67,7 +67,7 @@ impl OwnCluster {
             nodes: Vec::new(),
             gateways: Vec::new(),
             shards: Vec::new(),
-            admin_tls: authority.issue(Role::Admin, CERTIFICATES_VALID)?,
+            admin_tls: authority.issue(&Role::Admin, CERTIFICATES_VALID)?,
             fsync,
             dir,
         };
@@ -96,7 +96,7 @@ impl OwnCluster {
         }
         for index in 0..self.nodes.len() {
             let id = self.nodes[index].id;
-            let tls = authority.issue(Role::Node(id), CERTIFICATES_VALID)?;
+            let tls = authority.issue(&Role::Node(id), CERTIFICATES_VALID)?;
             let table = settings::node(
                 &self.dir,
                 &self.nodes[index],
@@ -115,9 +115,10 @@ impl OwnCluster {
         });
         self.init(specs.collect(), args.shards.unwrap_or(0)).await?;
         self.wait_healthy().await?;
-        let tls = authority.issue(Role::Gateway, CERTIFICATES_VALID)?;
         for number in 1..=args.gateways {
             let (name, listen) = (format!("gateway-{number}"), free_tcp_port()?);
+            let role = Role::Gateway(name.clone());
+            let tls = authority.issue(&role, CERTIFICATES_VALID)?;
             let text = settings::gateway(&name, listen, &self.nodes, &tls, &args.gateway_setting)?;
             std::fs::write(self.config_path(&name), text).context("write a gateway's settings")?;
             let child = self.spawn("gateway", &name)?;

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod ca;
+pub mod certificate;
 pub mod cluster;
 pub mod completions;
 pub mod context;

@@ -12,6 +12,7 @@ use crate::args::ProcessArgs;
 use crate::commands::Session;
 use crate::config_file::Settings;
 use crate::ops::Probes;
+use crate::signals::on_hangup;
 
 impl Settings for WithProcess<Config> {
     const NAME: &'static str = "gateway";
@@ -50,6 +51,13 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
         "gateway starts"
     );
     let started: Arc<OnceLock<Weak<Gateway>>> = Arc::default();
+    let hung_up = started.clone();
+    on_hangup(move || {
+        if let Some(gateway) = hung_up.get().and_then(Weak::upgrade) {
+            tracing::info!("SIGHUP: the certificate files are looked at");
+            gateway.reload_certificates();
+        }
+    })?;
     let probed = started.clone();
     let mut probes = Probes::default();
     let name = format!("gateway {}", config.gateway_id);

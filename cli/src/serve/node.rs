@@ -13,6 +13,7 @@ use crate::args::ProcessArgs;
 use crate::commands::Session;
 use crate::config_file::Settings;
 use crate::ops::Probes;
+use crate::signals::on_hangup;
 
 /// A node that cannot go on still hands over what it leads, if it can do so in this time.
 const FAILED_STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +59,13 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
     );
     // Served before the node is: reading a long log is no reason to seem dead.
     let started: Arc<OnceLock<Weak<Node>>> = Arc::default();
+    let hung_up = started.clone();
+    on_hangup(move || {
+        if let Some(node) = hung_up.get().and_then(Weak::upgrade) {
+            tracing::info!("SIGHUP: the certificate files are looked at");
+            node.reload_certificates();
+        }
+    })?;
     let _ops = process
         .serve_ops(
             &settings.process,

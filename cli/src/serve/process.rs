@@ -49,6 +49,8 @@ impl Process {
     pub(super) fn set_up(settings: &ProcessSettings) -> anyhow::Result<Self> {
         telemetry::init_logs(settings.log_format, &settings.log_filter)?;
         telemetry::abort_on_panic();
+        // Whatever this process writes is for its own user.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
         Ok(Self {
             signals: Signals::listen()?,
             metrics: telemetry::init_metrics()?,

@@ -14,10 +14,9 @@ use std::time::Duration;
 use metrics::Gauge;
 use parking_lot::Mutex;
 use parlance_proto::ids::NodeId;
-use parlance_proto::limits::LINK_FRAME_BYTES_MAX;
 use parlance_proto::link::v1::link_client::LinkClient;
 use parlance_proto::link::v1::{GatewayFrame, Hello, NodeFrame, Publish, Welcome};
-use parlance_proto::tls::{TlsIdentity, node_name};
+use parlance_proto::tls::node_name;
 use parlance_proto::version::{LINK_PROTOCOLS, greeting};
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -26,11 +25,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Streaming;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::Channel;
 use uuid::Uuid;
 
 use super::Router;
 use super::backoff::Backoff;
+use super::dial::whole;
 use super::questions;
 use super::replay::Replay;
 use super::requests::Requests;
@@ -39,12 +39,8 @@ use crate::metrics::{LINK_UP, handles};
 
 /// A connection with its Hello and Welcome takes no longer.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
-/// HTTP/2 pings, and how long their answer may take.
-const KEEPALIVE: Duration = Duration::from_secs(2);
 const PAUSE_LEAST: Duration = Duration::from_millis(20);
 const PAUSE_MOST: Duration = Duration::from_secs(1);
-/// Flow-control window of a link; the default of 64 KiB stalls it.
-const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Frames handed to the transport and not yet taken by it. One, so that what waits gathers into larger batches.
 const FRAMES_AHEAD: usize = 1;
 /// A link that broke sooner after it opened counts as one that did not open: the next attempt waits.
@@ -62,10 +58,10 @@ static LINK_SESSIONS: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The transport failed.
-    #[error("cannot connect: {0}")]
+    #[error("cannot connect: {}", whole(.0))]
     Transport(#[from] tonic::transport::Error),
     /// The node refused or the stream failed.
-    #[error("{0}")]
+    #[error("{}", whole(.0))]
     Status(#[from] tonic::Status),
     /// The node ended the stream.
     #[error("the node closed the link")]
@@ -133,34 +129,6 @@ struct Open {
     client: LinkClient<Channel>,
 }
 
-/// An endpoint with the settings that long streams need.
-pub fn endpoint(
-    address: &str,
-    name: String,
-    identity: &TlsIdentity,
-) -> Result<Endpoint, tonic::transport::Error> {
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(&identity.ca_pem))
-        .identity(Identity::from_pem(&identity.cert_pem, &identity.key_pem))
-        .domain_name(name);
-    Ok(Endpoint::from_shared(format!("https://{address}"))?
-        .tls_config(tls)?
-        .connect_timeout(OPEN_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES))
-}
-
-/// A client with our frame limit.
-pub fn client(channel: Channel) -> LinkClient<Channel> {
-    LinkClient::new(channel)
-        .max_decoding_message_size(LINK_FRAME_BYTES_MAX)
-        .max_encoding_message_size(LINK_FRAME_BYTES_MAX)
-}
-
 impl Link {
     /// Keeps the link up until dropped.
     pub async fn run(self: Arc<Self>, router: Arc<Router>) {
@@ -194,7 +162,7 @@ impl Link {
                 Err(error) => {
                     self.requests.lost();
                     *self.waits.lock() = None;
-                    router.link_lost(self.node);
+                    router.link_refused(self.node, error.to_string());
                     if !std::mem::replace(&mut warned, true) {
                         tracing::warn!(node = %self.node, address = %self.address, %error, "link is down, trying on");
                     }
@@ -209,10 +177,8 @@ impl Link {
         router: &Router,
         session: &'s mut Option<LinkSession>,
     ) -> Result<(Open, &'s mut LinkSession), LinkError> {
-        let channel = endpoint(&self.address, node_name(self.node.0), router.identity())?
-            .connect()
-            .await?;
-        let mut client = client(channel);
+        let name = node_name(self.node.0);
+        let mut client = router.dialler().connect(&self.address, name).await?;
         let (outgoing, frames) = mpsc::channel(FRAMES_AHEAD);
         let link = session.get_or_insert_with(LinkSession::fresh);
         let hello = Hello {
@@ -221,6 +187,7 @@ impl Link {
             link_id: link.id.clone(),
             received: link.received,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance_id: router.instance_id().to_owned(),
         };
         let first = GatewayFrame {
             hello: Some(hello),

@@ -1,6 +1,6 @@
 //! The way to the nodes: what is known of the cluster, and one link for each of its nodes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -9,11 +9,13 @@ use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::link::v1::{
     ClusterUpdate, Publish, ShardRoute, gateway_answer, gateway_question,
 };
-use parlance_proto::tls::TlsIdentity;
+use parlance_tls::{ClusterTls, Connections};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use uuid::Uuid;
 
 use super::client::{Link, PublishSink};
+use super::dial::Dialler;
 use super::questions::Answerer;
 use super::requests::Requests;
 use super::topology::Topology;
@@ -34,7 +36,10 @@ pub struct LinkState {
 /// The way to the nodes.
 pub struct Router {
     gateway_id: String,
-    identity: TlsIdentity,
+    instance_id: String,
+    dialler: Dialler,
+    /// Why the last try of each link that is down failed.
+    refused: Mutex<BTreeMap<NodeId, String>>,
     pub(super) topology: watch::Sender<Topology>,
     /// None once closed.
     links: Mutex<Option<Links>>,
@@ -45,10 +50,17 @@ pub struct Router {
 
 impl Router {
     /// A router that knows no node yet.
-    pub fn new(gateway_id: String, identity: TlsIdentity) -> Arc<Self> {
+    pub fn new(gateway_id: String, tls: Arc<ClusterTls>) -> Arc<Self> {
+        let dialler = Dialler {
+            tls,
+            connections: Connections::default(),
+        };
         Arc::new_cyclic(|me| Self {
             gateway_id,
-            identity,
+            // Of two processes with one gateway id the one that started first is the smaller.
+            instance_id: Uuid::now_v7().to_string(),
+            dialler,
+            refused: Mutex::default(),
             topology: watch::Sender::new(Topology::default()),
             links: Mutex::new(Some(HashMap::new())),
             sink: OnceLock::new(),
@@ -118,8 +130,21 @@ impl Router {
         }
     }
 
-    pub(super) fn identity(&self) -> &TlsIdentity {
-        &self.identity
+    /// Why no link is up, as far as the last tries say.
+    pub fn refusals(&self) -> String {
+        let refused = self.refused.lock();
+        let said = refused
+            .iter()
+            .map(|(node, why)| format!("node {node}: {why}"));
+        said.collect::<Vec<_>>().join("; ")
+    }
+
+    pub(super) fn dialler(&self) -> &Dialler {
+        &self.dialler
+    }
+
+    pub(super) fn instance_id(&self) -> &str {
+        &self.instance_id
     }
 
     pub(super) fn gateway_id(&self) -> &str {
@@ -139,7 +164,10 @@ impl Router {
                 false
             })
         });
-        let level = self.with_topology(|t| t.feature_level);
+        let (level, denied) = self.with_topology(|t| (t.feature_level, t.denied.clone()));
+        if self.dialler.tls.deny(denied) {
+            self.dialler.connections.cut(self.dialler.tls.denied());
+        }
         metrics::gauge!(FEATURE_LEVEL).set(level);
         self.fit_links();
     }
@@ -151,12 +179,19 @@ impl Router {
     }
 
     pub(super) fn link_opened(&self, node: NodeId, link_session: u64) {
+        self.refused.lock().remove(&node);
         self.topology.send_modify(|topology| {
             topology.link_sessions.insert(node, link_session);
         });
     }
 
-    pub(super) fn link_lost(&self, node: NodeId) {
+    /// A link did not open.
+    pub(super) fn link_refused(&self, node: NodeId, why: String) {
+        self.refused.lock().insert(node, why);
+        self.link_lost(node);
+    }
+
+    fn link_lost(&self, node: NodeId) {
         self.topology
             .send_if_modified(|topology| topology.unlink(node));
     }
@@ -198,6 +233,7 @@ impl Router {
         }
         drop(links);
         for node in gone {
+            self.refused.lock().remove(&node);
             self.link_lost(node);
         }
     }

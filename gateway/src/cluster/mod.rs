@@ -6,6 +6,7 @@ mod ask;
 mod backoff;
 mod call;
 mod client;
+mod dial;
 mod links;
 mod questions;
 mod replay;

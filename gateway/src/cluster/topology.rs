@@ -4,11 +4,12 @@
 //! A node tells everything first and then what has changed. Since all that it told before has been merged here, a change
 //! with a version above ours begins at or below what is known: merging by version loses nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::link::v1::{ClusterUpdate, ShardRoute};
 use parlance_proto::slot::{Slot, SlotRange};
+use parlance_proto::tls::Serial;
 
 use super::apps::Apps;
 use super::slots::{Routes, SlotMap};
@@ -24,6 +25,8 @@ pub struct Topology {
     pub feature_level: u32,
     /// The apps, and who was thrown out of them.
     pub apps: Apps,
+    /// Certificates that nobody believes any more.
+    pub denied: BTreeSet<Serial>,
     cluster_id: String,
     map_version: u64,
     routes: Routes,
@@ -62,6 +65,12 @@ impl Topology {
                 let nodes = update.nodes.into_iter();
                 self.nodes = nodes
                     .filter_map(|n| Some((NodeId::known(n.node_id)?, n.link_address)))
+                    .collect();
+            }
+            if let Some(denied) = update.denied {
+                let serials = denied.serials.iter();
+                self.denied = serials
+                    .filter_map(|serial| Serial::from_bytes(serial).ok())
                     .collect();
             }
             self.apps.merge(update.whole, update.apps, update.kicks);

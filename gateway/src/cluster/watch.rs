@@ -12,9 +12,9 @@ use tonic::transport::Channel;
 
 use super::Router;
 use super::backoff::Backoff;
-use super::client;
+use super::client::LinkError;
+use super::dial::CONNECT_TIMEOUT;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const PAUSE_LEAST: Duration = Duration::from_millis(50);
 const PAUSE_MOST: Duration = Duration::from_secs(1);
 
@@ -51,12 +51,11 @@ pub async fn seeds(addresses: Vec<String>, router: Arc<Router>) {
     }
 }
 
-async fn ask(address: &str, router: &Router) -> Result<(), client::LinkError> {
-    let endpoint = client::endpoint(address, ANY_NODE.to_owned(), router.identity())?;
-    let channel = timeout(CONNECT_TIMEOUT, endpoint.connect())
+async fn ask(address: &str, router: &Router) -> Result<(), LinkError> {
+    let connect = router.dialler().connect(address, ANY_NODE.to_owned());
+    let mut client = timeout(CONNECT_TIMEOUT, connect)
         .await
-        .map_err(|_| client::LinkError::Timeout)??;
-    let mut client = client::client(channel);
+        .map_err(|_| LinkError::Timeout)??;
     let mut topology = router.topology();
     tokio::select! {
         result = stream(&mut client, router) => Ok(result?),

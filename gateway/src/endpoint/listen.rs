@@ -2,20 +2,19 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use parlance_tls::Followed;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 
+use super::certificate::{self, ListenerCertificate};
 use super::{ClientStream, Connection, Endpoint, Shared};
-use crate::config::{Listener, ListenerTls};
+use crate::config::Listener;
 use crate::error::StartError;
 use crate::metrics::{self, Accepted};
 
@@ -29,25 +28,36 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Bound {
     socket: TcpListener,
     address: SocketAddr,
+    certificate: Option<Arc<Followed<ListenerCertificate>>>,
     tls: Option<TlsAcceptor>,
     settings: Listener,
 }
 
 impl Bound {
     /// Reads the certificate and binds the address.
-    pub async fn new(settings: &Listener) -> Result<Self, StartError> {
+    pub fn new(number: usize, settings: &Listener) -> Result<Self, StartError> {
         let bind = |source| StartError::Bind {
             address: settings.address,
             source,
         };
-        let tls = settings.tls.as_ref().map(acceptor).transpose()?;
+        let files = settings.tls.as_ref();
+        let certificate = files
+            .map(|files| certificate::follow(number, files))
+            .transpose()?;
+        let tls = certificate.as_ref().map(certificate::acceptor);
         let socket = listen(settings.address).map_err(bind)?;
         Ok(Self {
             address: socket.local_addr().map_err(bind)?,
             socket,
-            tls,
+            tls: tls.transpose()?,
+            certificate,
             settings: settings.clone(),
         })
+    }
+
+    /// Its certificate; none if it speaks plain text.
+    pub fn certificate(&self) -> Option<Arc<Followed<ListenerCertificate>>> {
+        self.certificate.clone()
     }
 
     /// Where it listens.
@@ -107,23 +117,4 @@ async fn secure(tls: Option<TlsAcceptor>, stream: TcpStream) -> Option<ClientStr
         None => Either::Left(stream),
         Some(tls) => Either::Right(Box::new(tls.accept(stream).await.ok()?)),
     })
-}
-
-fn acceptor(files: &ListenerTls) -> Result<TlsAcceptor, StartError> {
-    let bad = |path: &Path, reason: String| StartError::ListenerTls {
-        path: path.to_owned(),
-        reason,
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(&files.cert)
-        .and_then(Iterator::collect)
-        .map_err(|e| bad(&files.cert, e.to_string()))?;
-    let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|e| bad(&files.key, e.to_string()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|e| bad(&files.cert, e.to_string()))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -1,6 +1,7 @@
 //! The ways in: one folder a protocol, and what they share. An endpoint turns frames into calls of the api and answers
 //! into frames. To add one: a folder, a variant of [`Protocol`], a line in [`serve`].
 
+mod certificate;
 pub mod listen;
 pub mod native;
 mod web;
@@ -13,6 +14,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
+
+pub use certificate::ListenerCertificate;
 
 use crate::api::Api;
 use crate::config::Protocol;

@@ -45,7 +45,7 @@ impl Rig {
         let mut config = Config {
             listener: vec![free_port()],
             nodes: running.iter().map(|n| n.address.to_string()).collect(),
-            tls: authority.issue("gateway", Role::Gateway).unwrap(),
+            tls: authority.issue("gateway", gateway_role()).unwrap(),
             ..Config::default()
         };
         config.limits.drain_ms = 300;
@@ -83,6 +83,11 @@ impl Rig {
             .await
             .unwrap()
     }
+}
+
+/// The role of the rig's gateway.
+pub fn gateway_role() -> Role {
+    Role::Gateway(Config::default().gateway_id)
 }
 
 /// A listener on any free port.

@@ -131,6 +131,7 @@ impl World {
             }],
             feature_level: 1,
             kicks: Vec::new(),
+            denied: None,
         };
     }
 

@@ -2,6 +2,7 @@
 
 mod apps;
 mod caller;
+mod certificates;
 mod digest;
 mod drain;
 mod problems;

@@ -9,8 +9,9 @@ use parlance_proto::ids::ShardId;
 use tonic::{Request, Response, Status};
 
 use super::caller::of_admin;
-use super::{apps, digest, drain, replace, sessions, status, upgrade, users};
+use super::{apps, certificates, digest, drain, replace, sessions, status, upgrade, users};
 use crate::cluster::{NodeContext, Runtime, init_cluster};
+use crate::link::certificate_of_peer;
 
 /// Serves operators, before and after the node is in a cluster.
 pub struct AdminService {
@@ -212,6 +213,39 @@ impl Admin for AdminService {
             return Ok(Response::new(upgraded?));
         }
         caller.noted("", upgraded)
+    }
+
+    async fn deny_certificate(
+        &self,
+        request: Request<DenyCertificateRequest>,
+    ) -> Answer<DenyCertificateResponse> {
+        let own = certificate_of_peer(&request)?;
+        let (caller, ask) = of_admin(request, "certificate deny")?;
+        let subject = format!("certificate {}", ask.serial_hex);
+        let denied = async { certificates::deny(&*self.runtime()?, &own, ask).await }.await;
+        let denied = denied.map(|map_version| DenyCertificateResponse { map_version });
+        caller.noted(&subject, denied)
+    }
+
+    async fn allow_certificate(
+        &self,
+        request: Request<AllowCertificateRequest>,
+    ) -> Answer<AllowCertificateResponse> {
+        let (caller, ask) = of_admin(request, "certificate allow")?;
+        let subject = format!("certificate {}", ask.serial_hex);
+        let allowed = async { certificates::allow(&*self.runtime()?, &ask).await }.await;
+        let allowed = allowed.map(|map_version| AllowCertificateResponse { map_version });
+        caller.noted(&subject, allowed)
+    }
+
+    async fn list_denied_certificates(
+        &self,
+        request: Request<ListDeniedCertificatesRequest>,
+    ) -> Answer<ListDeniedCertificatesResponse> {
+        of_admin(request, "certificate list")?;
+        Ok(Response::new(ListDeniedCertificatesResponse {
+            certificates: certificates::list(&*self.runtime()?),
+        }))
     }
 }
 

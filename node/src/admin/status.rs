@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parlance_proto::admin::v1::{
-    Behind, GatewayLinkStatus, GatewayStatus, GetClusterStatusResponse, NodeStatus, ShardStatus,
-    StoppedReplica,
+    Behind, CertificateStatus, GatewayLinkStatus, GatewayStatus, GetClusterStatusResponse,
+    NodeStatus, ShardStatus, StoppedReplica,
 };
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::raft::v1::NodeHealth;
+use parlance_proto::raft::v1::{CertificateInUse, NodeHealth};
 use parlance_proto::store::v1::{ClusterMap, MapNode, MapShard, NodeState};
+use parlance_proto::tls::Serial;
 
 use super::problems::{notices, problems};
 use super::upgrade::levels_of_members;
@@ -41,8 +42,9 @@ pub(super) fn cluster_status(runtime: &Runtime) -> GetClusterStatusResponse {
         problems: Vec::new(),
         notices: Vec::new(),
     };
-    status.problems = problems(&status, &health);
-    status.notices = notices(&status);
+    let now_ms = runtime.environment().now_ms();
+    status.problems = problems(&status, &health, now_ms);
+    status.notices = notices(&status, now_ms);
     status
 }
 
@@ -68,6 +70,7 @@ fn gateways(health: &BTreeMap<u64, NodeHealth>) -> Vec<GatewayStatus> {
             let gateway = gateways.entry(&link.gateway_id).or_default();
             gateway.gateway_id.clone_from(&link.gateway_id);
             gateway.version.clone_from(&link.version);
+            gateway.certificate = certificate_status(link.certificate.as_ref());
             gateway.links.push(GatewayLinkStatus {
                 node_id: *node_id,
                 connected: link.connected,
@@ -76,6 +79,14 @@ fn gateways(health: &BTreeMap<u64, NodeHealth>) -> Vec<GatewayStatus> {
         }
     }
     gateways.into_values().collect()
+}
+
+fn certificate_status(used: Option<&CertificateInUse>) -> Option<CertificateStatus> {
+    let used = used?;
+    Some(CertificateStatus {
+        serial_hex: Serial::from_bytes(&used.serial).ok()?.to_string(),
+        expires_s: used.expires_s,
+    })
 }
 
 fn node_status(view: &ClusterView, state: &MetaState, node: &MapNode) -> NodeStatus {
@@ -107,6 +118,7 @@ fn node_status(view: &ClusterView, state: &MetaState, node: &MapNode) -> NodeSta
                 reason: reason.clone(),
             })
             .collect(),
+        certificate: disk.and_then(|said| certificate_status(said.certificate.as_ref())),
         version: heard.map(|heard| heard.version).unwrap_or_default(),
         clock_ahead_ms: view.clock.ahead_ms(id).unwrap_or(0),
         clock_wrong: view.clock.is_far(id),

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{
-    Behind, LeaderAnnouncement, Leads, NodeHealth, StoppedReplica, peer_message::Body,
+    Behind, CertificateInUse, LeaderAnnouncement, Leads, NodeHealth, StoppedReplica,
+    peer_message::Body,
 };
 use parlance_proto::store::v1::{MapNode, NodeState};
+use parlance_proto::tls::CertificateFacts;
 use parlance_proto::version::greeting;
+use parlance_tls::ClusterTls;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +30,7 @@ const GATHER: Duration = Duration::from_millis(5);
 pub(super) struct Announcer {
     pub(super) view: ClusterView,
     pub(super) peers: Arc<dyn PeerLink>,
+    pub(super) tls: Arc<ClusterTls>,
     pub(super) steadiness: Steadiness,
     /// The node is about to stop.
     pub(super) leaving: CancellationToken,
@@ -105,9 +109,18 @@ impl Announcer {
             receiver_replaced: 0,
             health: Some(NodeHealth {
                 time_ms: self.view.clock.own.now_ms(),
+                certificate: Some(certificate_in_use(&self.tls.certificate())),
                 ..self.vitals.get()
             }),
         }
+    }
+}
+
+/// For the announcement.
+pub(super) fn certificate_in_use(facts: &CertificateFacts) -> CertificateInUse {
+    CertificateInUse {
+        serial: facts.serial.as_bytes().to_vec().into(),
+        expires_s: facts.expires_s,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use parlance_proto::ids::NodeId;
-use parlance_proto::tls::TlsIdentity;
+use parlance_tls::{ClusterTls, Connections};
 use tokio::sync::watch;
 
 use super::directory::Nodes;
@@ -39,6 +39,8 @@ pub struct NodeContext {
     /// Held while the node becomes a member.
     pub(super) joining: tokio::sync::Mutex<()>,
     pub(super) failed: watch::Sender<Option<String>>,
+    pub(super) tls: Arc<ClusterTls>,
+    connections: Connections,
     links: Links,
     shards: Shards,
     leaders: Leaders,
@@ -49,7 +51,10 @@ impl NodeContext {
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub fn start(config: Config, tls: &TlsIdentity) -> Result<(Arc<Self>, SocketAddr), StartError> {
+    pub fn start(
+        config: Config,
+        tls: Arc<ClusterTls>,
+    ) -> Result<(Arc<Self>, SocketAddr), StartError> {
         let failed = listen_error("raft_listen", config.raft_listen);
         let meta = watch::Sender::new(Arc::new(MetaState::default()));
         let directory = Arc::new(Nodes::new(meta.subscribe()));
@@ -71,7 +76,7 @@ impl NodeContext {
             listen: config.raft_listen,
             raft: config.raft.clone(),
         };
-        let quic = QuicLink::start(&quic_config, tls, directory.clone(), dispatcher.clone())
+        let quic = QuicLink::start(&quic_config, &tls, directory.clone(), dispatcher.clone())
             .map_err(&failed)?;
         let address = quic.local_addr().map_err(&failed)?;
         let context = Arc::new(Self {
@@ -86,12 +91,15 @@ impl NodeContext {
             runtime,
             joining: tokio::sync::Mutex::default(),
             failed: watch::Sender::new(None),
+            tls,
+            connections: Connections::default(),
             links,
             shards,
             leaders,
             config,
         });
         super::join::accept_invitations(&context);
+        super::denied::follow(&context);
         Ok((context, address))
     }
 
@@ -108,6 +116,16 @@ impl NodeContext {
     /// Where other nodes are.
     pub fn directory(&self) -> &Nodes {
         &self.directory
+    }
+
+    /// The node's certificate.
+    pub fn tls(&self) -> &Arc<ClusterTls> {
+        &self.tls
+    }
+
+    /// Connections of gateways and operators.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// The node's link sessions.

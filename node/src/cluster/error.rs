@@ -20,7 +20,7 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// The certificate is somebody else's.
     #[error(
-        "the certificate {certificate:?} is not one of node {node_id}: issue it with parlance ca issue node --id {node_id}"
+        "the certificate is one of {certificate}, not of node {node_id}: issue it with parlance ca issue node --id {node_id}"
     )]
     WrongCertificate {
         /// By the settings.
@@ -47,9 +47,6 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The gRPC server could not be set up.
-    #[error("grpc: {0}")]
-    Grpc(#[from] tonic::transport::Error),
     /// The cluster runs at a level that this program does not speak.
     #[error(
         "the cluster runs at feature level {level}, this program speaks {min} to {max}: start a version that speaks it"

@@ -10,6 +10,7 @@ use parlance_proto::store::v1::MapNode;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
+use super::announce::certificate_in_use;
 use super::tasks::Tasks;
 use super::view::ClusterView;
 use super::vitals::Vitals;
@@ -177,19 +178,21 @@ impl Gauges {
         let silent = asked.unwrap_or_default();
         let silent = silent.max(self.parts.host.log_waiting());
         self.figures.silent(silent);
-        let links = self.parts.links.states();
+        let links = self.parts.links.linked();
         let shards = self.parts.view.shards.all();
         let oldest_push = shards.iter().map(|shard| shard.marks().waiting()).max();
         let oldest_push = oldest_push.unwrap_or_default();
-        let oldest_frame = links.iter().filter(|link| link.connected);
+        let states = links.iter().map(|link| &link.state);
+        let oldest_frame = states.filter(|link| link.connected);
         let oldest_frame = oldest_frame.map(|link| link.waiting).max();
         self.figures
             .waiting(oldest_push, oldest_frame.unwrap_or_default());
         let links = links.into_iter().map(|link| GatewayLink {
-            waiting_ms: millis(link.waiting),
-            gateway_id: link.gateway_id,
-            version: link.version,
-            connected: link.connected,
+            waiting_ms: millis(link.state.waiting),
+            gateway_id: link.state.gateway_id,
+            version: link.state.version,
+            connected: link.state.connected,
+            certificate: Some(certificate_in_use(&link.certificate)),
         });
         self.parts.vitals.set(NodeHealth {
             time_ms: 0, // stamped when it is said
@@ -200,6 +203,7 @@ impl Gauges {
             stores,
             links: links.collect(),
             oldest_push_ms: millis(oldest_push),
+            certificate: None, // as is the certificate
         });
     }
 }

@@ -91,6 +91,7 @@ fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError + '_ 
 /// Takes the directory for this process, which makes it if need be, until the answer is dropped.
 pub fn lock(dir: &Path) -> Result<File, IdentityError> {
     folder::make(dir).map_err(file_error(dir))?;
+    folder::close_to_others(dir).map_err(file_error(dir))?;
     let path = dir.join(LOCK);
     let file = File::create(&path).map_err(file_error(&path))?;
     match file.try_lock() {

@@ -116,6 +116,7 @@ async fn run(
         store,
         host,
         peers: context.peers.clone(),
+        tls: context.tls.clone(),
         environment: context.environment.clone(),
         meta: context.meta.clone(),
         links: context.links().clone(),

@@ -9,6 +9,7 @@ mod agreed_clock;
 mod announce;
 mod assignment;
 mod context;
+mod denied;
 mod directory;
 mod disk_watch;
 mod error;

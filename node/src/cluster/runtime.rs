@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::store::v1::{ClusterMap, Identity};
+use parlance_tls::ClusterTls;
 use tokio::sync::{Notify, watch};
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,7 @@ pub(super) struct Parts {
     pub(super) store: Arc<dyn StateStore>,
     pub(super) host: RaftHost,
     pub(super) peers: Arc<dyn PeerLink>,
+    pub(super) tls: Arc<ClusterTls>,
     pub(super) environment: Arc<dyn Environment>,
     /// Where the meta shard shows its state.
     pub(super) meta: watch::Sender<Arc<MetaState>>,
@@ -146,20 +148,21 @@ impl Runtime {
             totals: Totals::default(),
             range_changed: Arc::new(Notify::new()),
         };
-        runtime.spawn_tasks(starter, parts.peers, parts.failed);
+        runtime.spawn_tasks(starter, (parts.peers, parts.tls), parts.failed);
         Ok(runtime)
     }
 
     fn spawn_tasks(
         &self,
         starter: ReplicaStarter,
-        peers: Arc<dyn PeerLink>,
+        (peers, tls): (Arc<dyn PeerLink>, Arc<ClusterTls>),
         failed: watch::Sender<Option<String>>,
     ) {
         let (view, tasks) = (&self.view, &self.tasks);
         let announcer = Announcer {
             view: view.clone(),
             peers,
+            tls,
             steadiness: self.steadiness.clone(),
             leaving: self.leaving.clone(),
             vitals: self.vitals.clone(),

@@ -37,8 +37,8 @@ pub async fn refuse_if_known(config: &Config, tls: &TlsIdentity) -> Result<(), S
 
 async fn ask_seed(seed: &str, tls: &TlsIdentity) -> Result<ClusterUpdate, String> {
     let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(&tls.ca_pem))
-        .identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem))
+        .ca_certificate(Certificate::from_pem(&tls.pem.ca))
+        .identity(Identity::from_pem(&tls.pem.cert, &tls.pem.key))
         .domain_name(ANY_NODE);
     let asked = async {
         let channel = Endpoint::from_shared(format!("https://{seed}"))?

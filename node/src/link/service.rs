@@ -4,14 +4,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::NodeId;
 use parlance_proto::link::v1::{
     ClusterUpdate, GatewayAnswer, GatewayFrame, GatewayQuestion, Hello, NodeFrame,
     Request as LinkRequest, WatchClusterRequest, Welcome, link_server::Link,
 };
-use parlance_proto::tls::{Role, role_of};
+use parlance_proto::tls::{CertificateFacts, Role, role_of};
 use parlance_proto::version::{LINK_PROTOCOLS, common, mismatch};
+use parlance_tls::Seldom;
 use prost::Message as _;
+use rustls_pki_types::CertificateDer;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -40,19 +43,29 @@ pub struct LinkService {
     pub dispatch: Arc<Dispatch>,
     /// The cluster's state, with the apps' secrets or without the apps.
     pub watch: Arc<dyn Fn(bool) -> WatchStream + Send + Sync>,
+    /// Keeps gateways that are refused again and again from filling the log.
+    pub refusals: Arc<Seldom>,
     /// The node stops.
     pub stop: CancellationToken,
 }
 
 /// Who sent a request, by the certificate that TLS has checked.
 pub fn role_of_peer<T>(request: &Request<T>) -> Result<Role, Status> {
-    let certificates = request
-        .peer_certs()
-        .ok_or_else(|| Status::unauthenticated("a client certificate is needed"))?;
-    let leaf = certificates
-        .first()
-        .ok_or_else(|| Status::unauthenticated("a client certificate is needed"))?;
-    role_of(leaf).map_err(|e| Status::permission_denied(e.to_string()))
+    let leaf = leaf_of_peer(request)?;
+    role_of(&leaf).map_err(|e| Status::permission_denied(e.to_string()))
+}
+
+/// What the certificate of who sent a request says of itself.
+pub fn certificate_of_peer<T>(request: &Request<T>) -> Result<CertificateFacts, Status> {
+    let leaf = leaf_of_peer(request)?;
+    CertificateFacts::of(&leaf).map_err(|e| Status::permission_denied(e.to_string()))
+}
+
+fn leaf_of_peer<T>(request: &Request<T>) -> Result<CertificateDer<'static>, Status> {
+    let certificates = request.peer_certs();
+    certificates
+        .and_then(|chain| chain.first().cloned())
+        .ok_or_else(|| Status::unauthenticated("a client certificate is needed"))
 }
 
 type FrameStream = Pin<Box<dyn Stream<Item = Result<NodeFrame, Status>> + Send>>;
@@ -69,13 +82,16 @@ impl Link for LinkService {
         &self,
         request: Request<Streaming<GatewayFrame>>,
     ) -> Result<Response<FrameStream>, Status> {
-        check_gateway(&request)?;
+        let (certified, certificate) = (self.gateway_of(&request)?, certificate_of_peer(&request)?);
         let mut frames = request.into_inner();
         let hello = frames.message().await?.and_then(|frame| frame.hello);
         let hello = hello
             .ok_or_else(|| Status::invalid_argument("the first frame of a link must be a hello"))?;
         let protocol = check_hello(&hello)?;
-        let attached = self.links.attach(&hello);
+        self.check_gateway_id(&certified, &hello.gateway_id)?;
+        let attached = self.links.attach(&hello, certificate);
+        let attached =
+            attached.map_err(|e| self.refused("in_use", ErrorCode::Conflict, e.to_string()))?;
         let Attached {
             session,
             stream,
@@ -109,12 +125,17 @@ impl Link for LinkService {
         request: Request<WatchClusterRequest>,
     ) -> Result<Response<StateStream>, Status> {
         // Any member of the cluster may know where the others are; secrets are for those that check tokens.
-        let with_secrets = role_of_peer(&request)? == Role::Gateway;
-        if with_secrets {
-            let who = Who::of(&request);
-            let gateway = format!("gateway {:?}", request.get_ref().gateway_id);
-            who.did("app secrets followed", &gateway, &Ok(()));
-        }
+        let with_secrets = match role_of_peer(&request)? {
+            Role::Gateway(certified) => {
+                let who = Who::of(&request);
+                let gateway = format!("gateway {:?}", request.get_ref().gateway_id);
+                let checked = self.check_gateway_id(&certified, &request.get_ref().gateway_id);
+                who.did("app secrets followed", &gateway, &checked);
+                checked?;
+                true
+            }
+            Role::Node(_) | Role::Admin => false,
+        };
         let states = (self.watch)(with_secrets).map(Ok);
         Ok(Response::new(Box::pin(states)))
     }
@@ -123,7 +144,7 @@ impl Link for LinkService {
         &self,
         request: Request<Streaming<GatewayAnswer>>,
     ) -> Result<Response<QuestionStream>, Status> {
-        check_gateway(&request)?;
+        let certified = self.gateway_of(&request)?;
         let mut answers = request.into_inner();
         let first = answers.message().await?.unwrap_or_default();
         if first.gateway_id.is_empty() {
@@ -131,6 +152,7 @@ impl Link for LinkService {
                 "the first answer names the gateway",
             ));
         }
+        self.check_gateway_id(&certified, &first.gateway_id)?;
         let (attendance, questions) = self.links.gateways().attend(first.gateway_id);
         let stop = self.stop.clone();
         tokio::spawn(async move {
@@ -145,30 +167,56 @@ impl Link for LinkService {
     }
 }
 
-/// A stream is for gateways alone.
-fn check_gateway<T>(request: &Request<T>) -> Result<(), Status> {
-    match role_of_peer(request)? {
-        Role::Gateway => Ok(()),
-        _ => Err(Status::permission_denied(
-            "a link needs a certificate with the role gateway",
-        )),
-    }
-}
-
 /// The protocol that both speak.
 fn check_hello(hello: &Hello) -> Result<u32, Status> {
     let protocol = common(LINK_PROTOCOLS, hello.protocol).ok_or_else(|| {
         Status::failed_precondition(mismatch("link", LINK_PROTOCOLS, hello.protocol))
     })?;
-    if hello.gateway_id.is_empty() || hello.link_id.is_empty() {
+    if [&hello.gateway_id, &hello.link_id, &hello.instance_id]
+        .iter()
+        .any(|id| id.is_empty())
+    {
         return Err(Status::invalid_argument(
-            "a hello needs a gateway_id and a link_id",
+            "a hello needs a gateway_id, a link_id and an instance_id",
         ));
     }
     Ok(protocol)
 }
 
 impl LinkService {
+    /// The gateway whose certificate a request came with; a stream is for gateways alone.
+    fn gateway_of<T>(&self, request: &Request<T>) -> Result<String, Status> {
+        match role_of_peer(request)? {
+            Role::Gateway(certified) => Ok(certified),
+            role => {
+                let message = format!("a link needs the certificate of a gateway, not of {role}");
+                Err(self
+                    .refused("role", ErrorCode::PermissionDenied, message)
+                    .into())
+            }
+        }
+    }
+
+    /// A gateway says who it is, and its certificate must say so too.
+    fn check_gateway_id(&self, certified: &str, said: &str) -> Result<(), Error> {
+        if certified == said {
+            return Ok(());
+        }
+        let message = format!(
+            "the certificate is one of gateway {certified:?}, but gateway {said:?} asks with it: issue one with parlance ca issue gateway --id"
+        );
+        Err(self.refused("other_gateway", ErrorCode::PermissionDenied, message))
+    }
+
+    /// Refuses a gateway, in the log and as a count too.
+    fn refused(&self, reason: &'static str, code: ErrorCode, message: String) -> Error {
+        metrics::link_refused(reason);
+        if self.refusals.tells(&message) {
+            tracing::warn!(reason, "a link is refused: {message}");
+        }
+        Error::new(code, message)
+    }
+
     fn welcome(&self, protocol: u32, resumed: bool, received: u64) -> Welcome {
         Welcome {
             protocol,

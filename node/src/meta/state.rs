@@ -1,11 +1,12 @@
 //! The cluster map, the apps and the kicks, as everybody on this node reads them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::slot::{Slot, SlotRange};
 use parlance_proto::store::v1::{App, ClusterMap, Kick, MapNode, MapShard, NodeState};
+use parlance_proto::tls::Serial;
 
 /// The shared, watched [`MetaState`].
 pub type MetaWatch = tokio::sync::watch::Receiver<Arc<MetaState>>;
@@ -108,6 +109,15 @@ impl MetaState {
     /// One shard of the map.
     pub fn shard(&self, shard: ShardId) -> Option<&MapShard> {
         self.shards().iter().find(|found| found.id() == shard)
+    }
+
+    /// The certificates that nobody believes any more.
+    pub fn denied(&self) -> BTreeSet<Serial> {
+        let denied = self.map().map_or(&[][..], |map| &map.denied_certificates);
+        denied
+            .iter()
+            .filter_map(|denied| Serial::from_bytes(&denied.serial).ok())
+            .collect()
     }
 
     /// The shards that own slots, by slot.

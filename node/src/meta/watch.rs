@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::link::v1::{
-    App, AppSecret, ClusterUpdate, Kick, Node, ShardLeader, ShardRoute,
+    App, AppSecret, ClusterUpdate, DeniedCertificates, Kick, Node, ShardLeader, ShardRoute,
 };
 use parlance_proto::store::v1 as stored;
 use tokio::sync::watch;
@@ -118,6 +118,14 @@ fn update(before: Option<&Shown>, now: &Shown) -> ClusterUpdate {
             .collect(),
         feature_level: new.map().map_or(0, |map| map.feature_level),
         kicks: kicks(old, new),
+        denied: (whole || denied(old) != denied(new)).then(|| denied(new)),
+    }
+}
+
+fn denied(state: &MetaState) -> DeniedCertificates {
+    let denied = state.map().map_or(&[][..], |map| &map.denied_certificates);
+    DeniedCertificates {
+        serials: denied.iter().map(|denied| denied.serial.clone()).collect(),
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) fn open(dir: &Path, torn: TornLog) -> Result<DB, RaftError> {
         dir: dir.to_owned(),
         reason: e,
     };
-    std::fs::create_dir_all(dir).map_err(|e| refused(e.to_string()))?;
+    crate::store::folder::make(dir).map_err(|e| refused(e.to_string()))?;
     let options = options(torn);
     let families = [LOG, META].map(|name| ColumnFamilyDescriptor::new(name, family_options()));
     let db =

@@ -53,7 +53,7 @@ impl SnapshotFolder {
     /// Makes the folder if it is missing.
     pub fn open(data_dir: &Path, shard: ShardId) -> io::Result<Self> {
         let dir = data_dir.join("snapshots").join(shard.to_string());
-        fs::create_dir_all(&dir)?;
+        folder::make(&dir)?;
         Ok(Self { shard, dir })
     }
 

@@ -213,11 +213,11 @@ impl Cluster {
     }
 
     fn gateway_process(&mut self, number: usize) -> Result<Process> {
-        let tls = self
-            .authority
-            .issue(&format!("gateway-{number}"), Role::Gateway)?;
+        let gateway_id = format!("gateway-{number}");
+        let role = Role::Gateway(gateway_id.clone());
+        let tls = self.authority.issue(&gateway_id, role)?;
         let settings = settings::gateway(self, number, &tls);
-        self.process(&format!("gateway-{number}"), "gateway", settings)
+        self.process(&gateway_id, "gateway", settings)
     }
 
     fn process(&mut self, name: &str, verb: &str, settings: toml::Table) -> Result<Process> {

@@ -84,6 +84,8 @@ const RULES: &[(&str, &str, &[&str])] = &[
     ("crate::shard", "node/src/raft/", &[]),
     ("parlance_client", "node/src/", &[]),
     ("parlance_client", "gateway/src/", &[]),
+    ("parlance_node", "tls/src/", &[]),
+    ("parlance_gateway", "tls/src/", &[]),
     ("parlance_node", "sdk/rust/src/", &[]),
     ("parlance_gateway", "sdk/rust/src/", &[]),
     ("parlance_node", "tests/src/", &[]),

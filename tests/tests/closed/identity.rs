@@ -142,8 +142,8 @@ pub(crate) async fn bad_certificates(cluster: &Cluster) -> Result<()> {
             );
         }
     }
-    for role in [Role::Gateway, Role::Node(1)] {
-        let identity = cluster.authority.issue("wrong-role", role)?;
+    for role in [Role::Gateway("gateway-1".into()), Role::Node(1)] {
+        let identity = cluster.authority.issue("wrong-role", role.clone())?;
         let request = CreateAppRequest {
             app_id: "stolen".into(),
             ..CreateAppRequest::default()

@@ -29,7 +29,9 @@ const DONE: &[(&str, &str, usize)] = &[
 
 pub(crate) async fn every_step_is_in_a_log(cluster: &Cluster) -> Result<()> {
     let address = cluster.address.link(1).to_string();
-    let gateway = cluster.authority.issue("curious", Role::Gateway)?;
+    let gateway = cluster
+        .authority
+        .issue("curious", Role::Gateway("curious".into()))?;
     let curious = channel(&address, &cluster.operator.ca, Some(&gateway)).await?;
     let refused = AdminClient::new(curious)
         .list_apps(ListAppsRequest {})
@@ -50,7 +52,7 @@ pub(crate) async fn every_step_is_in_a_log(cluster: &Cluster) -> Result<()> {
             ensure!(
                 word("level") == "INFO"
                     && word("address").starts_with("127.")
-                    && word("certificate").len() == 16,
+                    && !word("certificate").is_empty(),
                 "{line}"
             );
             *found.entry((word("action"), word("outcome"))).or_default() += 1;

@@ -135,7 +135,9 @@ async fn a_gateway_that_does_not_acknowledge_shows_everywhere() -> Result<()> {
         async |cluster| {
             let shell = Shell::new(cluster)?;
             becomes_well(&shell).await?;
-            let identity = cluster.authority.issue("probe", Role::Gateway)?;
+            let identity = cluster
+                .authority
+                .issue("probe", Role::Gateway("probe".into()))?;
             let address = cluster.address.link(1).to_string();
             let silent =
                 SilentGateway::open(&address, &cluster.operator.ca, &identity, "probe").await?;

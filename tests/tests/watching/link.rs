@@ -28,6 +28,7 @@ impl SilentGateway {
             gateway_id: id.to_owned(),
             link_id: id.to_owned(),
             version: "0.0.0-probe".to_owned(),
+            instance_id: id.to_owned(),
             ..Hello::default()
         };
         frames.try_send(GatewayFrame {

@@ -1,5 +1,6 @@
 //! `parlance cluster`: make one, see how it does, let it grow.
 
+mod certificates;
 mod check;
 mod init;
 mod split;

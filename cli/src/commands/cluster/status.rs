@@ -7,6 +7,7 @@ use parlance_proto::admin::v1::{
 };
 use serde::Serialize;
 
+use super::certificates::Certificate;
 use super::check::Finding;
 use super::status_table::table;
 use crate::admin::Admin;
@@ -46,6 +47,7 @@ pub(super) struct Node {
     pub(super) clock_ahead_ms: i64,
     pub(super) clock_wrong: bool,
     pub(super) stopped: Vec<Stopped>,
+    pub(super) certificate: Option<Certificate>,
 }
 
 #[derive(Serialize)]
@@ -59,6 +61,7 @@ pub(super) struct Gateway {
     pub(super) gateway_id: String,
     pub(super) version: String,
     pub(super) links: Vec<Link>,
+    pub(super) certificate: Option<Certificate>,
 }
 
 #[derive(Serialize)]
@@ -151,6 +154,7 @@ pub(super) fn view(status: GetClusterStatusResponse) -> Status {
                 reason: stopped.reason,
             })
             .collect(),
+        certificate: n.certificate.map(Certificate::from),
     });
     Status {
         cluster_id: status.cluster_id,
@@ -179,6 +183,7 @@ fn gateway_view(gateway: GatewayStatus) -> Gateway {
         gateway_id: gateway.gateway_id,
         version: gateway.version,
         links: gateway.links.into_iter().map(link).collect(),
+        certificate: gateway.certificate.map(Certificate::from),
     }
 }
 

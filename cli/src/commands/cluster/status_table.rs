@@ -1,5 +1,6 @@
-//! The status as tables: nodes, gateways, and shards that have something to say.
+//! The status as tables: nodes, gateways, their certificates, and shards that have something to say.
 
+use super::certificates;
 use super::status::{Gateway, Link, Node, Shard, Status};
 use crate::output::{Output, Tone};
 
@@ -21,6 +22,11 @@ pub(super) fn table(output: &Output, status: &Status, all_shards: bool) -> Strin
     if !status.gateways.is_empty() {
         text.push_str("\n\n");
         text.push_str(&gateways(output, &status.gateways));
+    }
+    let used = certificates::used(status);
+    if !used.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&certificates::table(output, &used));
     }
     let shown: Vec<_> = status
         .shards

@@ -34,7 +34,7 @@ impl Nodes {
         state: &DevState,
     ) -> anyhow::Result<Self> {
         let start = async |node: &DevNode| {
-            let tls = certificate(authority, Role::Node(node.node_id))?;
+            let tls = certificate(authority, &Role::Node(node.node_id))?;
             let others = state
                 .nodes
                 .iter()
@@ -139,7 +139,7 @@ impl Nodes {
 }
 
 /// The certificate of a role: the one of the run before, else a new one.
-pub(super) fn certificate(authority: &Authority, role: Role) -> anyhow::Result<TlsFiles> {
+pub(super) fn certificate(authority: &Authority, role: &Role) -> anyhow::Result<TlsFiles> {
     let files = authority.files(role);
     if files.cert.exists() && files.key.exists() {
         Ok(files)

@@ -33,7 +33,6 @@ impl Gateways {
         state: &DevState,
         args: &DevArgs,
     ) -> anyhow::Result<Self> {
-        let tls = certificate(authority, Role::Gateway)?;
         let page_dir = args
             .page_dir
             .as_ref()
@@ -42,9 +41,13 @@ impl Gateways {
             .context("resolve --page-dir")?;
         let start = async |number: u16| {
             let listen = listen_address(args.http, number)?;
+            let gateway_id = format!("dev-{number}");
+            let tls = certificate(authority, &Role::Gateway(gateway_id.clone()))?;
+            // For development: whoever lets others in with --http means it.
+            let plaintext = true;
             let mut config = json!({
-                "gateway_id": format!("dev-{number}"),
-                "listener": [{ "address": listen }],
+                "gateway_id": gateway_id,
+                "listener": [{ "address": listen, "plaintext": plaintext }],
                 "nodes": state.link_addresses(),
                 "tls": tls,
                 "limits": { "drain_ms": DRAIN_MS },

@@ -117,7 +117,7 @@ async fn start(
         dir.display()
     ));
     let nodes = Nodes::start(dir, authority, state).await?;
-    let admin_tls = cluster::certificate(authority, parlance_proto::tls::Role::Admin)?;
+    let admin_tls = cluster::certificate(authority, &parlance_proto::tls::Role::Admin)?;
     let (cluster_id, mut admin) = nodes.form_cluster(state, &admin_tls).await?;
     let secret = apps::secret_of(&mut admin, &AppId::new(APP)?).await?;
     let gateways = Gateways::start(authority, state, args).await?;

@@ -1,6 +1,7 @@
 //! What is wrong with the cluster, judged by what its status says: the one place that knows when a figure is bad. Each
 //! kind of problem has a row in docs/operations.md, which a test compares.
 
+mod certificates;
 mod links;
 mod nodes;
 mod shards;
@@ -15,14 +16,21 @@ struct Seen<'a> {
     status: &'a GetClusterStatusResponse,
     /// What each node that was heard has found out about itself.
     health: &'a BTreeMap<u64, NodeHealth>,
+    /// The answering node's clock.
+    now_ms: i64,
 }
 
 /// What is wrong, the worst first.
 pub(super) fn problems(
     status: &GetClusterStatusResponse,
     health: &BTreeMap<u64, NodeHealth>,
+    now_ms: i64,
 ) -> Vec<Problem> {
-    let seen = Seen { status, health };
+    let seen = Seen {
+        status,
+        health,
+        now_ms,
+    };
     if status.shard_count == 0 {
         return vec![problem(
             "not_made",
@@ -41,18 +49,25 @@ pub(super) fn problems(
         seen.wedged_links(),
         seen.late_pushes(),
         seen.clocks(),
+        seen.ended_certificates(),
     ]
     .concat()
 }
 
 /// What is not wrong, but wants to be done or known.
-pub(super) fn notices(status: &GetClusterStatusResponse) -> Vec<Problem> {
+pub(super) fn notices(status: &GetClusterStatusResponse, now_ms: i64) -> Vec<Problem> {
     let health = BTreeMap::new();
     let seen = Seen {
         status,
         health: &health,
+        now_ms,
     };
-    [seen.upgrade_due(), seen.versions_differ()].concat()
+    [
+        seen.upgrade_due(),
+        seen.versions_differ(),
+        seen.ending_certificates(),
+    ]
+    .concat()
 }
 
 impl Seen<'_> {
@@ -82,13 +97,15 @@ fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use parlance_proto::admin::v1::{
-        Behind, GatewayLinkStatus, GatewayStatus, ShardStatus, StoppedReplica,
+        Behind, CertificateStatus, GatewayLinkStatus, GatewayStatus, ShardStatus, StoppedReplica,
     };
     use parlance_proto::raft::v1::StoreTrouble;
 
     use super::*;
 
     type Health = BTreeMap<u64, NodeHealth>;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
 
     /// Three nodes, two shards, one gateway: all is well.
     fn well() -> (GetClusterStatusResponse, Health) {
@@ -138,7 +155,7 @@ mod tests {
     ) -> Vec<(String, String)> {
         let (mut status, mut health) = well();
         change(&mut status, &mut health);
-        let found = problems(&status, &health).into_iter();
+        let found = problems(&status, &health, NOW_MS).into_iter();
         found
             .inspect(|found| assert!(!found.remedy.is_empty(), "{found:?}"))
             .map(|found| (found.kind, found.what))
@@ -155,7 +172,7 @@ mod tests {
     #[test]
     fn nothing_is_wrong_with_a_cluster_that_is_well() {
         assert_eq!(after(|_, _| {}), []);
-        assert_eq!(notices(&well().0), []);
+        assert_eq!(notices(&well().0, NOW_MS), []);
     }
 
     #[test]
@@ -259,9 +276,37 @@ mod tests {
         let (mut status, health) = well();
         status.feature_level_possible = 2;
         status.nodes[2].version = "1.1.0".into();
-        assert_eq!(problems(&status, &health), []);
-        let kinds: Vec<String> = notices(&status).into_iter().map(|n| n.kind).collect();
+        assert_eq!(problems(&status, &health, NOW_MS), []);
+        let kinds: Vec<String> = notices(&status, NOW_MS)
+            .into_iter()
+            .map(|n| n.kind)
+            .collect();
         assert_eq!(kinds, ["upgrade_due", "versions_differ"]);
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_a_notice_and_one_that_has_ended_a_problem() {
+        let ends = |days: i64| {
+            Some(CertificateStatus {
+                expires_s: NOW_MS / 1000 + days * 24 * 3600,
+                ..CertificateStatus::default()
+            })
+        };
+        let (mut status, _) = well();
+        status.nodes[1].certificate = ends(20);
+        status.nodes[2].certificate = ends(40);
+        let found = notices(&status, NOW_MS);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].kind, "certificate_ends");
+        assert!(
+            found[0].what.contains("node 2 ends in 20 days"),
+            "{found:?}"
+        );
+        only(
+            after(|s, _| s.gateways[0].certificate = ends(-1)),
+            "certificate_ended",
+            "gateway g1",
+        );
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Applies the meta shard's commands. Deterministic, as all apply code.
 //!
-//! `nodes.rs` and `splits.rs` change the map, `apps.rs` the apps and the kicks; what they refuse is an answer, and changes
-//! nothing.
+//! `nodes.rs`, `splits.rs` and `certificates.rs` change the map, `apps.rs` the apps and the kicks; what they refuse is an
+//! answer, and changes nothing.
 
 #![deny(clippy::iter_over_hash_type)] // its order differs between replicas
 
 mod apps;
 #[cfg(test)]
 mod apps_tests;
+mod certificates;
 mod nodes;
 mod splits;
 #[cfg(test)]
@@ -89,6 +90,7 @@ impl MetaMachine {
             level: self.levels.end() + 1,
         };
         let body = command.body.ok_or_else(newer)?;
+        let time_ms = command.time_ms;
         let change = match body {
             meta_command::Body::InitCluster(init) => self.init_cluster(init),
             meta_command::Body::CreateApp(create) => {
@@ -118,6 +120,13 @@ impl MetaMachine {
             meta_command::Body::RaiseFeatureLevel(raise) => {
                 self.check_level(raise.level)?;
                 self.change(|map| Ok(raise_level(map, raise.level)))
+            }
+            meta_command::Body::DenyCertificate(deny) => self.change(|map| {
+                let certificate = deny.certificate.unwrap_or_default();
+                certificates::deny(map, certificate, time_ms)
+            }),
+            meta_command::Body::AllowCertificate(allow) => {
+                self.change(|map| Ok(certificates::allow(map, &allow.serial)))
             }
         };
         let result = match change {

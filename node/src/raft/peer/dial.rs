@@ -14,7 +14,8 @@ use parlance_proto::raft::v1::{
     PeerFrame, PeerMessage, SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
 };
 use parlance_proto::tls::node_name;
-use quinn::{Connection, RecvStream};
+use quinn::{Connection, ConnectionError, RecvStream, TransportErrorCode};
+use rustls::AlertDescription;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -72,10 +73,9 @@ impl Outbound {
         }
     }
 
-    pub(super) fn close(&self, reason: &[u8]) {
-        if let Some(live) = self.live() {
-            live.connection.close(0u32.into(), reason);
-        }
+    /// The connection, if it is up.
+    pub(super) fn connection(&self) -> Option<Connection> {
+        self.live().map(|live| live.connection.clone())
     }
 
     pub(super) fn post(&self, lane: Lane, shard: ShardId, body: Body) {
@@ -232,7 +232,7 @@ impl Drop for Call {
 }
 
 async fn keep_connected(shared: Arc<Shared>, to: NodeId, state: watch::Sender<State>) {
-    let mut tries = 0u32;
+    let (mut tries, mut told) = (0u32, false);
     let stop = shared.stop.clone();
     let work = async {
         loop {
@@ -244,7 +244,12 @@ async fn keep_connected(shared: Arc<Shared>, to: NodeId, state: watch::Sender<St
                     tracing::debug!(node = %to, "connected");
                     tokio::spawn(read_answers(shared.clone(), to, live.clone()));
                     state.send_replace(State::Up(live.clone()));
-                    live.connection.closed().await.to_string()
+                    shared.cut_if_denied(&live.connection);
+                    let end = live.connection.closed().await;
+                    if denies_us(&end) && !std::mem::replace(&mut told, true) {
+                        tracing::error!(node = %to, "the other node says that this node's certificate is denied");
+                    }
+                    end.to_string()
                 }
                 Err(e) => e.to_string(),
             };
@@ -271,6 +276,12 @@ fn forgotten(shared: &Shared, to: NodeId) -> bool {
     false
 }
 
+/// With TLS 1.3 the one who dials is up before the other side has judged its certificate.
+fn denies_us(end: &ConnectionError) -> bool {
+    let denied = TransportErrorCode::crypto(AlertDescription::CertificateRevoked.into());
+    matches!(end, ConnectionError::ConnectionClosed(close) if close.error_code == denied)
+}
+
 /// Doubles from try to try, up to a third more, differently for each pair of nodes and try.
 fn backoff(tries: u32, salt: u64) -> Duration {
     let base = BACKOFF_MIN
@@ -293,7 +304,7 @@ async fn dial(shared: &Shared, to: NodeId) -> io::Result<Arc<Live>> {
         .ok_or_else(|| io::Error::other(format!("{address} has no address")))?;
     let connecting = shared
         .endpoint
-        .connect_with(shared.client.clone(), address, &node_name(to.0))
+        .connect_with(shared.client.read().clone(), address, &node_name(to.0))
         .map_err(io::Error::other)?;
     let connection = timeout(HANDSHAKE_TIMEOUT, connecting).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {address}"))

@@ -11,11 +11,10 @@ use parlance_proto::raft::v1::{
 };
 use parlance_proto::tls::{Role, role_of};
 use quinn::{Connection, RecvStream};
-use rustls_pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::quic::Shared;
+use super::quic::{Shared, certificates};
 use super::writer::Streams;
 use super::{Lane, frame, snapshot_stream};
 
@@ -52,6 +51,7 @@ async fn serve(shared: Arc<Shared>, incoming: quinn::Incoming) -> io::Result<()>
     };
     let id = connection.stable_id();
     shared.inbound.lock().insert(id, connection.clone());
+    shared.cut_if_denied(&connection);
     let streams = Streams::start(
         &connection,
         &frame::hello(shared.node_id, &shared.identity.read()),
@@ -64,10 +64,7 @@ async fn serve(shared: Arc<Shared>, incoming: quinn::Incoming) -> io::Result<()>
 /// The node that the client's certificate speaks for.
 fn certified_node(connection: &Connection) -> io::Result<NodeId> {
     let refused = || frame::invalid("the certificate is not a node's".to_owned());
-    let identity = connection.peer_identity().ok_or_else(refused)?;
-    let chain = identity
-        .downcast::<Vec<CertificateDer<'static>>>()
-        .map_err(|_| refused())?;
+    let chain = certificates(connection).ok_or_else(refused)?;
     match chain.first().map(role_of) {
         Some(Ok(Role::Node(id))) => Ok(NodeId(id)),
         _ => Err(refused()),

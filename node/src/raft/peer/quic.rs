@@ -13,9 +13,11 @@ use parlance_proto::raft::v1::{
     SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
 };
 use parlance_proto::tls::TlsIdentity;
+use parlance_tls::ClusterTls;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
-use tokio::sync::mpsc;
+use rustls_pki_types::CertificateDer;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::dial::Outbound;
@@ -52,7 +54,8 @@ pub struct QuicLink {
 pub(super) struct Shared {
     pub(super) node_id: NodeId,
     pub(super) endpoint: Endpoint,
-    pub(super) client: quinn::ClientConfig,
+    pub(super) client: RwLock<quinn::ClientConfig>,
+    tls: Arc<ClusterTls>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) identity: RwLock<LocalIdentity>,
     pub(super) handler: Arc<dyn PeerHandler>,
@@ -66,21 +69,13 @@ impl QuicLink {
     /// Binds the socket and takes connections. Raft's messages are refused until [`QuicLink::attach`].
     pub fn start(
         config: &QuicConfig,
-        tls: &TlsIdentity,
+        tls: &Arc<ClusterTls>,
         directory: Arc<dyn Directory>,
         handler: Arc<dyn PeerHandler>,
     ) -> io::Result<Self> {
         let transport = Arc::new(transport(&config.raft)?);
-        let server = tls.server_config(ALPN).map_err(io::Error::other)?;
-        let mut server = quinn::ServerConfig::with_crypto(Arc::new(
-            QuicServerConfig::try_from(server).map_err(io::Error::other)?,
-        ));
-        server.transport_config(transport.clone());
-        let client = tls.client_config(ALPN).map_err(io::Error::other)?;
-        let mut client = quinn::ClientConfig::new(Arc::new(
-            QuicClientConfig::try_from(client).map_err(io::Error::other)?,
-        ));
-        client.transport_config(transport);
+        let changes = tls.changes();
+        let (server, client) = configs(tls, &transport)?;
         let socket = bind(config.listen, config.raft.udp_buffer_bytes)?;
         let runtime = Arc::new(quinn::TokioRuntime);
         let endpoint = Endpoint::new(EndpointConfig::default(), Some(server), socket, runtime)?;
@@ -88,7 +83,8 @@ impl QuicLink {
             shared: Arc::new(Shared {
                 node_id: config.node_id,
                 endpoint,
-                client,
+                client: RwLock::new(client),
+                tls: tls.clone(),
                 directory,
                 identity: RwLock::default(),
                 handler,
@@ -99,7 +95,20 @@ impl QuicLink {
             }),
         };
         tokio::spawn(listener::accept(link.shared.clone()));
+        let shared = link.shared.clone();
+        tokio::spawn(async move {
+            let stop = shared.stop.clone();
+            stop.run_until_cancelled(renew(&shared, changes, &transport))
+                .await;
+        });
         Ok(link)
+    }
+
+    /// Closes the connections of nodes whose certificate is denied.
+    pub fn cut_denied(&self) {
+        for connection in self.connections() {
+            self.shared.cut_if_denied(&connection);
+        }
     }
 
     /// Where it listens.
@@ -120,13 +129,17 @@ impl QuicLink {
         *self.shared.raft.write() = None;
     }
 
-    fn close_connections(&self, reason: &[u8]) {
-        let inbound: Vec<_> = self.shared.inbound.lock().values().cloned().collect();
-        inbound
-            .iter()
-            .for_each(|connection| connection.close(0u32.into(), reason));
+    fn connections(&self) -> Vec<quinn::Connection> {
+        let mut all: Vec<_> = self.shared.inbound.lock().values().cloned().collect();
         let outbound: Vec<_> = self.shared.outbound.lock().values().cloned().collect();
-        outbound.iter().for_each(|peer| peer.close(reason));
+        all.extend(outbound.iter().filter_map(|peer| peer.connection()));
+        all
+    }
+
+    fn close_connections(&self, reason: &[u8]) {
+        let all = self.connections();
+        all.iter()
+            .for_each(|connection| connection.close(0u32.into(), reason));
     }
 
     /// Closes every connection and the socket.
@@ -150,6 +163,19 @@ impl QuicLink {
     #[cfg(test)]
     pub(crate) fn dialled(&self) -> Vec<NodeId> {
         self.shared.outbound.lock().keys().copied().collect()
+    }
+}
+
+impl Shared {
+    /// Closes a connection if the other side's certificate is denied. A connection that has just come up is asked too: the
+    /// list may have changed since its handshake.
+    pub(super) fn cut_if_denied(&self, connection: &quinn::Connection) {
+        let chain = certificates(connection);
+        if self.tls.is_denied(chain.as_deref()) {
+            let from = connection.remote_address();
+            tracing::warn!(%from, "a connection is cut: the node's certificate is denied");
+            connection.close(5u32.into(), b"certificate denied");
+        }
     }
 }
 
@@ -178,6 +204,45 @@ impl PeerLink for QuicLink {
         self.outbound(to)
             .send_snapshot(self.shared.clone(), header, chunks)
     }
+}
+
+/// The configurations with the certificate of the moment.
+fn configs(
+    tls: &ClusterTls,
+    transport: &Arc<TransportConfig>,
+) -> io::Result<(quinn::ServerConfig, quinn::ClientConfig)> {
+    let server = tls.server_config(ALPN).map_err(io::Error::other)?;
+    let server = QuicServerConfig::try_from(server).map_err(io::Error::other)?;
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(server));
+    server.transport_config(transport.clone());
+    let client = tls.client_config(ALPN).map_err(io::Error::other)?;
+    let client = QuicClientConfig::try_from(client).map_err(io::Error::other)?;
+    let mut client = quinn::ClientConfig::new(Arc::new(client));
+    client.transport_config(transport.clone());
+    Ok((server, client))
+}
+
+/// New connections use the certificate that is there by then; those that are there stay.
+async fn renew(
+    shared: &Shared,
+    mut changes: watch::Receiver<Arc<TlsIdentity>>,
+    transport: &Arc<TransportConfig>,
+) {
+    while changes.changed().await.is_ok() {
+        match configs(&shared.tls, transport) {
+            Ok((server, client)) => {
+                shared.endpoint.set_server_config(Some(server));
+                *shared.client.write() = client;
+            }
+            Err(error) => tracing::error!(%error, "the new certificate is not used between nodes"),
+        }
+    }
+}
+
+/// Those that the other side has shown.
+pub(super) fn certificates(connection: &quinn::Connection) -> Option<Vec<CertificateDer<'static>>> {
+    let chain = connection.peer_identity()?;
+    chain.downcast().ok().map(|chain| *chain)
 }
 
 fn transport(config: &RaftConfig) -> io::Result<TransportConfig> {

@@ -430,7 +430,7 @@ async fn strangers_are_refused() {
         Err(PeerError::Unreachable { .. })
     ));
     // A gateway's certificate is no node's.
-    let gateway = link(9, Role::Gateway);
+    let gateway = link(9, Role::Gateway("g".into()));
     assert!(matches!(
         ask(&gateway, invite()).await,
         Err(PeerError::Unreachable { .. })

@@ -13,7 +13,8 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{InviteResponse, peer_message::Body};
-use parlance_proto::tls::{Role, TlsFiles, TlsIdentity};
+use parlance_proto::tls::{Role, TlsFiles};
+use parlance_tls::ClusterTls;
 use tokio::time::{Instant, sleep};
 
 use super::slow_link::SlowLink;
@@ -108,7 +109,7 @@ impl Authority {
         }
     }
 
-    pub(crate) fn identity(&self, role: Role) -> TlsIdentity {
+    pub(crate) fn identity(&self, role: Role) -> Arc<ClusterTls> {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(role.dns_names()).unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
@@ -120,7 +121,7 @@ impl Authority {
         };
         std::fs::write(&files.cert, cert.pem()).unwrap();
         std::fs::write(&files.key, key.serialize_pem()).unwrap();
-        TlsIdentity::load(&files).unwrap()
+        ClusterTls::open(&files).unwrap()
     }
 }
 

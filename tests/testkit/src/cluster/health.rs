@@ -44,13 +44,7 @@ impl Cluster {
 
     /// The sum of one metric of a node, over the lines that contain `label`.
     pub async fn node_metric(&self, node_id: u64, name: &str, label: &str) -> Result<f64> {
-        let (_, text) = http_get(self.address.node_ops(node_id), "/metrics").await?;
-        let lines = text
-            .lines()
-            .filter(|line| line.starts_with(name) && line.contains(label));
-        Ok(lines
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum())
+        metric(self.address.node_ops(node_id), name, label).await
     }
 
     /// Waits for `/readyz` of all gateways that run.
@@ -140,6 +134,17 @@ async fn ready(name: &str, address: SocketAddr, within: Duration) -> Result<()> 
         Ok(())
     })
     .await
+}
+
+/// The sum of one metric of a process, over the lines that contain `label`.
+pub async fn metric(ops: SocketAddr, name: &str, label: &str) -> Result<f64> {
+    let (_, text) = http_get(ops, "/metrics").await?;
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with(name) && line.contains(label));
+    Ok(lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum())
 }
 
 /// A plain HTTP GET: the status and the body.

@@ -163,6 +163,11 @@ impl Process {
         Ok(())
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(Signal::HUP).map(drop)
+    }
+
     /// SIGCONT.
     pub fn thaw(&self) -> Result<()> {
         self.signal(Signal::CONT).map(drop)

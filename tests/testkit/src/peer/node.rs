@@ -22,8 +22,8 @@ impl NodePeer {
     pub async fn start(files: &TlsFiles, services: Routes) -> Result<Self> {
         let identity = TlsIdentity::load(files)?;
         let tls = ServerTlsConfig::new()
-            .identity(Identity::from_pem(&identity.cert_pem, &identity.key_pem))
-            .client_ca_root(Certificate::from_pem(&identity.ca_pem));
+            .identity(Identity::from_pem(&identity.pem.cert, &identity.pem.key))
+            .client_ca_root(Certificate::from_pem(&identity.pem.ca));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let server = Server::builder().tls_config(tls)?.add_routes(services);

@@ -1,6 +1,10 @@
-//! The cluster's certificate authority: ECDSA P-256, PEM files, keys that only their owner may read.
+//! The cluster's certificate authority: ECDSA P-256, PEM files, keys that only their owner may read. `rotation.rs` brings a
+//! new one in and lets the old one go, `status.rs` tells what is there.
 //!
 //! Who a certificate speaks for is in its DNS names (`parlance_proto::tls`); no address is in it.
+
+mod rotation;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -14,6 +18,9 @@ use rcgen::{
 
 use crate::exit::not_possible;
 use crate::files;
+
+pub use rotation::{retire, rotate};
+pub use status::{CertificateFile, Standing, read_certificate, status};
 
 /// A cluster outlives its machines; a new authority means new certificates for all.
 const CA_VALID: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -37,15 +44,9 @@ impl Authority {
                 )));
             }
         }
-        let mut params = base_params("Parlance cluster CA", CA_VALID);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate().context("generate the authority's key")?;
-        let cert = params
-            .self_signed(&key)
-            .context("sign the authority's certificate")?;
-        files::write_private(&ca_key(dir), key.serialize_pem().as_bytes())?;
-        files::write_public(&ca_cert(dir), cert.pem().as_bytes())?;
+        let (cert_pem, key_pem) = new_authority()?;
+        files::write_private(&ca_key(dir), key_pem.as_bytes())?;
+        files::write_public(&ca_cert(dir), cert_pem.as_bytes())?;
         Self::open(dir)
     }
 
@@ -57,7 +58,10 @@ impl Authority {
         };
         let key = KeyPair::from_pem(&read(ca_key(dir))?)
             .with_context(|| format!("parse {}", ca_key(dir).display()))?;
-        let issuer = Issuer::from_ca_cert_pem(&read(ca_cert(dir))?, key)
+        // Of two authorities the first is the one that issues.
+        let ca_pem = read(ca_cert(dir))?;
+        rotation::check_pair(dir, &ca_pem, &key)?;
+        let issuer = Issuer::from_ca_cert_pem(&ca_pem, key)
             .with_context(|| format!("parse {}", ca_cert(dir).display()))?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -66,7 +70,7 @@ impl Authority {
     }
 
     /// Issues a certificate with a new key, in place of an older one of the same role.
-    pub fn issue(&self, role: Role, valid: Duration) -> anyhow::Result<TlsFiles> {
+    pub fn issue(&self, role: &Role, valid: Duration) -> anyhow::Result<TlsFiles> {
         let mut params = base_params(&common_name(role), valid);
         params.subject_alt_names = role
             .dns_names()
@@ -91,7 +95,7 @@ impl Authority {
     }
 
     /// Where the files of a role are.
-    pub fn files(&self, role: Role) -> TlsFiles {
+    pub fn files(&self, role: &Role) -> TlsFiles {
         let name = common_name(role);
         TlsFiles {
             ca: ca_cert(&self.dir),
@@ -111,10 +115,21 @@ pub fn ca_key(dir: &Path) -> PathBuf {
     dir.join("ca-key.pem")
 }
 
-fn common_name(role: Role) -> String {
+fn new_authority() -> anyhow::Result<(String, String)> {
+    let mut params = base_params("Parlance cluster CA", CA_VALID);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate().context("generate the authority's key")?;
+    let cert = params
+        .self_signed(&key)
+        .context("sign the authority's certificate")?;
+    Ok((cert.pem(), key.serialize_pem()))
+}
+
+fn common_name(role: &Role) -> String {
     match role {
         Role::Node(id) => format!("node-{id}"),
-        Role::Gateway => "gateway".to_owned(),
+        Role::Gateway(id) => format!("gateway-{id}"),
         Role::Admin => "admin".to_owned(),
     }
 }
@@ -144,7 +159,8 @@ fn base_params(common_name: &str, valid: Duration) -> CertificateParams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parlance_proto::tls::TlsIdentity;
+    use parlance_proto::tls::{DenyList, TlsIdentity};
+    use std::collections::BTreeSet;
     use std::os::unix::fs::PermissionsExt;
 
     const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -154,12 +170,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Authority::create(dir.path()).unwrap();
         let authority = Authority::open(dir.path()).unwrap();
-        for role in [Role::Node(7), Role::Gateway, Role::Admin] {
-            let files = authority.issue(role, DAY).unwrap();
+        for role in [Role::Node(7), Role::Gateway("east-1".into()), Role::Admin] {
+            let files = authority.issue(&role, DAY).unwrap();
             let identity = TlsIdentity::load(&files).unwrap();
             assert_eq!(identity.role, role);
-            identity.server_config(b"h2").unwrap();
-            identity.client_config(b"h2").unwrap();
+            let nobody = DenyList::default();
+            identity.server_config(b"h2", &nobody).unwrap();
+            identity.client_config(b"h2", &nobody).unwrap();
             assert_eq!(
                 std::fs::metadata(&files.key).unwrap().permissions().mode() & 0o777,
                 0o600
@@ -174,29 +191,50 @@ mod tests {
         assert_eq!(crate::exit::code_of(&again), 2);
     }
 
+    async fn shake_hands(node: &TlsIdentity, client: &TlsIdentity, denied: &DenyList) -> [bool; 2] {
+        use std::sync::Arc;
+        use tokio_rustls::{TlsAcceptor, TlsConnector};
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let server = node.server_config(b"h2", denied).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let accepted = tokio::spawn(async move { acceptor.accept(far).await.is_ok() });
+        let dial = client.client_config(b"h2", denied).unwrap();
+        let connector = TlsConnector::from(Arc::new(dial));
+        let name = parlance_proto::tls::ANY_NODE.try_into().unwrap();
+        let connected = connector.connect(name, near).await.ok();
+        let trusted = [connected.is_some(), accepted.await.unwrap()];
+        drop(connected);
+        trusted
+    }
+
     /// The two ends of a connection trust each other by the authority alone.
     #[tokio::test]
     async fn an_admin_and_a_node_shake_hands_but_not_across_authorities() {
-        use std::sync::Arc;
-        use tokio_rustls::{TlsAcceptor, TlsConnector};
         let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let ours = Authority::create(dir.path()).unwrap();
         let theirs = Authority::create(other.path()).unwrap();
-        let node = TlsIdentity::load(&ours.issue(Role::Node(1), DAY).unwrap()).unwrap();
-        let admin = TlsIdentity::load(&ours.issue(Role::Admin, DAY).unwrap()).unwrap();
-        let stranger = TlsIdentity::load(&theirs.issue(Role::Admin, DAY).unwrap()).unwrap();
-        for (client, trusted) in [(admin, true), (stranger, false)] {
-            let (near, far) = tokio::io::duplex(64 * 1024);
-            let acceptor = TlsAcceptor::from(Arc::new(node.server_config(b"h2").unwrap()));
-            let accepted = tokio::spawn(async move { acceptor.accept(far).await.is_ok() });
-            let connector = TlsConnector::from(Arc::new(client.client_config(b"h2").unwrap()));
-            let name = parlance_proto::tls::ANY_NODE.try_into().unwrap();
-            let connected = connector.connect(name, near).await;
-            assert_eq!(connected.is_ok(), trusted);
-            // A client that refused has hung up; one that trusts stays, as the server still writes its session tickets.
-            let connected = connected.ok();
-            assert_eq!(accepted.await.unwrap(), trusted);
-            drop(connected);
-        }
+        let node = TlsIdentity::load(&ours.issue(&Role::Node(1), DAY).unwrap()).unwrap();
+        let admin = TlsIdentity::load(&ours.issue(&Role::Admin, DAY).unwrap()).unwrap();
+        let stranger = TlsIdentity::load(&theirs.issue(&Role::Admin, DAY).unwrap()).unwrap();
+        let nobody = DenyList::default();
+        assert_eq!(shake_hands(&node, &admin, &nobody).await, [true, true]);
+        assert_eq!(shake_hands(&node, &stranger, &nobody).await, [false, false]);
+    }
+
+    #[tokio::test]
+    async fn a_denied_certificate_is_refused_by_either_side() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::create(dir.path()).unwrap();
+        let node = TlsIdentity::load(&authority.issue(&Role::Node(1), DAY).unwrap()).unwrap();
+        let admin = TlsIdentity::load(&authority.issue(&Role::Admin, DAY).unwrap()).unwrap();
+        let denied = DenyList::default();
+        denied.set(BTreeSet::from([admin.certificate.serial.clone()]));
+        // With TLS 1.3 a client learns later that it was not taken.
+        let [_, accepted] = shake_hands(&node, &admin, &denied).await;
+        assert!(!accepted);
+        denied.set(BTreeSet::from([node.certificate.serial.clone()]));
+        assert_eq!(shake_hands(&node, &admin, &denied).await, [false, false]);
+        denied.set(BTreeSet::new());
+        assert_eq!(shake_hands(&node, &admin, &denied).await, [true, true]);
     }
 }

@@ -1,8 +1,10 @@
-//! `parlance ca create` and `parlance ca issue`.
+//! `parlance ca`: the cluster's authority, in a folder of the operator's. No node is asked.
+
+mod status;
 
 use std::path::{Path, PathBuf};
 
-use parlance_proto::tls::Role;
+use parlance_proto::tls::{Role, is_gateway_id};
 use serde::Serialize;
 
 use crate::args::{CaCommand, IssueCommand};
@@ -18,6 +20,27 @@ struct Written {
 
 pub fn run(session: &Session, command: CaCommand) -> anyhow::Result<()> {
     let written = match command {
+        CaCommand::Status { dir } => return status::run(session, &dir),
+        CaCommand::Rotate { dir } => {
+            ca::rotate(&dir)?;
+            say(
+                "ca.pem has both authorities now: give it to every process before any gets a certificate of the new one",
+            );
+            Written {
+                cert: ca::ca_cert(&dir),
+                key: ca::ca_key(&dir),
+            }
+        }
+        CaCommand::Retire { dir } => {
+            ca::retire(&dir)?;
+            say(
+                "ca.pem has the new authority only: give it to every process, once each has a certificate of it",
+            );
+            Written {
+                cert: ca::ca_cert(&dir),
+                key: ca::ca_key(&dir),
+            }
+        }
         CaCommand::Create { dir } => {
             Authority::create(&dir)?;
             say("made an authority: keep its key off the servers, they need only its certificate");
@@ -32,10 +55,17 @@ pub fn run(session: &Session, command: CaCommand) -> anyhow::Result<()> {
                     return Err(crate::exit::not_possible("a node's id is above 0"));
                 }
                 IssueCommand::Node { id, common } => (Role::Node(id), common),
-                IssueCommand::Gateway { common } => (Role::Gateway, common),
+                IssueCommand::Gateway { id, common } => {
+                    if !is_gateway_id(&id) {
+                        return Err(crate::exit::not_possible(
+                            "a gateway's id is 1 to 55 of a-z, 0-9 and - inside",
+                        ));
+                    }
+                    (Role::Gateway(id), common)
+                }
                 IssueCommand::Admin { common } => (Role::Admin, common),
             };
-            let files = Authority::open(&common.dir)?.issue(role, common.valid)?;
+            let files = Authority::open(&common.dir)?.issue(&role, common.valid)?;
             Written {
                 cert: files.cert,
                 key: files.key,
