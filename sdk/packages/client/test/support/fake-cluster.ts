@@ -27,6 +27,8 @@ interface StoredConversation {
   readonly read: Map<string, number>;
 }
 
+/** Every field as it is when nobody sets it. */
+const NOTHING_KNOWN = Conversation.decode(new Uint8Array());
 /** No answer of a gateway is larger. */
 const ANSWER_BYTES_MAX = 64 * 1024;
 
@@ -237,6 +239,7 @@ export class FakeCluster {
     const peer = users.find((other) => other !== user) ?? "";
     const readSeq = read.get(user) ?? 0;
     return {
+      ...NOTHING_KNOWN,
       conversationId: id,
       kind: ConversationKind.CONVERSATION_KIND_DIRECT,
       peer,
@@ -245,7 +248,6 @@ export class FakeCluster {
       peerReadSeq: read.get(peer) ?? 0,
       unreadCount: events.filter((event) => event.seq > readSeq && event.sender !== user).length,
       lastEvent: events.at(-1),
-      headUnknown: false,
     };
   }
 
