@@ -93,6 +93,8 @@ pub struct Cluster {
     pub authority: Authority,
     pub operator: TlsFiles,
     pub signer: Signer,
+    /// The nodes' disks, with `disks`. They go first: a process that waits for one could not be ended.
+    disks: BTreeMap<u64, Disk>,
     pub nodes: BTreeMap<u64, Process>,
     pub gateways: Vec<Process>,
     /// The network between the nodes, with `relays`.
@@ -103,8 +105,6 @@ pub struct Cluster {
     pub clocks: Option<Clocks>,
     /// Nodes that are out of the cluster for good; their logs are still looked at.
     pub retired: Vec<Process>,
-    /// The nodes' disks, with `disks`. Behind the processes, which use them.
-    disks: BTreeMap<u64, Disk>,
     binary: PathBuf,
     dir: TempDir,
 }
