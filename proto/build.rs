@@ -6,6 +6,7 @@ use prost::Message;
 
 const FILES: &[&str] = &[
     "parlance/common/v1/error.proto",
+    "parlance/common/v1/limits.proto",
     "parlance/client/v1/frame.proto",
     "parlance/link/v1/link.proto",
     "parlance/raft/v1/peer.proto",

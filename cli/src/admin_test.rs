@@ -67,6 +67,12 @@ impl AdminService for OneApp {
     ) -> Result<Response<CreateAppResponse>, Status> {
         Err(refused())
     }
+    async fn set_app_limits(
+        &self,
+        _: Request<SetAppLimitsRequest>,
+    ) -> Result<Response<SetAppLimitsResponse>, Status> {
+        Err(refused())
+    }
     async fn list_apps(
         &self,
         _: Request<ListAppsRequest>,

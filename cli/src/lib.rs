@@ -12,6 +12,7 @@ pub mod config_file;
 pub mod context;
 pub mod exit;
 pub mod files;
+pub mod open_files;
 pub mod ops;
 pub mod output;
 pub mod serve;

@@ -180,3 +180,37 @@ fn contexts_are_kept_and_tokens_can_be_signed_offline() {
         64
     );
 }
+
+#[test]
+fn a_process_with_too_few_open_files_says_so_and_does_not_start() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("ca");
+    let dir = dir.to_str().unwrap();
+    run(home.path(), &["ca", "create", "--dir", dir]);
+    let tls = format!("tls = {{ ca = \"{dir}/ca.crt\", cert = \"x\", key = \"x\" }}\n");
+    for (verb, settings) in [
+        (
+            "gateway",
+            "gateway_id = \"g\"\nnodes = [\"127.0.0.1:1\"]\nlistener = [{ address = \"127.0.0.1:0\" }]\n",
+        ),
+        (
+            "node",
+            "node_id = 1\ndata_dir = \"data\"\nraft_listen = \"127.0.0.1:0\"\nlink_listen = \"127.0.0.1:0\"\n",
+        ),
+    ] {
+        let file = home.path().join("settings.toml");
+        std::fs::write(&file, format!("{settings}{tls}")).unwrap();
+        let program = env!("CARGO_BIN_EXE_parlance");
+        let script = format!(
+            "ulimit -n 100 && exec {program} {verb} --config {}",
+            file.display()
+        );
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert_eq!(code(&output), 2, "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("may have 100 open files"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}

@@ -1,13 +1,16 @@
 //! The settings of a gateway: each with its unit, default and range. Reading files and the environment is the
 //! caller's concern; [`Config::validate`] names every fault at once by the key's path.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+mod limits;
 
-use parlance_proto::limits::FRAME_BYTES_MAX;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
 use parlance_proto::tls::{TlsFiles, is_gateway_id};
 use serde::{Deserialize, Serialize};
+
+pub use limits::Limits;
 
 /// All settings of one gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +43,38 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Plain text although others than this machine can reach it: TLS ends in front of it. Default: false.
     pub plaintext: bool,
+    /// Addresses or networks of proxies, which begin each connection with a PROXY protocol header of version 2. Nobody else
+    /// can connect then. Default: none, and clients connect themselves.
+    pub proxies: Vec<Network>,
+}
+
+/// An address, or all addresses with a prefix: `10.0.0.7` or `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network(IpNet);
+
+impl Network {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        let network = address.or_else(|_| text.parse::<IpNet>());
+        network
+            .map(Self)
+            .map_err(|_| format!("{text:?} is neither an address nor a network as in 10.0.0.0/8"))
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.0.to_string()
+    }
 }
 
 /// What clients speak on a listener.
@@ -59,37 +94,6 @@ pub struct ListenerTls {
     pub cert: PathBuf,
     /// Private key.
     pub key: PathBuf,
-}
-
-/// Bounds on what clients may use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Bytes of one client frame. Default: 65536. Range: 1024 to 4194304.
-    pub frame_bytes_max: usize,
-    /// Unanswered requests of one session. Default: 128. Range: 1 to 10000.
-    pub requests_in_flight_max: u32,
-    /// Bytes that wait for a session to read them; a session above it is cut off. Default: 1048576.
-    /// Range: 65536 to 268435456. One frame always fits.
-    pub outbound_bytes_max: usize,
-    /// Frames that wait for a session to read them. Default: 8192. Range: 16 to 1000000.
-    pub outbound_frames_max: usize,
-    /// A silent connection is closed after this many ms; it is pinged half-way. Default: 60000. Range: 1000 to 3600000.
-    pub idle_timeout_ms: u64,
-    /// From the connection to a login, in ms. Default: 10000. Range: 100 to 600000.
-    pub login_timeout_ms: u64,
-    /// TLS handshake and HTTP up to the WebSocket upgrade, in ms. Default: 15000. Range: 100 to 600000.
-    pub upgrade_timeout_ms: u64,
-    /// One write to a socket (some queued frames) must end within this many ms. Default: 20000. Range: 100 to 600000.
-    pub write_timeout_ms: u64,
-    /// A request is retried for this many ms. Default: 10000. Range: 100 to 600000.
-    pub request_timeout_ms: u64,
-    /// Open client connections. Default: 100000. Range: 1 to 10000000.
-    pub connections_max: usize,
-    /// A session is told that its token ends so many ms before; 0 tells nobody. Default: 30000. Range: 0 to 3600000.
-    pub token_warning_ms: u64,
-    /// How long a graceful stop serves on, in ms. Default: 10000. Range: 0 to 3600000.
-    pub drain_ms: u64,
 }
 
 impl Default for Config {
@@ -116,25 +120,7 @@ impl Default for Listener {
             protocol: Protocol::default(),
             tls: None,
             plaintext: false,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            frame_bytes_max: FRAME_BYTES_MAX,
-            requests_in_flight_max: 128,
-            outbound_bytes_max: 1024 * 1024,
-            outbound_frames_max: 8192,
-            idle_timeout_ms: 60_000,
-            login_timeout_ms: 10_000,
-            upgrade_timeout_ms: 15_000,
-            write_timeout_ms: 20_000,
-            request_timeout_ms: 10_000,
-            connections_max: 100_000,
-            token_warning_ms: 30_000,
-            drain_ms: 10_000,
+            proxies: Vec::new(),
         }
     }
 }
@@ -201,79 +187,6 @@ impl Listener {
             )),
             _ => None,
         }
-    }
-}
-
-impl Limits {
-    fn faults(&self, faults: &mut Vec<String>) {
-        let rows: [(&str, u64, u64, u64); 12] = [
-            (
-                "frame_bytes_max",
-                self.frame_bytes_max as u64,
-                1024,
-                4 << 20,
-            ),
-            (
-                "requests_in_flight_max",
-                u64::from(self.requests_in_flight_max),
-                1,
-                10_000,
-            ),
-            (
-                "outbound_bytes_max",
-                self.outbound_bytes_max as u64,
-                65_536,
-                256 << 20,
-            ),
-            (
-                "outbound_frames_max",
-                self.outbound_frames_max as u64,
-                16,
-                1_000_000,
-            ),
-            ("idle_timeout_ms", self.idle_timeout_ms, 1000, 3_600_000),
-            ("login_timeout_ms", self.login_timeout_ms, 100, 600_000),
-            ("upgrade_timeout_ms", self.upgrade_timeout_ms, 100, 600_000),
-            ("write_timeout_ms", self.write_timeout_ms, 100, 600_000),
-            ("request_timeout_ms", self.request_timeout_ms, 100, 600_000),
-            (
-                "connections_max",
-                self.connections_max as u64,
-                1,
-                10_000_000,
-            ),
-            ("token_warning_ms", self.token_warning_ms, 0, 3_600_000),
-            ("drain_ms", self.drain_ms, 0, 3_600_000),
-        ];
-        for (key, value, min, max) in rows {
-            if !(min..=max).contains(&value) {
-                faults.push(format!("limits.{key}: {value} is outside {min} to {max}"));
-            }
-        }
-    }
-
-    pub(crate) fn token_warning(&self) -> Duration {
-        Duration::from_millis(self.token_warning_ms)
-    }
-
-    pub(crate) fn idle_timeout(&self) -> Duration {
-        Duration::from_millis(self.idle_timeout_ms)
-    }
-
-    pub(crate) fn login_timeout(&self) -> Duration {
-        Duration::from_millis(self.login_timeout_ms)
-    }
-
-    pub(crate) fn upgrade_timeout(&self) -> Duration {
-        Duration::from_millis(self.upgrade_timeout_ms)
-    }
-
-    pub(crate) fn write_timeout(&self) -> Duration {
-        Duration::from_millis(self.write_timeout_ms)
-    }
-
-    pub(crate) fn request_timeout(&self) -> Duration {
-        Duration::from_millis(self.request_timeout_ms)
     }
 }
 

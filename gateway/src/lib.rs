@@ -13,6 +13,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
 
 mod api;
+mod bounds;
 mod cluster;
 mod config;
 mod endpoint;
@@ -23,7 +24,7 @@ mod server;
 mod session;
 mod token;
 
-pub use config::{Config, Limits, Listener, ListenerTls, Protocol};
+pub use config::{Config, Limits, Listener, ListenerTls, Network, Protocol};
 pub use endpoint::native::codec::{
     DecodeError, Format, PROTOCOL_BINARY, PROTOCOL_JSON, decode_client_frame,
 };

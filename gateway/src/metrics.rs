@@ -13,8 +13,6 @@ pub const SESSIONS: &str = "parlance_gateway_sessions";
 /// Client connections by `stage`: `accepted` sockets that are not WebSockets yet, `open` WebSockets with or without a
 /// login.
 pub const CONNECTIONS: &str = "parlance_gateway_connections";
-/// What was refused because a bound was reached, by `reason`.
-pub const REFUSALS: &str = "parlance_gateway_refusals_total";
 /// Logins by `code` (`ok` or an error code's name).
 pub const LOGINS: &str = "parlance_gateway_logins_total";
 /// Requests by `kind` (send, history, conversations, mark_read, ping, login, unknown) and `code`.
@@ -31,6 +29,14 @@ pub const SENT_BYTES: &str = "parlance_gateway_sent_bytes_total";
 pub const OUTBOUND_BYTES: &str = "parlance_gateway_outbound_bytes";
 /// Connections closed by us, by `reason` (the names in `session/close.rs`).
 pub const CLOSED: &str = "parlance_gateway_closed_total";
+/// What was refused, left out or cut off because a bound was reached, by `reason` (requests_in_flight, requests,
+/// inbound_total, messages_session, messages_user, messages_app, sessions_per_user, logins_per_address, connections,
+/// connections_waiting, outbound_session, outbound_total, not_a_proxy, link_queue).
+pub const REFUSALS: &str = "parlance_gateway_refusals_total";
+/// Connections that have not logged in, looked at every few seconds.
+pub const CONNECTIONS_WAITING: &str = "parlance_gateway_connections_waiting";
+/// Bytes of unanswered requests, looked at every few seconds.
+pub const INBOUND_BYTES: &str = "parlance_gateway_inbound_bytes";
 /// Link to `node`: 1 is up, 0 is down.
 pub const LINK_UP: &str = "parlance_gateway_link_up";
 /// Nodes of the cluster without a link.
@@ -59,6 +65,8 @@ pub(crate) struct Handles {
     pub(crate) received_bytes: Counter,
     pub(crate) sent_bytes: Counter,
     pub(crate) outbound_bytes: Gauge,
+    pub(crate) inbound_bytes: Gauge,
+    pub(crate) connections_waiting: Gauge,
     pub(crate) link_batch: Histogram,
     pub(crate) pushed: Counter,
     pub(crate) resyncs: Counter,
@@ -77,6 +85,8 @@ pub(crate) fn handles() -> &'static Handles {
         received_bytes: counter!(RECEIVED_BYTES),
         sent_bytes: counter!(SENT_BYTES),
         outbound_bytes: gauge!(OUTBOUND_BYTES),
+        inbound_bytes: gauge!(INBOUND_BYTES),
+        connections_waiting: gauge!(CONNECTIONS_WAITING),
         link_batch: histogram!(LINK_BATCH),
         pushed: counter!(PUSHED),
         resyncs: counter!(RESYNCS),
@@ -104,11 +114,6 @@ impl Drop for Accepted {
     }
 }
 
-/// Something was refused because a bound was reached.
-pub(crate) fn refused(reason: &'static str) {
-    counter!(REFUSALS, "reason" => reason).increment(1);
-}
-
 /// How long a request took, however it was answered.
 pub(crate) fn request_took(kind: &'static str, took: Duration) {
     let seconds = took.as_secs_f64();
@@ -131,16 +136,16 @@ pub(crate) fn count_request(kind: &'static str, error: Option<&Error>) {
     }
 }
 
+/// Counts what a bound has refused.
+pub(crate) fn refused(reason: &'static str) {
+    counter!(REFUSALS, "reason" => reason).increment(1);
+}
+
 /// Tells the recorder what each metric means; once, at start.
 pub fn describe() {
     parlance_tls::describe();
     describe_gauge!(SESSIONS, Unit::Count, "logged-in sessions");
     describe_gauge!(CONNECTIONS, Unit::Count, "client connections by stage");
-    describe_counter!(
-        REFUSALS,
-        Unit::Count,
-        "what was refused because a bound was reached, by reason"
-    );
     describe_counter!(LOGINS, Unit::Count, "logins by result");
     describe_counter!(REQUESTS, Unit::Count, "requests by kind and result");
     describe_traffic();
@@ -154,6 +159,7 @@ pub fn describe() {
         Unit::Count,
         "connections closed by the gateway, by reason"
     );
+    describe_bounds();
     describe_gauge!(LINK_UP, Unit::Count, "link to a node: 1 up, 0 down");
     describe_gauge!(
         LINKS_DOWN,
@@ -179,6 +185,20 @@ pub fn describe() {
         Unit::Count,
         "conversations listed without their heads, since their shard did not answer"
     );
+}
+
+fn describe_bounds() {
+    describe_counter!(
+        REFUSALS,
+        Unit::Count,
+        "refused, left out or cut off because a bound was reached, by reason"
+    );
+    describe_gauge!(
+        CONNECTIONS_WAITING,
+        Unit::Count,
+        "connections that have not logged in"
+    );
+    describe_gauge!(INBOUND_BYTES, Unit::Bytes, "bytes of unanswered requests");
 }
 
 fn describe_traffic() {

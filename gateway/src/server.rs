@@ -20,7 +20,7 @@ use crate::endpoint::listen::Bound;
 use crate::endpoint::{ListenerCertificate, Shared};
 use crate::error::StartError;
 use crate::fanout::{Subscriptions, deliver};
-use crate::metrics::{LINK_WAITING, LINKS_DOWN, handles};
+use crate::metrics::{LINK_WAITING, LINKS_DOWN, handles, refused};
 use crate::session::{CloseReason, Item, Push, Registry, Session};
 
 /// Answers to requests under way hold a stop up for no longer.
@@ -75,8 +75,6 @@ impl Gateway {
 
         let router = Router::new(config.gateway_id.clone(), tls.clone());
         let registry = Arc::new(Registry::default());
-        let sink = registry.clone();
-        router.set_sink(Arc::new(move |publish| deliver(&sink, publish)));
         let roll = registry.clone();
         router.set_answerer(Arc::new(move |question| match question {
             gateway_question::Body::ListSessions(ask) => {
@@ -92,10 +90,13 @@ impl Gateway {
             router.clone(),
             subscriptions.clone(),
         ));
+        let (sink, memory) = (registry.clone(), api.bounds.outbound.clone());
+        router.set_sink(Arc::new(move |publish| deliver(&sink, &memory, publish)));
         let background = vec![
             tokio::spawn(watch::seeds(config.nodes, router.clone())),
-            tokio::spawn(subscriptions.run(router.clone(), registry.clone())),
-            tokio::spawn(measure(registry, router.clone())),
+            tokio::spawn(subscriptions.run(router.clone(), registry)),
+            tokio::spawn(measure(api.clone(), router.clone())),
+            tokio::spawn(cut_off_largest(api.clone())),
             tokio::spawn(standing::watch_tokens(api.clone())),
             tokio::spawn(standing::watch_operators(api.clone())),
         ];
@@ -222,18 +223,43 @@ fn note(link: LinkState) -> Option<String> {
     }
 }
 
-async fn measure(registry: Arc<Registry>, router: Arc<Router>) {
+async fn measure(api: Arc<Api>, router: Arc<Router>) {
     let mut interval = interval(MEASURE_INTERVAL);
     loop {
         interval.tick().await;
-        let bytes = registry.outbound_bytes();
-        handles().outbound_bytes.set(bytes as f64);
+        let (bounds, shown) = (&api.bounds, handles());
+        shown.outbound_bytes.set(bounds.outbound.used() as f64);
+        shown.inbound_bytes.set(bounds.inbound.used() as f64);
+        shown.connections_waiting.set(bounds.waiting.count() as f64);
         let links = router.link_states();
         let down = links.iter().filter(|link| !link.is_up).count();
         metrics::gauge!(LINKS_DOWN).set(down as f64);
         for link in links {
             let waiting = metrics::gauge!(LINK_WAITING, "node" => link.node.to_string());
             waiting.set(link.waiting.as_secs_f64());
+        }
+    }
+}
+
+/// When more waits for all sessions than may, those that hold the most are cut off.
+async fn cut_off_largest(api: Arc<Api>) {
+    let memory = &api.bounds.outbound;
+    loop {
+        memory.exceeded().await;
+        while memory.excess() > 0 {
+            let excess = memory.excess();
+            let count = api.registry.cut_off_largest(excess);
+            for _ in 0..count {
+                refused("outbound_total");
+            }
+            if count == 0 {
+                break; // what is left is being written
+            }
+            tracing::warn!(
+                excess,
+                sessions = count,
+                "too much waits to be read: the largest are cut off"
+            );
         }
     }
 }

@@ -23,6 +23,8 @@ const DISK_FULL: &str = "parlance_node_disk_full_refused_total";
 const DISK_LACKING: &str = "parlance_node_disk_lacking";
 const REQUESTS_REFUSED: &str = "parlance_node_requests_refused_total";
 const DELIVERY_SECONDS: &str = "parlance_node_delivery_seconds";
+const READS_REFUSED: &str = "parlance_node_reads_refused_total";
+const ANSWERS_REFUSED: &str = "parlance_node_answers_too_large_total";
 const RELAYED: &str = "parlance_node_relayed_total";
 const RELAYS_RETRIED: &str = "parlance_node_relays_retried_total";
 const RELAYS_SET_ASIDE: &str = "parlance_node_relays_set_aside_total";
@@ -90,6 +92,22 @@ pub fn describe() {
         OUTBOX_FAILURES,
         "tries to read a shard's outbox that the disk failed; its pushes wait meanwhile"
     );
+    describe_links();
+    describe_counter!(
+        AUDITED,
+        "changes by operators and readings of secrets (labels action, outcome)"
+    );
+}
+
+fn describe_links() {
+    describe_counter!(
+        READS_REFUSED,
+        "reads refused because too many of their gateway waited"
+    );
+    describe_counter!(
+        ANSWERS_REFUSED,
+        "answers that no frame can carry, replaced by an error"
+    );
     describe_gauge!(LINKS, "link sessions of gateways");
     describe_counter!(
         LINKS_CLOSED,
@@ -104,10 +122,6 @@ pub fn describe() {
         LINK_PUBLISHES,
         Unit::Count,
         "events in one frame to a gateway"
-    );
-    describe_counter!(
-        AUDITED,
-        "changes by operators and readings of secrets (labels action, outcome)"
     );
 }
 
@@ -181,6 +195,14 @@ pub(crate) fn request_refused(code: ErrorCode) {
 
 pub(crate) fn delivered(took: Duration) {
     histogram!(DELIVERY_SECONDS).record(took.as_secs_f64());
+}
+
+pub(crate) fn read_refused() {
+    counter!(READS_REFUSED).increment(1);
+}
+
+pub(crate) fn answer_too_large() {
+    counter!(ANSWERS_REFUSED).increment(1);
 }
 
 pub(crate) fn relayed(items: usize) {

@@ -1,5 +1,7 @@
 //! Makes errors of the one kind that every protocol speaks, and says what each code means for the caller.
 
+use std::time::Duration;
+
 use crate::common::v1::{Error, ErrorCode};
 
 impl Error {
@@ -10,6 +12,14 @@ impl Error {
             message: message.into(),
             field: String::new(),
             retry_after_ms: 0,
+        }
+    }
+
+    /// A bound is reached and nothing was done: the caller may try again after this time.
+    pub fn overloaded(message: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
+            ..Self::new(ErrorCode::Overloaded, message)
         }
     }
 

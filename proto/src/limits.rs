@@ -18,8 +18,13 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 pub const HISTORY_EVENTS_MAX: u32 = 200;
 /// Events in a history answer when the client does not say.
 pub const HISTORY_EVENTS_DEFAULT: u32 = 50;
-/// Bytes of events in one history answer.
-pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of what one answer carries, but for a single event or conversation, which always comes: what a phone on a slow line
+/// takes in a few seconds. A page ends early, and says that there is more.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of content that the conversation list shows of a last event.
+pub const PREVIEW_BYTES_MAX: usize = 2 * 1024;
+/// Messages a second that an app's limits can allow.
+pub const MESSAGES_PER_SECOND_MAX: u32 = 1_000_000;
 /// Conversations on one page of the list.
 pub const CONVERSATIONS_PAGE_MAX: u32 = 100;
 /// Shards of a cluster. Each costs memory and heartbeats on all its replicas without any load: with as many as this nine

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use parlance_proto::common::v1::AppLimits;
 use parlance_proto::store::v1::*;
 use prost::Message;
 
@@ -343,6 +344,15 @@ fn app() -> App {
         disabled: true,
         created_ms: 1_700_000_000_000,
         token_life_max_ms: 3_600_000,
+        limits: Some(app_limits()),
+    }
+}
+
+fn app_limits() -> AppLimits {
+    AppLimits {
+        session_messages_per_second: 10,
+        user_messages_per_second: 20,
+        app_messages_per_second: 10_000,
     }
 }
 
@@ -364,7 +374,7 @@ fn change_app(change: change_app::Change) -> meta_command::Body {
 }
 
 #[allow(clippy::too_many_lines, reason = "one of each")]
-fn meta_commands() -> [(&'static str, meta_command::Body); 14] {
+fn meta_commands() -> [(&'static str, meta_command::Body); 15] {
     use change_app::Change;
     use meta_command::Body;
     let secret = app().secrets.remove(0);
@@ -426,6 +436,13 @@ fn meta_commands() -> [(&'static str, meta_command::Body); 14] {
             change_app(Change::TokenLifeMaxMs(3_600_000)),
         ),
         ("kick_user", Body::KickUser(KickUser { kick: Some(kick()) })),
+        (
+            "set_app_limits",
+            Body::SetAppLimits(SetAppLimits {
+                app_id: "demo".into(),
+                limits: Some(app_limits()),
+            }),
+        ),
         (
             "deny_certificate",
             Body::DenyCertificate(DenyCertificate {

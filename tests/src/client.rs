@@ -138,11 +138,7 @@ impl Connection {
         after: &str,
     ) -> Result<proto::ConversationsResponse, CallError> {
         let after = after.to_owned();
-        self.request(proto::ConversationsRequest {
-            after,
-            ..Default::default()
-        })
-        .await
+        self.request(conversations_after(after)).await
     }
 
     /// Moves the read cursor.
@@ -282,6 +278,14 @@ pub fn history_forward(conversation: &str, start_seq: u64) -> proto::HistoryRequ
         start_seq,
         limit: parlance_proto::limits::HISTORY_EVENTS_MAX,
         direction: proto::Direction::Forward.into(),
-        ..Default::default()
+        max_bytes: 0,
+    }
+}
+
+/// The page of conversations behind this id.
+pub fn conversations_after(after: String) -> proto::ConversationsRequest {
+    proto::ConversationsRequest {
+        after,
+        ..proto::ConversationsRequest::default()
     }
 }

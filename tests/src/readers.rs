@@ -280,6 +280,7 @@ impl NodeReader {
             start_seq,
             limit: PAGE,
             direction: Direction::Forward.into(),
+            max_bytes: 0,
         });
         let shards = self.routes.0.iter().map(|route| route.shard);
         let nothing = shards.map(|shard| (shard, nothing_more()));

@@ -99,7 +99,11 @@ fn every_setting_has_a_row() {
             "proposer.",
         ),
         ("gateway/src/config.rs", "pub struct Config", ""),
-        ("gateway/src/config.rs", "pub struct Limits", "limits."),
+        (
+            "gateway/src/config/limits.rs",
+            "pub struct Limits",
+            "limits.",
+        ),
         ("gateway/src/config.rs", "pub struct Listener ", "listener."),
         (
             "cli/src/serve/settings.rs",

@@ -42,6 +42,7 @@ async fn a_read_that_waited_in_a_paused_leader_sees_what_was_acknowledged_since(
         start_seq: 1,
         limit: 10,
         direction: Direction::Forward.into(),
+        max_bytes: 0,
     };
     let asked = link.ask(vec![(shard, request::Body::History(page))]);
     ensure!(asked.is_some(), "the link takes nothing");

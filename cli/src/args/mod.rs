@@ -273,6 +273,8 @@ pub enum AppCommand {
         /// The longest life of a token, 1 minute to 1 year
         #[arg(long, value_name = "TIME", default_value = "30d", value_parser = humantime::parse_duration)]
         token_life_max: Duration,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
     /// All apps, without their secrets
     List,
@@ -282,6 +284,13 @@ pub enum AppCommand {
         /// The longest life of a token, 1 minute to 1 year; sessions stay as long as theirs
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         token_life_max: Duration,
+    },
+    /// Set what an app's users may do at most, or show it; gateways follow within a second
+    Limits {
+        /// The app
+        app_id: AppId,
+        #[command(flatten)]
+        limits: LimitArgs,
     },
     /// End all sessions of an app's users, everywhere, and let nobody log in
     Disable {
@@ -295,6 +304,20 @@ pub enum AppCommand {
     /// The secrets that sign the tokens of an app's users
     #[command(subcommand)]
     Secret(SecretCommand),
+}
+
+/// Messages a second, each gateway for itself; 0 means the gateway's own setting.
+#[derive(Debug, Default, clap::Args)]
+pub struct LimitArgs {
+    /// Messages a second of one session; 0: as the gateway's settings say
+    #[arg(long, value_name = "N")]
+    pub messages_per_second: Option<u32>,
+    /// Messages a second of all sessions of one user; 0: as the gateway's settings say
+    #[arg(long, value_name = "N")]
+    pub user_messages_per_second: Option<u32>,
+    /// Messages a second of all users of the app; 0: as the gateway's settings say
+    #[arg(long, value_name = "N")]
+    pub app_messages_per_second: Option<u32>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use parlance_proto::admin::v1::{CreateAppRequest, GetClusterStatusRequest, NodeSpec, ShardStatus};
+use parlance_proto::common::v1::AppLimits;
 use parlance_proto::ids::AppId;
+use parlance_proto::limits::MESSAGES_PER_SECOND_MAX;
 use parlance_proto::slot::{Slot, SlotRange};
 use parlance_proto::tls::{Role, TlsFiles};
 use tokio::process::Child;
@@ -215,11 +217,16 @@ impl OwnCluster {
             .collect()
     }
 
-    /// Makes an app and returns its secret.
+    /// Makes an app whose users may send as fast as they can, and returns its secret.
     pub async fn create_app(&self, app_id: &AppId) -> anyhow::Result<String> {
         let mut admin = self.admin().await?;
         let request = CreateAppRequest {
             app_id: app_id.into(),
+            limits: Some(AppLimits {
+                session_messages_per_second: MESSAGES_PER_SECOND_MAX,
+                user_messages_per_second: MESSAGES_PER_SECOND_MAX,
+                app_messages_per_second: MESSAGES_PER_SECOND_MAX,
+            }),
             ..CreateAppRequest::default()
         };
         let answer = admin

@@ -1,9 +1,6 @@
 //! The machine that a measurement ran on.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
-
-use crate::output::say;
 
 /// As far as it matters for comparing figures.
 #[derive(Debug, Clone, Serialize)]
@@ -36,20 +33,5 @@ impl Machine {
             cpu: field(&file("/proc/cpuinfo"), "model name"),
             kernel: file("/proc/sys/kernel/osrelease").trim().to_owned(),
         }
-    }
-}
-
-/// As many open files as this process may have; processes that it starts inherit it.
-pub fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(e) = setrlimit(Resource::Nofile, raised) {
-        say(format!(
-            "the limit of open files stays at {:?}: {e}",
-            limit.current
-        ));
     }
 }

@@ -23,10 +23,11 @@ mod verdict;
 
 use crate::args::bench::BenchCommand;
 use crate::commands::Session;
+use crate::open_files;
 
 /// Runs one measurement and prints it.
 pub async fn run(session: &Session, command: BenchCommand) -> anyhow::Result<()> {
-    machine::raise_open_files();
+    open_files::raise();
     match command {
         BenchCommand::Send(args) => send::run(session, args).await,
         BenchCommand::Fanout(args) => fanout::run(session, args).await,

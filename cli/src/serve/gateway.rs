@@ -11,6 +11,7 @@ use super::settings::WithProcess;
 use crate::args::ProcessArgs;
 use crate::commands::Session;
 use crate::config_file::Settings;
+use crate::open_files;
 use crate::ops::Probes;
 use crate::signals::on_hangup;
 
@@ -43,7 +44,9 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
         return Ok(());
     };
     let mut process = Process::set_up(&settings.process)?;
-    let config = settings.part;
+    let mut config = settings.part;
+    let limits = &mut config.limits;
+    limits.connections_max = open_files::for_gateway(limits.connections_max)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         gateway = config.gateway_id,

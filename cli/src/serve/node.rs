@@ -12,6 +12,7 @@ use super::settings::WithProcess;
 use crate::args::ProcessArgs;
 use crate::commands::Session;
 use crate::config_file::Settings;
+use crate::open_files;
 use crate::ops::Probes;
 use crate::signals::on_hangup;
 
@@ -49,6 +50,7 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
     };
     let mut process = Process::set_up(&settings.process)?;
     let config = settings.part;
+    open_files::for_node()?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node = %config.node_id,

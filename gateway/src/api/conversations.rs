@@ -7,8 +7,9 @@ use futures::future::join_all;
 use parlance_proto::client::v1::{Conversation, ConversationKind};
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{ConversationId, ShardId};
-use parlance_proto::limits::CONVERSATIONS_PAGE_MAX;
+use parlance_proto::limits::{ANSWER_BYTES_MAX, CONVERSATIONS_PAGE_MAX};
 use parlance_proto::link::v1::{Heads, HeadsResult, ListConversations, MarkRead, MarkReadResult};
+use prost::Message as _;
 use tokio::time::{Instant, timeout};
 
 use super::{Api, slot_of};
@@ -16,6 +17,8 @@ use crate::cluster::{Backoff, Failure, Place};
 use crate::metrics::handles;
 use crate::session::Caller;
 
+/// What an answer has around each conversation, at most.
+const FRAME_BYTES: usize = 8;
 /// Shards may be split while their heads are asked for: the next round waits for news of the cluster, or so long.
 const PAUSE_LEAST: Duration = Duration::from_millis(5);
 const PAUSE_MOST: Duration = Duration::from_millis(200);
@@ -32,31 +35,58 @@ pub struct Page {
     pub next_after: String,
 }
 
+/// Which part of the list.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The last id of the page before; empty for the first page.
+    pub after: String,
+    /// Conversations; 0 means the most.
+    pub limit: u32,
+    /// Bytes of conversations; 0 means the most that an answer may have.
+    pub max_bytes: u32,
+}
+
 /// The conversations behind the id `after`: ids from the user's home shard, heads from the conversations' shards, merged
-/// in the order of the ids. A `limit` of 0 means the most.
-pub async fn list(api: &Api, caller: &Caller, after: String, limit: u32) -> Result<Page, Error> {
-    let limit = match limit {
+/// in the order of the ids.
+pub async fn list(api: &Api, caller: &Caller, wanted: Wanted) -> Result<Page, Error> {
+    let limit = match wanted.limit {
         0 => CONVERSATIONS_PAGE_MAX,
         limit => limit.min(CONVERSATIONS_PAGE_MAX),
+    };
+    let max_bytes = match wanted.max_bytes as usize {
+        0 => ANSWER_BYTES_MAX,
+        wanted => wanted.min(ANSWER_BYTES_MAX),
     };
     let ask = ListConversations {
         app_id: (&caller.user.app).into(),
         user_id: (&caller.user.id).into(),
-        after,
+        after: wanted.after,
         limit,
     };
     let page = api.ask(caller.user.home(), &ask).await?;
     let ids = page.conversation_ids;
     let mut found = heads(api, caller, &ids).await?;
-    let next_after = match ids.last() {
-        Some(last) if page.more => last.clone(),
-        _ => String::new(),
+    let mut listed = Page {
+        conversations: Vec::new(),
+        next_after: String::new(),
     };
-    let known = |id: &String| found.remove(id).or_else(|| without_head(caller, id));
-    Ok(Page {
-        conversations: ids.iter().filter_map(known).collect(),
-        next_after,
-    })
+    let (mut bytes, mut more) = (0, page.more);
+    for id in ids {
+        let known = found.remove(&id).or_else(|| without_head(caller, &id));
+        if let Some(conversation) = known {
+            bytes += conversation.encoded_len() + FRAME_BYTES;
+            if bytes > max_bytes && !listed.conversations.is_empty() {
+                more = true;
+                break;
+            }
+            listed.conversations.push(conversation);
+        }
+        listed.next_after = id;
+    }
+    if !more {
+        listed.next_after = String::new();
+    }
+    Ok(listed)
 }
 
 /// A conversation whose shard did not answer.

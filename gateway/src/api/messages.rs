@@ -48,6 +48,8 @@ pub struct Range {
     /// Events; 0 means [`HISTORY_EVENTS_DEFAULT`], more than [`HISTORY_EVENTS_MAX`] means that.
     pub limit: u32,
     pub direction: Direction,
+    /// Bytes of events; 0 means the most that an answer may have.
+    pub max_bytes: u32,
 }
 
 /// Events of a conversation.
@@ -69,7 +71,14 @@ pub fn send(
     message: NewMessage,
 ) -> impl Future<Output = Result<Sent, Error>> + Send + use<> {
     let (done, answer) = oneshot::channel();
-    let queued = check(&message.content).map(|()| {
+    let allowed = check(&message.content).and_then(|()| {
+        let admitted = api.admit_message(request);
+        if admitted.is_err() {
+            refused(api, request, &message);
+        }
+        admitted
+    });
+    let queued = allowed.map(|()| {
         let body = encode_body(event::Body::Message(Message {
             client_message_id: (&message.client_message_id).into(),
             content: Some(message.content),
@@ -114,6 +123,7 @@ pub async fn history(api: &Api, caller: &Caller, range: Range) -> Result<Page, E
             limit => limit.min(HISTORY_EVENTS_MAX),
         },
         direction: range.direction.into(),
+        max_bytes: range.max_bytes,
     };
     let found = api.ask(slot_of(caller, &range.conversation), &ask).await?;
     let events = found.events.into_iter().map(Event::decode);

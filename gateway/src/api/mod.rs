@@ -10,18 +10,21 @@ pub mod standing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::ConversationId;
 use parlance_proto::slot::Slot;
 use tokio::time::Instant;
 
+use crate::bounds::{Bounds, Refusal};
 use crate::cluster::{Ask, Place, Router};
 use crate::config::Limits;
 use crate::fanout::Subscriptions;
-use crate::metrics;
 use crate::session::{Caller, Deadlines, Registry, Unanswered};
+
+/// What is full now has room again about then.
+const FULL_RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// What all endpoints share.
 pub struct Api {
@@ -29,6 +32,8 @@ pub struct Api {
     pub limits: Limits,
     /// Who is connected.
     pub registry: Arc<Registry>,
+    /// What all clients may take.
+    pub bounds: Bounds,
     router: Arc<Router>,
     subscriptions: Arc<Subscriptions>,
     deadlines: Deadlines,
@@ -45,6 +50,7 @@ impl Api {
         subscriptions: Arc<Subscriptions>,
     ) -> Self {
         Self {
+            bounds: Bounds::new(&limits),
             limits,
             registry,
             router,
@@ -65,16 +71,28 @@ impl Api {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Begins a request, without which nothing can be asked: whoever is not logged in, or has too many unanswered ones, is
-    /// refused.
-    pub fn begin(&self, caller: Option<&Arc<Caller>>) -> Result<Unanswered, Error> {
+    /// Begins a request of so many bytes, without which nothing can be asked: whoever is not logged in, or asks for more
+    /// than is allowed, is refused.
+    pub fn begin(&self, caller: Option<&Arc<Caller>>, bytes: usize) -> Result<Unanswered, Error> {
         let caller = caller.ok_or_else(|| Error::new(ErrorCode::NotLoggedIn, "log in first"))?;
-        let max = self.limits.requests_in_flight_max;
-        Unanswered::begin(caller, max).ok_or_else(|| {
-            metrics::refused("requests_in_flight");
-            let error = format!("at most {max} requests may be unanswered");
-            Error::new(ErrorCode::Overloaded, error)
+        let charge = self.bounds.inbound.try_take(bytes).ok_or_else(|| {
+            let what = "the gateway has too many requests to work on";
+            full("inbound_total", what).count()
+        })?;
+        let begun = Unanswered::begin(caller, self.limits.requests_in_flight_max, charge);
+        begun.ok_or_else(|| {
+            let what = "too many requests of this session are unanswered";
+            full("requests_in_flight", what).count()
         })
+    }
+
+    /// One more message of the caller's.
+    fn admit_message(&self, caller: &Caller) -> Result<(), Error> {
+        let id = caller.user.app.as_str();
+        let app = self.router.with_topology(|t| t.apps.app(id));
+        let limits = app.as_ref().and_then(|app| app.limits.as_ref());
+        let rates = self.bounds.rates.of_app(limits);
+        caller.rates.message(rates).map_err(Refusal::count)
     }
 
     /// Asks for what may be asked again: reads, and cursors that only rise.
@@ -84,6 +102,14 @@ impl Api {
         answered
             .map(|answered| answered.answer)
             .map_err(|failure| failure.error)
+    }
+}
+
+fn full(reason: &'static str, what: &'static str) -> Refusal {
+    Refusal {
+        reason,
+        what,
+        retry_after: FULL_RETRY_AFTER,
     }
 }
 

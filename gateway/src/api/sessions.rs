@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use parlance_proto::common::v1::{Error, ErrorCode};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{Api, now_ms, standing};
-use crate::metrics::LOGINS;
-use crate::session::{Agreed, Caller, Chains, Device, InFlight, Session, User};
+use crate::bounds::Refusal;
+use crate::metrics::{LOGINS, refused};
+use crate::session::{Agreed, Caller, Chains, CloseReason, Device, InFlight, Session, User};
 use crate::token::{self, Credentials, Identity};
 
 /// Verifies the credentials and lets the user's events come to this session.
@@ -94,12 +96,17 @@ async fn admit<'s>(
         let error = "this gateway is stopping, connect to another";
         return Err(Error::new(ErrorCode::ShuttingDown, error));
     }
+    let address = session.address.ip();
+    let checked = api.bounds.logins.check(address);
+    checked.map_err(Refusal::count)?;
     let identity = authenticate(api, credentials).await?;
     let user = User {
         app: identity.app,
         id: identity.user,
     };
     subscribe(api, session, &user).await?;
+    make_room(api, &user);
+    let rates = api.bounds.rates.session(&user.app, &user.id);
     let caller = session.log_in(Caller {
         user,
         session: session.id,
@@ -110,13 +117,23 @@ async fn admit<'s>(
         device,
         since_ms: now_ms(),
         in_flight: InFlight::default(),
+        reads: Semaphore::new(api.limits.reads_in_flight_max as usize),
+        rates,
     });
     standing::begin(api, session, caller);
     tracing::debug!(
-        session = %caller.session, app = %caller.user.app, user = %caller.user.id, role = ?caller.role,
+        session = %caller.session, %address, app = %caller.user.app, user = %caller.user.id, role = ?caller.role,
         device = ?caller.device, since_ms = caller.since_ms, "logged in"
     );
     Ok(caller)
+}
+
+/// Of a user's sessions the newest stay.
+fn make_room(api: &Api, user: &User) {
+    for oldest in api.registry.beyond(user, api.limits.sessions_per_user_max) {
+        refused("sessions_per_user");
+        oldest.outbound.close(CloseReason::Replaced);
+    }
 }
 
 /// Registers the session and waits until the home shard's leader pushes to us.

@@ -79,6 +79,7 @@ impl Apps {
                 .map(|s| Secret::new(&s.secret_id, &s.secret))
                 .collect(),
             disabled: row.disabled,
+            limits: row.limits,
             token_life_max_ms: i64::try_from(row.token_life_max_ms).unwrap_or(i64::MAX),
         };
         let (value, change) = (Arc::new(app), self.changes);

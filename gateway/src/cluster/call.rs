@@ -12,10 +12,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::requests::{GivenUp, Reply, SubmitError};
 use super::{Ask, Backoff, Router, Topology};
-use crate::metrics::RETRIES;
+use crate::metrics::{RETRIES, refused};
 
 const PAUSE_LEAST: Duration = Duration::from_millis(5);
 const PAUSE_MOST: Duration = Duration::from_millis(200);
+/// A full queue to a node has room again about then.
+const FULL_RETRY_AFTER: Duration = Duration::from_millis(500);
 /// News that come one after the other are followed at once this often; then there is a pause.
 const HOPS_MAX: u32 = 3;
 
@@ -128,8 +130,9 @@ impl Router {
             Ok(answer) => answer,
             Err(SubmitError::Down) => return retry("link_down", false),
             Err(SubmitError::Full) => {
+                refused("link_queue");
                 let error = "too many requests wait for a node";
-                history.refusal = Some(Error::new(ErrorCode::Overloaded, error));
+                history.refusal = Some(Error::overloaded(error, FULL_RETRY_AFTER));
                 return retry("refused", false);
             }
         };

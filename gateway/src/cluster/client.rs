@@ -35,6 +35,7 @@ use super::questions;
 use super::replay::Replay;
 use super::requests::Requests;
 use super::watch;
+use crate::bounds::Budget;
 use crate::metrics::{LINK_UP, handles};
 
 /// A connection with its Hello and Welcome takes no longer.
@@ -97,7 +98,6 @@ pub struct Link {
 }
 
 /// What survives a break.
-#[derive(Default)]
 struct LinkSession {
     id: String,
     number: u64,
@@ -180,7 +180,7 @@ impl Link {
         let name = node_name(self.node.0);
         let mut client = router.dialler().connect(&self.address, name).await?;
         let (outgoing, frames) = mpsc::channel(FRAMES_AHEAD);
-        let link = session.get_or_insert_with(LinkSession::fresh);
+        let link = session.get_or_insert_with(|| LinkSession::fresh(router.replays()));
         let hello = Hello {
             protocol: greeting(LINK_PROTOCOLS),
             gateway_id: router.gateway_id().to_owned(),
@@ -225,18 +225,14 @@ impl Link {
         if !welcome.resumed {
             let id = std::mem::take(&mut link.id);
             let number = LINK_SESSIONS.fetch_add(1, Ordering::Relaxed) + 1;
-            *link = LinkSession {
-                id,
-                number,
-                ..LinkSession::default()
-            };
+            *link = LinkSession::new(id, number, router.replays());
             self.requests.open(number);
             router.link_opened(self.node, number);
             return Ok(());
         }
         let Some(frames) = link.replay.after(welcome.received) else {
             // What the node lacks is gone here: only a new link session helps.
-            *link = LinkSession::fresh();
+            *link = LinkSession::fresh(router.replays());
             return Err(LinkError::Closed);
         };
         for frame in frames {
@@ -324,7 +320,7 @@ impl Link {
                 // Resumed, it would come again. With a new link session the clients resync and fetch the event.
                 Err(error) => {
                     tracing::error!(node = %self.node, %error, "a push cannot be read");
-                    *link = LinkSession::fresh();
+                    *link = LinkSession::fresh(router.replays());
                     return Err(LinkError::Unreadable(error));
                 }
             }
@@ -336,14 +332,21 @@ impl Link {
 }
 
 impl LinkSession {
+    fn new(id: String, number: u64, replays: &Arc<Budget>) -> Self {
+        Self {
+            id,
+            number,
+            received: 0,
+            acknowledged: 0,
+            replay: Replay::new(replays),
+        }
+    }
+
     #[allow(
         clippy::disallowed_methods,
         reason = "no two link sessions may have one id"
     )]
-    fn fresh() -> Self {
-        Self {
-            id: Uuid::new_v4().to_string(),
-            ..Self::default()
-        }
+    fn fresh(replays: &Arc<Budget>) -> Self {
+        Self::new(Uuid::new_v4().to_string(), 0, replays)
     }
 }

@@ -19,7 +19,11 @@ use super::dial::Dialler;
 use super::questions::Answerer;
 use super::requests::Requests;
 use super::topology::Topology;
+use crate::bounds::Budget;
 use crate::metrics::FEATURE_LEVEL;
+
+/// Bytes that all links keep to resume where they broke.
+const REPLAY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Links by node, and the task of each.
 type Links = HashMap<NodeId, (Arc<Link>, AbortHandle)>;
@@ -45,6 +49,7 @@ pub struct Router {
     links: Mutex<Option<Links>>,
     sink: OnceLock<PublishSink>,
     answerer: OnceLock<Answerer>,
+    replays: Arc<Budget>,
     me: Weak<Router>,
 }
 
@@ -65,6 +70,7 @@ impl Router {
             links: Mutex::new(Some(HashMap::new())),
             sink: OnceLock::new(),
             answerer: OnceLock::new(),
+            replays: Budget::new(REPLAY_BYTES_MAX),
             me: me.clone(),
         })
     }
@@ -128,6 +134,11 @@ impl Router {
             task.abort();
             link.requests.lost();
         }
+    }
+
+    /// What the links keep for a resume, all together.
+    pub(super) fn replays(&self) -> &Arc<Budget> {
+        &self.replays
     }
 
     /// Why no link is up, as far as the last tries say.

@@ -2,10 +2,13 @@
 //! resume from before it impossible, nothing else.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use parlance_proto::link::v1::GatewayFrame;
 use prost::Message as _;
 use tokio::time::Instant;
+
+use crate::bounds::{Budget, Charge};
 
 /// Requests kept for a resume.
 const REQUESTS_MAX: usize = 16_384;
@@ -13,11 +16,11 @@ const REQUESTS_MAX: usize = 16_384;
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Numbers outgoing frames and keeps the unacknowledged ones.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Replay {
     frames: VecDeque<Kept>,
     requests: usize,
-    bytes: usize,
+    charge: Charge,
     last: u64,
 }
 
@@ -30,6 +33,16 @@ struct Kept {
 }
 
 impl Replay {
+    /// Nothing sent yet. What is kept counts in `memory`, which all links share.
+    pub fn new(memory: &Arc<Budget>) -> Self {
+        Self {
+            frames: VecDeque::new(),
+            requests: 0,
+            charge: memory.take(0),
+            last: 0,
+        }
+    }
+
     /// Since when the oldest frame that is kept has waited.
     pub fn oldest(&self) -> Option<Instant> {
         self.frames.front().map(|kept| kept.since)
@@ -41,13 +54,13 @@ impl Replay {
         frame.number = self.last;
         self.requests += frame.requests.len();
         let bytes = frame.encoded_len();
-        self.bytes += bytes;
+        self.charge.add(bytes);
         self.frames.push_back(Kept {
             frame: frame.clone(),
             bytes,
             since: Instant::now(),
         });
-        while self.requests > REQUESTS_MAX || (self.bytes > BYTES_MAX && self.frames.len() > 1) {
+        while self.requests > REQUESTS_MAX || (self.is_too_large() && self.frames.len() > 1) {
             self.drop_first();
         }
     }
@@ -68,9 +81,13 @@ impl Replay {
             .then(|| self.frames.iter().map(|kept| kept.frame.clone()).collect())
     }
 
+    fn is_too_large(&self) -> bool {
+        self.charge.bytes() > BYTES_MAX || self.charge.is_beyond_budget()
+    }
+
     fn drop_first(&mut self) {
         if let Some(kept) = self.frames.pop_front() {
-            self.bytes -= kept.bytes;
+            self.charge.give_back(kept.bytes);
             self.requests -= kept.frame.requests.len();
         }
     }
@@ -90,7 +107,7 @@ mod tests {
 
     #[test]
     fn unacknowledged_frames_follow_a_resume_in_order() {
-        let mut replay = Replay::default();
+        let mut replay = Replay::new(&Budget::new(1 << 20));
         for _ in 0..5 {
             replay.number(&mut frame(1));
         }
@@ -106,8 +123,23 @@ mod tests {
     }
 
     #[test]
+    fn all_links_share_the_bytes_that_are_kept() {
+        let large = || GatewayFrame {
+            requests: vec![vec![0; 400].into()],
+            ..GatewayFrame::default()
+        };
+        let memory = Budget::new(1000);
+        let (mut one, mut other) = (Replay::new(&memory), Replay::new(&memory));
+        (0..2).for_each(|_| one.number(&mut large()));
+        (0..3).for_each(|_| other.number(&mut large()));
+        assert_eq!(one.after(0).map(|f| f.len()), Some(2));
+        assert_eq!(other.after(0), None);
+        assert_eq!(other.after(2).map(|f| f.len()), Some(1));
+    }
+
+    #[test]
     fn what_falls_out_of_the_bound_cannot_be_resumed() {
-        let mut replay = Replay::default();
+        let mut replay = Replay::new(&Budget::new(1 << 20));
         for _ in 0..3 {
             replay.number(&mut frame(REQUESTS_MAX / 2));
         }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_tls::Followed;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -13,14 +15,18 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 
 use super::certificate::{self, ListenerCertificate};
-use super::{ClientStream, Connection, Endpoint, Shared};
+use super::{ClientStream, Connection, Endpoint, Metered, Shared, proxy};
 use crate::config::Listener;
 use crate::error::StartError;
-use crate::metrics::{self, Accepted};
+use crate::metrics::{Accepted, refused};
 
 /// Connections that may wait to be accepted; the kernel may allow fewer. When all clients of a lost gateway come at once, what
 /// does not fit is tried again by the kernel after one second, then two, then four.
 const BACKLOG: u32 = 4096;
+/// Bytes that the kernel takes beyond what is on its way to a client: what waits is here, where it is bounded and can be left
+/// out, and an answer to a ping is not behind megabytes.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 64 * 1024;
 /// After a failed accept (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -69,34 +75,70 @@ impl Bound {
     pub async fn run(self, shared: Arc<Shared>, places: Arc<Semaphore>) {
         let endpoint = Endpoint::new(self.settings.protocol, &shared);
         loop {
-            let stream = match self.socket.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match self.socket.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
+            let proxies = &self.settings.proxies;
+            let proxied = !proxies.is_empty();
+            if proxied && !proxies.iter().any(|proxy| proxy.contains(peer.ip())) {
+                refused("not_a_proxy");
+                tracing::debug!(%peer, "refused: only proxies connect here");
+                continue;
+            }
             // Above the limit a connection is closed at once: the client tries elsewhere.
             let Ok(place) = places.clone().try_acquire_owned() else {
-                metrics::refused("connections");
+                refused("connections");
                 continue;
             };
             let accepted = Accepted::new();
             let _ = stream.set_nodelay(true);
+            #[cfg(target_os = "linux")]
+            let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+            let waiting = Arc::new(shared.api.bounds.waiting.enter());
             let connection = Connection {
                 shared: shared.clone(),
                 place: Arc::new(place),
+                waiting: waiting.clone(),
+                address: peer,
             };
             let (tls, endpoint) = (self.tls.clone(), endpoint.clone());
             shared.tasks.spawn(async move {
-                let limit = connection.shared.api.limits.upgrade_timeout();
-                if let Ok(Some(stream)) = timeout(limit, secure(tls, stream)).await {
-                    endpoint.serve(stream, connection).await;
+                tokio::select! {
+                    () = serve(connection, stream, proxied, tls, endpoint) => {}
+                    () = waiting.evicted() => {}
                 }
                 drop(accepted);
             });
         }
+    }
+}
+
+/// Up to where the endpoint's own task takes the connection on.
+async fn serve(
+    mut connection: Connection,
+    mut stream: TcpStream,
+    proxied: bool,
+    tls: Option<TlsAcceptor>,
+    endpoint: Endpoint,
+) {
+    let limit = connection.shared.api.limits.upgrade_timeout();
+    if proxied {
+        match timeout(limit, proxy::client_of(&mut stream)).await {
+            Ok(Ok(client)) => connection.address = client.unwrap_or(connection.address),
+            Ok(Err(error)) => {
+                tracing::debug!(proxy = %connection.address, %error, "refused");
+                return refused("not_a_proxy");
+            }
+            Err(_) => return,
+        }
+    }
+    if let Ok(Some(stream)) = timeout(limit, secure(tls, stream)).await {
+        endpoint.serve(stream, connection).await;
     }
 }
 
@@ -113,8 +155,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 async fn secure(tls: Option<TlsAcceptor>, stream: TcpStream) -> Option<ClientStream> {
-    Some(match tls {
+    Some(Metered::new(match tls {
         None => Either::Left(stream),
         Some(tls) => Either::Right(Box::new(tls.accept(stream).await.ok()?)),
-    })
+    }))
 }

@@ -3,9 +3,12 @@
 
 mod certificate;
 pub mod listen;
+mod metered;
 pub mod native;
+mod proxy;
 mod web;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,12 +19,14 @@ use tokio_util::either::Either;
 use tokio_util::task::TaskTracker;
 
 pub use certificate::ListenerCertificate;
+pub use metered::Metered;
 
 use crate::api::Api;
+use crate::bounds::Place;
 use crate::config::Protocol;
 
 /// A client's socket; TLS is boxed because its state is large and plain sockets need not carry it.
-pub type ClientStream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+pub type ClientStream = Metered<Either<TcpStream, Box<TlsStream<TcpStream>>>>;
 
 /// What all connections of a gateway share.
 pub struct Shared {
@@ -40,6 +45,10 @@ pub struct Connection {
     pub shared: Arc<Shared>,
     /// Its place among the connections of this gateway: kept as long as the socket is open.
     pub place: Arc<OwnedSemaphorePermit>,
+    /// Its place among those that have not logged in.
+    pub waiting: Arc<Place>,
+    /// Where the client is: said by the proxy in front, if there is one.
+    pub address: SocketAddr,
 }
 
 /// How the connections of one listener are served.

@@ -8,6 +8,7 @@ use parlance_proto::client::v1::{ResyncNotice, server_frame};
 use parlance_proto::link::v1::{Publish, topic};
 use uuid::Uuid;
 
+use crate::bounds::Budget;
 use crate::metrics::handles;
 use crate::session::{Item, Push, Registry, User};
 
@@ -16,8 +17,8 @@ const RESYNC_EACH: Duration = Duration::from_millis(2);
 /// However many they are.
 const RESYNC_WITHIN_MAX: Duration = Duration::from_secs(10);
 
-/// Queues the push for each local session of its topic.
-pub fn deliver(registry: &Registry, publish: &Publish) {
+/// Queues the push for each local session of its topic. Its bytes count in `memory`, once.
+pub fn deliver(registry: &Registry, memory: &Arc<Budget>, publish: &Publish) {
     let Some(topic) = &publish.topic else { return };
     let Some(topic::Name::UserId(user)) = &topic.name else {
         return;
@@ -30,7 +31,7 @@ pub fn deliver(registry: &Registry, publish: &Publish) {
             return;
         }
         // Copied, once for all: a part of the link's frame would keep the whole in memory, above the queues' bounds.
-        let copy = || Arc::new(Push::new(Bytes::copy_from_slice(&publish.frame)));
+        let copy = || Arc::new(Push::new(Bytes::copy_from_slice(&publish.frame), memory));
         let push = push.get_or_insert_with(copy);
         pushed += u64::from(session.outbound.push(Item::Push(push.clone())));
     });
@@ -49,7 +50,7 @@ pub(super) fn resync(registry: &Registry, users: &[User]) {
     let mut told = 0;
     for user in users {
         registry.for_each(user.app.as_str(), user.id.as_str(), |session| {
-            told += u64::from(session.outbound.push(Item::Push(notice.clone())));
+            told += u64::from(session.outbound.push(Item::Resync(notice.clone())));
         });
     }
     handles().resyncs.increment(told);
@@ -73,13 +74,13 @@ mod tests {
                 id: UserId::new(format!("user-{n}")).unwrap(),
             })
             .collect();
-        let session = Arc::new(Session::new(Outbound::new(1024, 8)));
+        let session = Arc::new(Session::alone());
         registry.add(&users[0], &session);
         let mut within = |count: usize| {
             resync(&registry, &users[..count]);
             let mut notice = None;
             session.outbound.drain(|item| {
-                if let Item::Push(push) = item {
+                if let Item::Resync(push) = item {
                     notice = ServerFrame::decode(push.frame().clone()).unwrap().body;
                 }
                 true
@@ -99,7 +100,9 @@ mod tests {
             app: AppId::new("demo").unwrap(),
             id: UserId::new("alice").unwrap(),
         };
-        let session = Arc::new(Session::new(Outbound::new(1024, 8)));
+        let memory = Budget::new(1024);
+        let outbound = Outbound::new(1024, 8, &memory);
+        let session = Arc::new(Session::new(outbound, ([127, 0, 0, 1], 1).into()));
         registry.add(&user, &session);
         let link_frame = Bytes::from(vec![7; 4096]);
         let publish = Publish {
@@ -110,7 +113,7 @@ mod tests {
             frame: link_frame.slice(10..20),
             ..Publish::default()
         };
-        deliver(&registry, &publish);
+        deliver(&registry, &memory, &publish);
         drop(publish);
         assert_eq!(session.outbound.bytes(), 10);
         assert!(link_frame.is_unique(), "nothing else holds it");

@@ -27,6 +27,12 @@ pub enum CloseReason {
     TooSlow,
     /// Nothing was heard for too long.
     Idle,
+    /// The user has newer sessions, and may have no more.
+    Replaced,
+    /// A bound of this gateway is reached.
+    Overloaded,
+    /// Too much waits for all sessions, and this one holds the most.
+    CutOff,
     /// The cluster could not be asked in time.
     Internal,
 }
@@ -47,7 +53,15 @@ impl CloseReason {
             Self::Unsupported => "unsupported",
             Self::TooSlow => "too_slow",
             Self::Idle => "idle",
+            Self::Replaced => "replaced",
+            Self::Overloaded => "overloaded",
+            Self::CutOff => "cut_off",
             Self::Internal => "internal",
         }
+    }
+
+    /// What is still queued is not worth its memory.
+    pub fn drops_queue(self) -> bool {
+        matches!(self, Self::Gone | Self::TooSlow | Self::CutOff)
     }
 }

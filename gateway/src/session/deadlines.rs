@@ -68,14 +68,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::session::Outbound;
 
     #[tokio::test]
     async fn deadlines_come_in_their_order_and_those_of_the_gone_do_not() {
         let deadlines = Arc::new(Deadlines::default());
         let now = Instant::now();
         let after = |n: u64| now + Duration::from_millis(10 * n);
-        let session = || Arc::new(Session::new(Outbound::new(1, 1)));
+        let session = || Arc::new(Session::alone());
         let [first, second, gone, dropped] = [session(), session(), session(), session()];
         // It waits before anything is due.
         let waiting = tokio::spawn({

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::Notify;
 
 use super::Caller;
+use crate::bounds::Charge;
 
 /// How many requests of a caller are unanswered.
 #[derive(Debug, Default)]
@@ -21,24 +22,31 @@ pub struct InFlight {
 pub struct Unanswered(Arc<Counted>);
 
 #[derive(Debug)]
-struct Counted(Arc<Caller>);
+struct Counted {
+    caller: Arc<Caller>,
+    /// Its bytes in the process's budget.
+    _bytes: Charge,
+}
 
 impl Unanswered {
-    /// One more request; none if the caller has `max` unanswered ones.
-    pub fn begin(caller: &Arc<Caller>, max: u32) -> Option<Self> {
+    /// One more request, with its bytes; none if the caller has `max` unanswered ones.
+    pub fn begin(caller: &Arc<Caller>, max: u32, bytes: Charge) -> Option<Self> {
         let count = &caller.in_flight.count;
         let more = |n| (n < max).then_some(n + 1);
         count
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
             .ok()?;
-        Some(Self(Arc::new(Counted(caller.clone()))))
+        Some(Self(Arc::new(Counted {
+            caller: caller.clone(),
+            _bytes: bytes,
+        })))
     }
 }
 
 impl Unanswered {
     /// Whose request it is, without counting it.
     pub fn caller(&self) -> &Arc<Caller> {
-        &self.0.0
+        &self.0.caller
     }
 }
 
@@ -46,13 +54,13 @@ impl Deref for Unanswered {
     type Target = Caller;
 
     fn deref(&self) -> &Caller {
-        &self.0.0
+        &self.0.caller
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let in_flight = &self.0.in_flight;
+        let in_flight = &self.caller.in_flight;
         if in_flight.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             in_flight.settled.notify_waiters();
         }

@@ -10,11 +10,13 @@ mod queue;
 mod registry;
 mod roll;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::slot::Slot;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -26,6 +28,7 @@ pub use push::{Dialect, Push};
 pub use queue::{Item, Outbound};
 pub use registry::Registry;
 
+use crate::bounds::SessionRates;
 use crate::token::{Grant, Role};
 
 /// A user of an app.
@@ -62,6 +65,10 @@ pub struct Caller {
     pub in_flight: InFlight,
     /// Sends that were refused for the moment.
     pub chains: Chains,
+    /// Reads run by turns.
+    pub reads: Semaphore,
+    /// How fast this session, its user and its app may ask.
+    pub rates: SessionRates,
 }
 
 /// The token that a session stands on.
@@ -101,6 +108,8 @@ pub struct Session {
     pub id: Uuid,
     /// What waits to be written.
     pub outbound: Outbound,
+    /// Where the client is, as far as is known.
+    pub address: SocketAddr,
     caller: OnceLock<Arc<Caller>>,
 }
 
@@ -110,10 +119,11 @@ impl Session {
         clippy::disallowed_methods,
         reason = "no two sessions of a cluster may have one id"
     )]
-    pub fn new(outbound: Outbound) -> Self {
+    pub fn new(outbound: Outbound, address: SocketAddr) -> Self {
         Self {
             id: Uuid::new_v4(),
             outbound,
+            address,
             caller: OnceLock::new(),
         }
     }
@@ -133,5 +143,14 @@ impl Session {
         if let Some(caller) = self.caller() {
             caller.in_flight.settled().await;
         }
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// A connection with a memory of its own.
+    pub fn alone() -> Self {
+        let outbound = Outbound::new(1 << 20, 100, &crate::bounds::Budget::new(1 << 20));
+        Self::new(outbound, ([127, 0, 0, 1], 1).into())
     }
 }

@@ -1,17 +1,25 @@
-//! What waits to be written to one connection: bounded by bytes and items, shared pushes, no memory when empty.
-//! Overflow closes the queue with [`CloseReason::TooSlow`]; whoever pushes never waits.
+//! What waits to be written to one connection: bounded by bytes and items, shared pushes, no memory when empty. Whoever
+//! pushes never waits.
+//!
+//! When a slow reader's queue is full of pushes, they are left out, with one resync in their place, and so are those that
+//! come until that resync is written: the client then fetches what it has not. Answers to reads wait for room.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use parlance_proto::client::v1::{ResyncNotice, server_frame};
 use tokio::sync::Notify;
 
 use super::{CloseReason, Push};
+use crate::bounds::{Budget, Charge};
+use crate::metrics::{handles, refused};
 
 /// A drained queue above this capacity gives its memory back.
 const KEPT_ITEMS: usize = 8;
+/// What an item takes in a queue beside its frame, in bytes.
+const ITEM_BYTES: usize = size_of::<Item>();
 
 /// One thing to write.
 #[derive(Debug, Clone)]
@@ -20,6 +28,8 @@ pub enum Item {
     Encoded(Bytes),
     /// A push, which the endpoint encodes when it writes it.
     Push(Arc<Push>),
+    /// Something may have been missed, or was left out here: the push that says so.
+    Resync(Arc<Push>),
 }
 
 impl Item {
@@ -27,9 +37,35 @@ impl Item {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Encoded(frame) => frame.len(),
-            Self::Push(push) => push.frame().len(),
+            Self::Push(push) | Self::Resync(push) => push.frame().len(),
         }
     }
+
+    /// What it counts for the process: a push is there once for all its sessions, and counts itself.
+    fn charged(&self) -> usize {
+        match self {
+            Self::Encoded(frame) => frame.len() + ITEM_BYTES,
+            Self::Push(_) | Self::Resync(_) => ITEM_BYTES,
+        }
+    }
+
+    /// Whether a client that is told to resync fetches it.
+    fn can_be_fetched(&self) -> bool {
+        match self {
+            Self::Push(push) => !push.is_notice(),
+            Self::Resync(_) => true,
+            Self::Encoded(_) => false,
+        }
+    }
+}
+
+/// A client is to fetch at once what it has not.
+fn resync() -> Item {
+    static RESYNC: LazyLock<Arc<Push>> = LazyLock::new(|| {
+        let notice = server_frame::Body::Resync(ResyncNotice::default());
+        Arc::new(Push::notice(notice))
+    });
+    Item::Resync(RESYNC.clone())
 }
 
 /// The outbound queue of one connection.
@@ -37,51 +73,96 @@ impl Item {
 pub struct Outbound {
     bytes_max: usize,
     items_max: usize,
+    memory: Arc<Budget>,
     inner: Mutex<Inner>,
     changed: Notify,
+    /// Told when something was taken out.
+    drained: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     items: VecDeque<Item>,
     bytes: usize,
+    charge: Charge,
+    /// A resync waits: what it makes the client fetch is left out until it is written.
+    lags: bool,
     closed: Option<CloseReason>,
 }
 
 impl Outbound {
-    /// An empty queue.
-    pub fn new(bytes_max: usize, items_max: usize) -> Self {
+    /// An empty queue. What is in it counts in `memory`, too.
+    pub fn new(bytes_max: usize, items_max: usize, memory: &Arc<Budget>) -> Self {
         Self {
             bytes_max,
             items_max,
-            inner: Mutex::default(),
+            memory: memory.clone(),
+            inner: Mutex::new(Inner {
+                items: VecDeque::new(),
+                bytes: 0,
+                charge: memory.take(0),
+                lags: false,
+                closed: None,
+            }),
             changed: Notify::new(),
+            drained: Notify::new(),
         }
     }
 
-    /// Adds an item at the end; false if the queue is closed or had no room, which closes it.
+    /// Adds an item at the end; false if the queue is closed or the item was left out. Answers always fit, but those to
+    /// reads come by [`Outbound::push_when_room`].
     pub fn push(&self, item: Item) -> bool {
-        let bytes = item.bytes();
         let mut inner = self.inner.lock();
-        if inner.closed.is_some() {
+        if inner.closed.is_some() || (inner.lags && item.can_be_fetched()) {
             return false;
         }
-        // One item always fits, whatever its size.
-        let full = inner.items.len() >= self.items_max || inner.bytes + bytes > self.bytes_max;
         // Whoever writes takes all that is there: it need not be told of what joins a queue.
         let first = inner.items.is_empty();
-        let fits = first || !full;
-        if fits {
-            inner.bytes += bytes;
-            inner.items.push_back(item);
-        } else {
+        let full = !first && !self.fits(&inner, item.bytes());
+        if full {
+            inner.leave_out();
+        }
+        let pushed = !(full && item.can_be_fetched());
+        if pushed {
+            inner.add(item);
+        }
+        // A client that sends and does not read is not read from; this is for what comes close to it.
+        let flooded = inner.bytes > 2 * self.bytes_max || inner.items.len() > 2 * self.items_max;
+        if flooded && !first {
             inner.close(CloseReason::TooSlow);
         }
         drop(inner);
-        if first || !fits {
+        if first || full {
             self.changed.notify_one();
         }
-        fits
+        pushed
+    }
+
+    /// Adds the answer to a read when the client has taken enough of what is before it; at once when the queue is closed.
+    pub async fn push_when_room(&self, item: Item) {
+        loop {
+            let drained = self.drained.notified();
+            {
+                let mut inner = self.inner.lock();
+                if inner.closed.is_some() {
+                    return;
+                }
+                let first = inner.items.is_empty();
+                if first || self.fits(&inner, item.bytes()) {
+                    inner.add(item);
+                    drop(inner);
+                    if first {
+                        self.changed.notify_one();
+                    }
+                    return;
+                }
+            }
+            drained.await;
+        }
+    }
+
+    fn fits(&self, inner: &Inner, bytes: usize) -> bool {
+        inner.items.len() < self.items_max && inner.bytes + bytes <= self.bytes_max
     }
 
     /// Adds an item before all others: the answer to a login goes before the pushes that it allowed.
@@ -89,6 +170,7 @@ impl Outbound {
         let mut inner = self.inner.lock();
         if inner.closed.is_none() {
             inner.bytes += item.bytes();
+            inner.charge.add(item.charged());
             inner.items.push_front(item);
             drop(inner);
             self.changed.notify_one();
@@ -98,15 +180,28 @@ impl Outbound {
     /// Hands items over in their order, until `take` wants no more or nothing is left.
     pub fn drain(&self, mut take: impl FnMut(Item) -> bool) {
         let mut inner = self.inner.lock();
+        let mut charged = 0;
         while let Some(item) = inner.items.pop_front() {
             inner.bytes -= item.bytes();
+            charged += item.charged();
+            inner.lags &= !matches!(item, Item::Resync(_));
             if !take(item) {
                 break;
             }
         }
+        inner.charge.give_back(charged);
         if inner.items.is_empty() && inner.items.capacity() > KEPT_ITEMS {
             inner.items = VecDeque::new();
         }
+        drop(inner);
+        if charged > 0 {
+            self.drained.notify_waiters();
+        }
+    }
+
+    /// Bytes that were drained and still wait for the socket count as long as this is kept.
+    pub fn writing(&self, bytes: usize) -> Charge {
+        self.memory.take(bytes)
     }
 
     /// Bytes that wait.
@@ -119,6 +214,7 @@ impl Outbound {
     pub fn close(&self, reason: CloseReason) {
         self.inner.lock().close(reason);
         self.changed.notify_one();
+        self.drained.notify_waiters();
     }
 
     /// Why the connection is to close, if it is.
@@ -133,12 +229,41 @@ impl Outbound {
 }
 
 impl Inner {
+    fn add(&mut self, item: Item) {
+        self.bytes += item.bytes();
+        self.charge.add(item.charged());
+        self.lags |= matches!(item, Item::Resync(_));
+        self.items.push_back(item);
+    }
+
+    /// Leaves out what the client can fetch, with a resync in its place.
+    fn leave_out(&mut self) {
+        if self.lags {
+            return;
+        }
+        refused("outbound_session");
+        handles().resyncs.increment(1);
+        let (mut bytes, mut charged) = (0, 0);
+        self.items.retain(|item| {
+            let stays = !item.can_be_fetched();
+            if !stays {
+                bytes += item.bytes();
+                charged += item.charged();
+            }
+            stays
+        });
+        self.bytes -= bytes;
+        self.charge.give_back(charged);
+        self.add(resync());
+    }
+
     fn close(&mut self, reason: CloseReason) {
         if self.closed.is_none() {
             self.closed = Some(reason);
         }
-        if matches!(reason, CloseReason::TooSlow | CloseReason::Gone) {
+        if reason.drops_queue() {
             self.bytes = 0;
+            self.charge.clear();
             self.items = VecDeque::new();
         }
     }
@@ -148,26 +273,52 @@ impl Inner {
 mod tests {
     use super::*;
 
-    fn item(bytes: usize) -> Item {
+    fn answer(bytes: usize) -> Item {
         Item::Encoded(vec![0; bytes].into())
     }
 
+    fn event(memory: &Arc<Budget>, bytes: usize) -> Item {
+        Item::Push(Arc::new(Push::new(vec![0; bytes].into(), memory)))
+    }
+
+    fn kinds(queue: &Outbound) -> String {
+        let mut kinds = String::new();
+        queue.drain(|item| {
+            kinds.push(match item {
+                Item::Encoded(_) => 'a',
+                Item::Push(push) if push.is_notice() => 'n',
+                Item::Push(_) => 'e',
+                Item::Resync(_) => 'r',
+            });
+            true
+        });
+        kinds
+    }
+
     #[test]
-    fn overflow_closes_the_queue_and_frees_it() {
-        let queue = Outbound::new(100, 10);
-        assert!(queue.push(item(200)), "one item always fits");
-        assert!(!queue.push(item(1)));
-        assert_eq!(queue.closed(), Some(CloseReason::TooSlow));
-        assert_eq!(queue.bytes(), 0);
-        queue.drain(|_| panic!("freed"));
-        assert!(!queue.push(item(1)));
+    fn a_slow_reader_gets_one_resync_in_the_place_of_what_it_can_fetch() {
+        let memory = Budget::new(1 << 20);
+        let queue = Outbound::new(100, 10, &memory);
+        assert!(queue.push(event(&memory, 200)), "one item always fits");
+        assert!(queue.push(answer(1)), "an answer is never left out");
+        assert!(!queue.push(event(&memory, 1)), "fetched after the resync");
+        let notice = Push::notice(server_frame::Body::Resync(ResyncNotice::default()));
+        assert!(queue.push(Item::Push(Arc::new(notice))));
+        assert!(!queue.push(resync()), "there is one");
+        assert_eq!(queue.closed(), None);
+        assert_eq!(kinds(&queue), "ran");
+        assert!(queue.push(event(&memory, 1)), "after the resync it goes on");
+        assert!(queue.push(event(&memory, 1)));
+        assert_eq!(kinds(&queue), "ee");
+        assert_eq!((queue.bytes(), memory.used()), (0, 0));
     }
 
     #[test]
     fn items_are_bounded_too_and_drained_memory_goes_back() {
-        let queue = Outbound::new(1 << 20, 100);
+        let memory = Budget::new(1 << 20);
+        let queue = Outbound::new(1 << 20, 100, &memory);
         for _ in 0..100 {
-            assert!(queue.push(item(1)));
+            assert!(queue.push(event(&memory, 1)));
         }
         let mut taken = 0;
         queue.drain(|_| {
@@ -178,8 +329,37 @@ mod tests {
         queue.drain(|_| true);
         assert_eq!(queue.inner.lock().items.capacity(), 0);
         for _ in 0..100 {
-            assert!(queue.push(item(1)));
+            assert!(queue.push(event(&memory, 1)));
         }
-        assert!(!queue.push(item(1)));
+        assert!(!queue.push(event(&memory, 1)));
+        assert_eq!(kinds(&queue), "r");
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn answers_to_reads_wait_for_room_and_never_close_the_queue() {
+        let memory = Budget::new(1 << 20);
+        let queue = Arc::new(Outbound::new(65_536, 100, &memory));
+        let answers = (0..50).map(|_| queue.push_when_room(answer(60_000)));
+        let waiting = futures::future::join_all(answers);
+        let reading = async {
+            let mut read = 0;
+            while read < 50 {
+                queue.changed().await;
+                assert!(queue.bytes() <= 65_536, "{} bytes", queue.bytes());
+                queue.drain(|_| {
+                    read += 1;
+                    true
+                });
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::join!(waiting, reading);
+        assert_eq!((queue.closed(), memory.used()), (None, 0));
+        queue.push_when_room(answer(60_000)).await;
+        let waits = queue.push_when_room(answer(60_000));
+        let closes = async { queue.close(CloseReason::CutOff) };
+        tokio::join!(waits, closes);
+        assert_eq!(memory.used(), 0);
     }
 }

@@ -8,7 +8,7 @@ use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::link::v1::{ListSessions, ListSessionsResult};
 use uuid::Uuid;
 
-use super::{Session, User, roll};
+use super::{CloseReason, Session, User, roll};
 use crate::metrics::handles;
 
 type Users = HashMap<UserId, Vec<Arc<Session>>>;
@@ -39,10 +39,34 @@ impl Registry {
         self.connections.read().values().cloned().collect()
     }
 
-    /// Bytes that wait for all of them.
-    pub fn outbound_bytes(&self) -> usize {
-        let connections = self.connections.read();
-        connections.values().map(|s| s.outbound.bytes()).sum()
+    /// Cuts those off that have the most waiting, until that makes up for `bytes`. How many they were.
+    pub fn cut_off_largest(&self, bytes: usize) -> usize {
+        let mut largest: Vec<_> = {
+            let connections = self.connections.read();
+            let waiting = connections.values().map(|s| (s.outbound.bytes(), s.id));
+            waiting.filter(|(bytes, _)| *bytes > 0).collect()
+        };
+        largest.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let (mut freed, mut cut_off) = (0, 0);
+        for (waiting, id) in largest {
+            if freed >= bytes {
+                break;
+            }
+            let session = self.connections.read().get(&id).cloned();
+            if let Some(session) = session {
+                session.outbound.close(CloseReason::CutOff);
+                (freed, cut_off) = (freed + waiting, cut_off + 1);
+            }
+        }
+        cut_off
+    }
+
+    /// The sessions of a user beyond the newest `max`.
+    pub fn beyond(&self, user: &User, max: usize) -> Vec<Arc<Session>> {
+        let apps = self.apps.read();
+        let sessions = apps.get(&user.app).and_then(|users| users.get(&user.id));
+        let sessions = sessions.map_or(&[][..], Vec::as_slice);
+        sessions[..sessions.len().saturating_sub(max)].to_vec()
     }
 
     /// Pushes for the user reach this session from now on.
@@ -107,7 +131,13 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Outbound;
+    use crate::bounds::Budget;
+    use crate::session::{Item, Outbound};
+
+    fn session(memory: &Arc<Budget>) -> Arc<Session> {
+        let outbound = Outbound::new(1 << 20, 100, memory);
+        Arc::new(Session::new(outbound, ([127, 0, 0, 1], 1).into()))
+    }
 
     #[test]
     fn sessions_of_one_user_are_found_and_leave_nothing_behind() {
@@ -116,9 +146,8 @@ mod tests {
             app: AppId::new("demo").unwrap(),
             id: UserId::new("alice").unwrap(),
         };
-        let sessions: Vec<_> = (0..2)
-            .map(|_| Arc::new(Session::new(Outbound::new(1, 1))))
-            .collect();
+        let memory = Budget::new(1 << 20);
+        let sessions: Vec<_> = (0..2).map(|_| session(&memory)).collect();
         let count = |app: &str| {
             let mut n = 0;
             registry.for_each(app, "alice", |_| n += 1);
@@ -126,8 +155,28 @@ mod tests {
         };
         sessions.iter().for_each(|s| registry.add(&user, s));
         assert_eq!((count("demo"), count("other")), (2, 0));
+        let beyond = |max| registry.beyond(&user, max);
+        assert_eq!((beyond(2).len(), beyond(1).len()), (0, 1));
+        assert_eq!(beyond(1)[0].id, sessions[0].id, "the newest stay");
         sessions.iter().for_each(|s| registry.remove(&user, s));
         assert_eq!(count("demo"), 0);
         assert!(registry.apps.read().is_empty());
+    }
+
+    #[test]
+    fn whoever_holds_most_is_cut_off_and_nobody_else() {
+        let memory = Budget::new(1000);
+        let registry = Registry::default();
+        let sessions = [10, 5000, 20, 3000].map(|bytes| {
+            let session = session(&memory);
+            registry.connected(&session);
+            session.outbound.push(Item::Encoded(vec![0; bytes].into()));
+            session
+        });
+        assert_eq!(registry.cut_off_largest(memory.excess()), 2);
+        let closed = sessions.map(|session| session.outbound.closed());
+        let cut_off = Some(CloseReason::CutOff);
+        assert_eq!(closed, [None, cut_off, None, cut_off]);
+        assert_eq!(memory.excess(), 0);
     }
 }

@@ -63,14 +63,16 @@ fn row(caller: &Caller) -> Row {
 mod tests {
     use parking_lot::Mutex;
     use parlance_proto::ids::{AppId, UserId};
+    use tokio::sync::Semaphore;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::session::{Agreed, Chains, Device, InFlight, Outbound, Standing, User};
+    use crate::bounds::SessionRates;
+    use crate::session::{Agreed, Chains, Device, InFlight, Standing, User};
     use crate::token::{Grant, Role};
 
     fn session(user: &str) -> Arc<Session> {
-        let session = Arc::new(Session::new(Outbound::new(1, 1)));
+        let session = Arc::new(Session::alone());
         let grant = Grant {
             secret_id: Arc::default(),
             issued_ms: 0,
@@ -99,6 +101,8 @@ mod tests {
             since_ms: 1,
             in_flight: InFlight::default(),
             chains: Chains::default(),
+            reads: Semaphore::new(1),
+            rates: SessionRates::of_nobody(),
         });
         session
     }
@@ -124,7 +128,7 @@ mod tests {
             let session = session(if n % 2 == 0 { "ann" } else { "bob" });
             connections.insert(session.id, session);
         }
-        let nobody = Arc::new(Session::new(Outbound::new(1, 1)));
+        let nobody = Arc::new(Session::alone());
         connections.insert(nobody.id, nobody);
         let ask = |user: &str, limit| ListSessions {
             app_id: "demo".into(),

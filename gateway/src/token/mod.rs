@@ -6,7 +6,7 @@ mod jwt;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::common::v1::{AppLimits, Error, ErrorCode};
 use parlance_proto::ids::{AppId, UserId};
 
 use hs256::Key;
@@ -70,6 +70,8 @@ pub struct App {
     pub disabled: bool,
     /// A token may not live longer.
     pub token_life_max_ms: i64,
+    /// What its users may do at most.
+    pub limits: Option<AppLimits>,
 }
 
 /// What signs an app's tokens.

@@ -1,6 +1,7 @@
 //! What the gateway's tests need: a cluster of fake nodes in memory, and a WebSocket client.
 
 pub mod client;
+pub mod counters;
 pub mod http;
 pub mod node;
 pub mod world;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use parlance_proto::client::v1::{Conversation, Event, Message, event};
-use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::common::v1::{AppLimits, Error, ErrorCode};
 use parlance_proto::event::{encode_event, encode_event_frame};
 use parlance_proto::ids::{AppId, ConversationId, UserId};
 use parlance_proto::link::v1::{
@@ -46,6 +46,8 @@ pub(super) struct Inner {
     pub(super) cut: HashSet<u64>,
     /// Answers to sends that are kept back, and for which node.
     held: Option<(u64, Vec<(LinkKey, Response)>)>,
+    /// Answers to history requests that are kept back.
+    held_reads: Option<Vec<(LinkKey, Response)>>,
     seamless: bool,
     /// Complete subscriptions that are answered with the term before, and forgotten.
     stale: usize,
@@ -93,6 +95,7 @@ impl World {
             lost: HashSet::new(),
             cut: HashSet::new(),
             held: None,
+            held_reads: None,
             seamless: true,
             stale: 0,
             completes: Vec::new(),
@@ -128,6 +131,12 @@ impl World {
                 secrets: vec![secret],
                 disabled: false,
                 token_life_max_ms: 7_200_000,
+                // Tests of the limits set their own.
+                limits: Some(AppLimits {
+                    session_messages_per_second: 10_000,
+                    user_messages_per_second: 10_000,
+                    app_messages_per_second: 10_000,
+                }),
             }],
             feature_level: 1,
             kicks: Vec::new(),
@@ -238,6 +247,39 @@ impl World {
         for (key, response) in held.into_iter().flat_map(|(_, held)| held) {
             inner.respond(&key, response);
         }
+    }
+
+    /// History requests are answered, but the answers wait until [`World::release_reads`].
+    pub fn hold_reads(&self) {
+        self.inner.lock().held_reads = Some(Vec::new());
+    }
+
+    /// How many answers to reads wait.
+    pub fn held_reads(&self) -> usize {
+        self.inner.lock().held_reads.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Sends those that wait; later ones wait again.
+    pub fn release_reads(&self) {
+        let mut inner = self.inner.lock();
+        let held = inner.held_reads.replace(Vec::new());
+        for (key, response) in held.into_iter().flatten() {
+            inner.respond(&key, response);
+        }
+    }
+
+    /// What the app's users may do at most, told to every gateway.
+    pub fn set_limits(&self, limits: AppLimits) {
+        let mut inner = self.inner.lock();
+        inner.whole.map_version += 1;
+        inner.whole.apps[0].limits = Some(limits);
+        let change = ClusterUpdate {
+            cluster_id: inner.whole.cluster_id.clone(),
+            map_version: inner.whole.map_version,
+            apps: inner.whole.apps.clone(),
+            ..ClusterUpdate::default()
+        };
+        let _ = inner.changes.send(change);
     }
 
     pub fn held(&self) -> usize {
@@ -423,6 +465,7 @@ impl Inner {
     pub(super) fn take(&mut self, key: &LinkKey, request: Request) {
         let id = request.id;
         let is_send = matches!(request.body, Some(request::Body::Send(_)));
+        let is_read = matches!(request.body, Some(request::Body::History(_)));
         let Some(body) = self.answer(key, request) else {
             return;
         };
@@ -430,6 +473,11 @@ impl Inner {
             id,
             body: Some(body),
         };
+        if let Some(held) = &mut self.held_reads
+            && is_read
+        {
+            return held.push((key.clone(), response));
+        }
         match &mut self.held {
             Some((node, held)) if is_send && *node == key.0 => held.push((key.clone(), response)),
             _ => self.respond(key, response),
@@ -492,17 +540,19 @@ impl Inner {
                     .into_iter()
                     .map(|id| Conversation {
                         head_seq: self.logs.get(&id).map_or(0, |l| l.len() as u64),
+                        last_event: self.logs.get(&id).and_then(|l| l.last().cloned()),
                         conversation_id: id,
                         ..Conversation::default()
                     })
                     .collect(),
             }),
             request::Body::ListConversations(r) => {
-                let mine = |id: &&String| members(id, &r.user_id).is_ok();
-                let ids = self.logs.keys().filter(mine).cloned().collect();
+                let mine = |id: &&String| **id > r.after && members(id, &r.user_id).is_ok();
+                let mut ids = self.logs.keys().filter(mine).cloned();
+                let conversation_ids = ids.by_ref().take(r.limit as usize).collect();
                 response::Body::ListConversations(ListConversationsResult {
-                    conversation_ids: ids,
-                    more: false,
+                    conversation_ids,
+                    more: ids.next().is_some(),
                 })
             }
             request::Body::Subscribe(r) => {

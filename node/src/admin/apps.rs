@@ -3,10 +3,11 @@
 use std::ops::RangeInclusive;
 
 use parlance_proto::admin::v1 as admin;
-use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::common::v1::{AppLimits, Error, ErrorCode};
 use parlance_proto::ids::AppId;
+use parlance_proto::limits::MESSAGES_PER_SECOND_MAX;
 use parlance_proto::store::v1::{
-    App, AppSecret, ChangeApp, CreateApp, change_app::Change, meta_command,
+    App, AppSecret, ChangeApp, CreateApp, SetAppLimits, change_app::Change, meta_command,
 };
 
 use crate::cluster::Runtime;
@@ -35,6 +36,7 @@ pub(super) async fn create(
         );
         return Err(Error::invalid("name", message));
     }
+    check_limits(ask.limits.as_ref())?;
     let token_life_max_ms = match ask.token_life_max_ms {
         0 => TOKEN_LIFE_MS,
         life => token_life(life)?,
@@ -47,6 +49,7 @@ pub(super) async fn create(
         secrets: vec![secret],
         disabled: false,
         token_life_max_ms,
+        limits: ask.limits,
     };
     let create = CreateApp {
         app: Some(app.clone()),
@@ -86,6 +89,39 @@ pub(super) async fn retire_secret(
     ask: admin::RetireAppSecretRequest,
 ) -> Result<(), Error> {
     propose(runtime, &ask.app_id, Change::RetireSecret(ask.secret_id)).await
+}
+
+/// Says what an app's users may do at most, in the place of what was said before.
+pub(super) async fn set_limits(
+    runtime: &Runtime,
+    ask: admin::SetAppLimitsRequest,
+) -> Result<(), Error> {
+    check_limits(ask.limits.as_ref())?;
+    let set = SetAppLimits {
+        app_id: ask.app_id,
+        limits: ask.limits,
+    };
+    let set = meta_command::Body::SetAppLimits(set);
+    runtime.meta_client().propose(set).await?;
+    Ok(())
+}
+
+fn check_limits(limits: Option<&AppLimits>) -> Result<(), Error> {
+    let Some(limits) = limits else { return Ok(()) };
+    for (field, value) in [
+        (
+            "session_messages_per_second",
+            limits.session_messages_per_second,
+        ),
+        ("user_messages_per_second", limits.user_messages_per_second),
+        ("app_messages_per_second", limits.app_messages_per_second),
+    ] {
+        if value > MESSAGES_PER_SECOND_MAX {
+            let rule = format!("{value} is above {MESSAGES_PER_SECOND_MAX}");
+            return Err(Error::invalid(&format!("limits.{field}"), rule));
+        }
+    }
+    Ok(())
 }
 
 /// All apps, without secrets.
@@ -145,6 +181,7 @@ fn shown(app: &App, with_secrets: bool) -> admin::App {
         name: app.name.clone(),
         disabled: app.disabled,
         created_ms: app.created_ms,
+        limits: app.limits,
         secrets: secrets.map(|s| shown_secret(s, with_secrets)).collect(),
         token_life_max_ms: app.token_life_max_ms,
     }

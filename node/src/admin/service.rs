@@ -86,6 +86,16 @@ impl Admin for AdminService {
         )
     }
 
+    async fn set_app_limits(
+        &self,
+        request: Request<SetAppLimitsRequest>,
+    ) -> Answer<SetAppLimitsResponse> {
+        let (caller, ask) = of_admin(request, "app limits")?;
+        let subject = app_named(&ask.app_id);
+        let set = async { apps::set_limits(&*self.runtime()?, ask).await }.await;
+        caller.noted(&subject, set.map(|()| SetAppLimitsResponse {}))
+    }
+
     async fn list_apps(&self, request: Request<ListAppsRequest>) -> Answer<ListAppsResponse> {
         of_admin(request, "app list")?;
         let apps = apps::list(&*self.runtime()?);

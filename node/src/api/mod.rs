@@ -6,6 +6,7 @@ mod send;
 mod subscribe;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{AppId, ConversationId, IdError, NodeId, ShardId, UserId};
@@ -16,10 +17,13 @@ use parlance_proto::slot::SlotRange;
 
 use crate::apply::OwnedRange;
 use crate::conversation::{is_carried, not_carried};
-use crate::link::LinkSession;
+use crate::link::{LinkSession, Turn};
 use crate::meta::Leaders;
 use crate::metrics;
 use crate::shard::{ShardError, Shards};
+
+/// A full queue of reads has room again about then.
+const READS_RETRY_AFTER: Duration = Duration::from_millis(500);
 
 type Answer = Result<response::Body, ShardError>;
 
@@ -54,10 +58,14 @@ impl Api {
         match request.body {
             Some(request::Body::Send(ask)) => send::send(&shard, ask, reply),
             Some(request::Body::MarkRead(ask)) => read::mark_read(&shard, ask, reply),
-            Some(request::Body::History(ask)) => reply.later(read::history(shard, ask)),
-            Some(request::Body::Heads(ask)) => reply.later(read::heads(shard, ask)),
+            Some(request::Body::History(ask)) => {
+                reply.in_turn(|turn| read::history(shard, ask, turn));
+            }
+            Some(request::Body::Heads(ask)) => {
+                reply.in_turn(|turn| read::heads(shard, ask, turn));
+            }
             Some(request::Body::ListConversations(ask)) => {
-                reply.later(read::list_conversations(shard, ask));
+                reply.in_turn(|turn| read::list_conversations(shard, ask, turn));
             }
             Some(request::Body::Subscribe(ask)) => {
                 let link = link.clone();
@@ -85,7 +93,18 @@ impl Reply {
         self.link.respond(Response { id, body });
     }
 
-    fn later(self, answer: impl Future<Output = Answer> + Send + 'static) {
+    /// Answers a read when it was its turn.
+    fn in_turn<F>(self, read: impl FnOnce(Turn) -> F)
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let Some(turn) = self.link.queue_read() else {
+            metrics::read_refused();
+            let error = "too many reads of this gateway wait";
+            let error = Error::overloaded(error, READS_RETRY_AFTER);
+            return self.answer(Err(ShardError::Refused(error)));
+        };
+        let answer = read(turn);
         tokio::spawn(async move { self.answer(answer.await) });
     }
 

@@ -8,6 +8,7 @@ use parlance_proto::link::v1::{
 use parlance_proto::store::v1::MarkReadCommand;
 
 use super::{Answer, Reply, app, check_ids, conversation, user};
+use crate::link::Turn;
 use crate::shard::{HistoryPage, Shard};
 
 pub(super) fn mark_read(shard: &Shard, ask: MarkRead, reply: Reply) {
@@ -31,28 +32,33 @@ pub(super) fn mark_read(shard: &Shard, ask: MarkRead, reply: Reply) {
     });
 }
 
-pub(super) async fn history(shard: Arc<Shard>, ask: History) -> Answer {
+pub(super) async fn history(shard: Arc<Shard>, ask: History, turn: Turn) -> Answer {
     let page = HistoryPage {
         start_seq: ask.start_seq,
         limit: ask.limit,
         direction: ask.direction(),
+        max_bytes: ask.max_bytes,
     };
     let conversation = conversation(&ask.conversation_id)?;
     let user = user("user_id", &ask.user_id)?;
-    let history = shard.history(app(&ask.app_id)?, conversation, user, page);
+    let history = shard.history(turn, app(&ask.app_id)?, conversation, user, page);
     history.await.map(response::Body::History)
 }
 
-pub(super) async fn heads(shard: Arc<Shard>, ask: Heads) -> Answer {
+pub(super) async fn heads(shard: Arc<Shard>, ask: Heads, turn: Turn) -> Answer {
     let ids = ask.conversation_ids.iter();
     let conversations = ids.map(|id| conversation(id)).collect::<Result<_, _>>()?;
     let user = user("user_id", &ask.user_id)?;
-    let heads = shard.heads(app(&ask.app_id)?, user, conversations);
+    let heads = shard.heads(turn, app(&ask.app_id)?, user, conversations);
     heads.await.map(response::Body::Heads)
 }
 
-pub(super) async fn list_conversations(shard: Arc<Shard>, ask: ListConversations) -> Answer {
+pub(super) async fn list_conversations(
+    shard: Arc<Shard>,
+    ask: ListConversations,
+    turn: Turn,
+) -> Answer {
     let user = user("user_id", &ask.user_id)?;
-    let list = shard.list_conversations(app(&ask.app_id)?, user, ask.after, ask.limit);
+    let list = shard.list_conversations(turn, app(&ask.app_id)?, user, ask.after, ask.limit);
     list.await.map(response::Body::ListConversations)
 }

@@ -1,19 +1,21 @@
 //! The gateways' side of a node: long-lived links with batches both ways. What a request means is `api/`'s business.
 //!
 //! `listen.rs` takes connections, `service.rs` accepts links and says who may, `session.rs` is one link session that
-//! survives short breaks, `registry.rs` has them all. `questions.rs` is what operators ask of gateways, beside the links.
+//! survives short breaks, `registry.rs` has them all, `turns.rs` lets reads wait. `questions.rs` is what operators ask of gateways, beside the links.
 
 mod listen;
 mod questions;
 mod registry;
 mod service;
 mod session;
+mod turns;
 
 pub use listen::incoming;
 pub use questions::Gateways;
 pub use registry::Links;
 pub use service::{LinkService, certificate_of_peer, role_of_peer};
 pub use session::{LinkSession, Receipt};
+pub use turns::Turn;
 
 /// For tests of other folders: a session that is open, and one that was.
 #[cfg(test)]

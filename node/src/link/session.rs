@@ -10,18 +10,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parlance_proto::link::v1::{Hello, NodeFrame, Response};
+use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::link::v1::{Hello, NodeFrame, Response, response};
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Duration, Instant};
 
+use super::turns::Turns;
 use crate::metrics;
 
 /// How long a session without a stream is kept.
 pub const RESUME_GRACE: Duration = Duration::from_secs(5);
 /// Bytes that wait or are unacknowledged, soft, before a session is closed.
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that wait or are unacknowledged, soft, while the next read may add its answer.
+const READ_HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of one response. With the soft limit of a frame it is well below what a frame may have.
+const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of one frame, soft.
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Frames that a stream may be behind.
@@ -47,6 +53,9 @@ pub struct LinkSession {
     version: String,
     inner: Mutex<Inner>,
     work: Notify,
+    /// Told when the session holds less.
+    freed: Notify,
+    turns: Turns,
 }
 
 #[derive(Default)]
@@ -119,6 +128,8 @@ impl LinkSession {
             version: version(hello),
             inner,
             work: Notify::new(),
+            freed: Notify::new(),
+            turns: Turns::new(),
         }
     }
 
@@ -157,9 +168,35 @@ impl LinkSession {
         }
     }
 
-    /// Queues an answer.
-    pub fn respond(&self, response: Response) {
-        let bytes = response.encoded_len();
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Resolves when the gateway has taken most of what it was sent, or the session is over.
+    pub(super) async fn room_for_answers(&self) {
+        loop {
+            let freed = self.freed.notified();
+            {
+                let inner = self.inner.lock();
+                if inner.closed || inner.held() < READ_HELD_BYTES_MAX {
+                    return;
+                }
+            }
+            freed.await;
+        }
+    }
+
+    /// Queues an answer. One that no frame can carry becomes an error: it would break the link at every try.
+    pub fn respond(&self, mut response: Response) {
+        let mut bytes = response.encoded_len();
+        if bytes > RESPONSE_BYTES_MAX {
+            tracing::error!(gateway = self.gateway_id, bytes, "an answer is too large");
+            metrics::answer_too_large();
+            let message = format!("the answer has {bytes} bytes, {RESPONSE_BYTES_MAX} are allowed");
+            let error = Error::new(ErrorCode::Internal, message);
+            response.body = Some(response::Body::Error(error));
+            bytes = response.encoded_len();
+        }
         self.queue(bytes, |inner| inner.responses.push(response));
     }
 
@@ -176,7 +213,7 @@ impl LinkSession {
         if inner.closed {
             return;
         }
-        if inner.waiting_bytes + inner.unacknowledged_bytes > HELD_BYTES_MAX {
+        if inner.held() > HELD_BYTES_MAX {
             tracing::warn!(
                 gateway = self.gateway_id,
                 "link closed: the gateway reads too slowly"
@@ -205,6 +242,7 @@ impl LinkSession {
         };
         self.work.notify_waiters();
         self.work.notify_one();
+        self.freed.notify_waiters();
     }
 
     /// A stream of this session begins; the gateway has everything up to `received`. Answers the stream's number and
@@ -261,6 +299,9 @@ impl LinkSession {
             }
         }
         drop(inner);
+        if !done.is_empty() {
+            self.freed.notify_waiters();
+        }
         drop(done); // outside the lock: receipts wake their waiters
     }
 
@@ -311,6 +352,11 @@ impl LinkSession {
 }
 
 impl Inner {
+    /// Bytes that wait or are unacknowledged.
+    fn held(&self) -> usize {
+        self.waiting_bytes + self.unacknowledged_bytes
+    }
+
     /// The first unacknowledged frame from `number` on, or a new one of what waits.
     fn frame_from(&mut self, number: u64) -> Option<NodeFrame> {
         let ack = self.received;
@@ -336,13 +382,9 @@ impl Inner {
         };
         let receipts = self.receipts.drain(..frame.publishes.len()).collect();
         let bytes = frame.encoded_len();
-        let responses = self
-            .responses
-            .iter()
-            .map(Message::encoded_len)
-            .sum::<usize>();
-        let publishes = self.publishes.iter().map(Bytes::len).sum::<usize>();
-        self.waiting_bytes = responses + publishes;
+        let responses = frame.responses.iter().map(Message::encoded_len);
+        let publishes = frame.publishes.iter().map(Bytes::len);
+        self.waiting_bytes -= responses.chain(publishes).sum::<usize>();
         self.next_number += 1;
         self.unacknowledged_bytes += bytes;
         self.unacknowledged.push_back(Sent {
@@ -381,132 +423,4 @@ pub(super) fn stream_channel() -> (mpsc::Sender<FrameResult>, mpsc::Receiver<Fra
 }
 
 #[cfg(test)]
-mod tests {
-    use parlance_proto::link::v1::{HistoryResult, response::Body};
-
-    use super::*;
-
-    fn session() -> Arc<LinkSession> {
-        let hello = Hello {
-            gateway_id: "gateway-1".into(),
-            link_id: "link".into(),
-            version: "1.2.3".into(),
-            ..Hello::default()
-        };
-        Arc::new(LinkSession::new(1, &hello))
-    }
-
-    fn response(id: u64) -> Response {
-        Response { id, body: None }
-    }
-
-    #[tokio::test]
-    async fn a_short_break_sends_the_unacknowledged_again_and_nothing_else() {
-        let session = session();
-        let (stream, _) = session.attach(0).unwrap();
-        let (to, mut from) = stream_channel();
-        let writer = tokio::spawn({
-            let session = session.clone();
-            async move { session.write(stream, to).await }
-        });
-        assert_eq!(session.state().waiting, Duration::ZERO);
-        session.respond(response(1));
-        let first = from.recv().await.unwrap().unwrap();
-        session.respond(response(2));
-        let second = from.recv().await.unwrap().unwrap();
-        assert_eq!((first.number, second.number), (1, 2));
-        let state = session.state();
-        assert!(state.waiting > Duration::ZERO && state.connected);
-        assert_eq!(
-            (state.gateway_id, state.version),
-            ("gateway-1".into(), "1.2.3".into())
-        );
-        drop(from);
-        writer.await.unwrap();
-        assert!(session.detach(stream));
-
-        session.respond(response(3));
-        let (stream, _) = session.attach(1).unwrap();
-        let (to, mut from) = stream_channel();
-        tokio::spawn({
-            let session = session.clone();
-            async move { session.write(stream, to).await }
-        });
-        let again = from.recv().await.unwrap().unwrap();
-        let new = from.recv().await.unwrap().unwrap();
-        assert_eq!((again.number, again.responses), (2, vec![response(2)]));
-        assert_eq!((new.number, new.responses), (3, vec![response(3)]));
-    }
-
-    #[tokio::test]
-    async fn a_receipt_comes_with_the_acknowledgement_or_the_end_of_the_session() {
-        let session = session();
-        let (stream, _) = session.attach(0).unwrap();
-        let (to, mut from) = stream_channel();
-        tokio::spawn({
-            let session = session.clone();
-            async move { session.write(stream, to).await }
-        });
-        let (receipt, mut received) = Receipt::new();
-        session.publish(Bytes::from_static(b"event"), receipt);
-        let number = from.recv().await.unwrap().unwrap().number;
-        assert!(received.try_recv() == Err(oneshot::error::TryRecvError::Empty));
-        session.acknowledge(number);
-        assert!(received.await.is_err());
-
-        let (receipt, received) = Receipt::new();
-        session.publish(Bytes::from_static(b"event"), receipt);
-        assert!(session.detach(stream));
-        assert!(
-            received.await.is_err(),
-            "nobody waits for a gateway without a stream"
-        );
-        let (receipt, received) = Receipt::new();
-        session.publish(Bytes::from_static(b"event"), receipt);
-        assert!(received.await.is_err());
-        let (stream, _) = session.attach(number).unwrap();
-        let (receipt, received) = Receipt::new();
-        session.publish(Bytes::from_static(b"event"), receipt);
-        assert!(stream > 0);
-        session.close();
-        assert!(received.await.is_err());
-        assert!(
-            session.attach(0).is_none(),
-            "a closed session does not come back"
-        );
-    }
-
-    #[tokio::test]
-    async fn large_answers_go_in_several_frames() {
-        let session = session();
-        let (stream, _) = session.attach(0).unwrap();
-        let (to, mut from) = stream_channel();
-        let large = |id| Response {
-            id,
-            body: Some(Body::History(HistoryResult {
-                events: vec![vec![0; FRAME_BYTES_MAX].into()],
-                ..HistoryResult::default()
-            })),
-        };
-        (0..20).for_each(|id| session.respond(large(id)));
-        tokio::spawn({
-            let session = session.clone();
-            async move { session.write(stream, to).await }
-        });
-        for id in 0..20 {
-            let frame = from.recv().await.unwrap().unwrap();
-            assert_eq!(frame.responses, [large(id)]);
-            session.acknowledge(frame.number);
-        }
-        assert_eq!(session.inner.lock().waiting_bytes, 0);
-        assert_eq!(session.state().waiting, Duration::ZERO);
-    }
-
-    #[test]
-    fn repeated_frames_of_the_gateway_are_told_apart() {
-        let session = session();
-        let arrived = [1, 2, 2, 1, 4, 3].map(|number| session.receive(number));
-        use Arrived::{Again, Early, Next};
-        assert_eq!(arrived, [Next, Next, Again, Again, Early, Next]);
-    }
-}
+mod tests;

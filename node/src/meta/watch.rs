@@ -184,6 +184,7 @@ fn app(app: &stored::App) -> App {
         secrets: secrets.collect(),
         disabled: app.disabled,
         token_life_max_ms: app.token_life_max_ms,
+        limits: app.limits,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why a shard did not do what it was asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::NodeId;
@@ -9,6 +10,9 @@ use crate::apply::OwnedRange;
 use crate::conversation::Denied;
 use crate::raft::ReadError;
 use crate::store::StoreError;
+
+/// A full queue has room again about then: it is a few entries long.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// Why a shard did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -57,8 +61,11 @@ impl From<ShardError> for Error {
     fn from(error: ShardError) -> Self {
         let code = match &error {
             ShardError::Refused(refused) => return refused.clone(),
+            ShardError::Overloaded { .. } => {
+                return Error::overloaded(error.to_string(), RETRY_AFTER);
+            }
             ShardError::NotLeader(_) | ShardError::Moved(_) => ErrorCode::Unavailable,
-            ShardError::Overloaded { .. } | ShardError::DiskFull { .. } => ErrorCode::Overloaded,
+            ShardError::DiskFull { .. } => ErrorCode::Overloaded,
             ShardError::OutcomeUnknown => ErrorCode::OutcomeUnknown,
             ShardError::Stopped => ErrorCode::ShuttingDown,
             ShardError::Unexpected | ShardError::Store(_) => ErrorCode::Internal,

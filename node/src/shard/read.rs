@@ -1,13 +1,15 @@
 //! What history and lists ask of a shard. Every read waits for the leader's barrier first, so it is never older than what
 //! was acknowledged before it was asked, and then looks whether the shard still owns what is asked for.
 
+mod preview;
+
 use std::sync::Arc;
 
 use parlance_proto::client::v1::{Conversation, Direction, Event};
 use parlance_proto::event::encode_event;
 use parlance_proto::ids::{AppId, ConversationId, UserId};
 use parlance_proto::limits::{
-    CONVERSATIONS_PAGE_MAX, HISTORY_BYTES_MAX, HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX,
+    ANSWER_BYTES_MAX, CONVERSATIONS_PAGE_MAX, HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX,
 };
 use parlance_proto::link::v1::{HeadsResult, HistoryResult, ListConversationsResult};
 use parlance_proto::slot::Slot;
@@ -17,9 +19,13 @@ use prost::Message;
 use super::{Shard, ShardError};
 use crate::apply::event_header;
 use crate::conversation::{Action, ConversationRows, Tip, face, may, unread};
+use crate::link::Turn;
 use crate::sabotage::{Switch, is_on, one_in};
 use crate::store::key::{self, ConversationKeys, ListKeys};
 use crate::store::{Order, StateStore, StoreError, Table, decode};
+
+/// What an answer has around each of its events, at most.
+const EVENT_FRAME_BYTES: usize = 8;
 
 /// Which events of a conversation.
 #[derive(Debug, Clone, Copy)]
@@ -30,19 +36,23 @@ pub struct HistoryPage {
     pub limit: u32,
     /// From `start_seq` on.
     pub direction: Direction,
+    /// Bytes of events wanted; 0 means [`ANSWER_BYTES_MAX`], which is also the most. One event always comes.
+    pub max_bytes: u32,
 }
 
-/// Reads of one shard; every one of them blocks on the disk, so they run beside the tasks.
+/// Reads of one shard; every one of them blocks on the disk, so they run beside the tasks, and only so many of one link
+/// at a time. What waits for a majority keeps no other shard's reads waiting.
 impl Shard {
     /// A page of a conversation's events, in ascending seq whatever the direction.
     pub async fn history(
         self: Arc<Self>,
+        turn: Turn,
         app: AppId,
         conversation: ConversationId,
         user: UserId,
         page: HistoryPage,
     ) -> Result<HistoryResult, ShardError> {
-        self.read(move |shard| {
+        self.read(turn, move |shard| {
             let rows = StoreRows(&*shard.store);
             let keys = shard.conversation_keys(&app, &conversation)?;
             may(&rows, &keys, &conversation, &user, Action::Read)?;
@@ -54,11 +64,12 @@ impl Shard {
     /// The heads of several conversations as one user sees them, in the order asked for.
     pub async fn heads(
         self: Arc<Self>,
+        turn: Turn,
         app: AppId,
         user: UserId,
         conversations: Vec<ConversationId>,
     ) -> Result<HeadsResult, ShardError> {
-        self.read(move |shard| {
+        self.read(turn, move |shard| {
             let rows = StoreRows(&*shard.store);
             let head = |conversation: &ConversationId| {
                 let keys = shard.conversation_keys(&app, conversation)?;
@@ -74,12 +85,13 @@ impl Shard {
     /// A page of a user's conversation ids, in order; this is the user's home shard.
     pub async fn list_conversations(
         self: Arc<Self>,
+        turn: Turn,
         app: AppId,
         user: UserId,
         after: String,
         limit: u32,
     ) -> Result<ListConversationsResult, ShardError> {
-        self.read(move |shard| {
+        self.read(turn, move |shard| {
             let slot = shard.owned(Slot::of_user(&app, &user))?;
             let keys = ListKeys::new(slot, &app, &user);
             Ok(page_of_list(&*shard.store, &keys, &after, limit)?)
@@ -89,11 +101,13 @@ impl Shard {
 
     async fn read<T: Send + 'static>(
         self: Arc<Self>,
+        turn: Turn,
         rows: impl FnOnce(&Self) -> Result<T, ShardError> + Send + 'static,
     ) -> Result<T, ShardError> {
         if !(is_on(Switch::NoReadBarrier) && self.is_led_here()) {
             self.raft.read_barrier().await?;
         }
+        let _running = turn.begin().await;
         let raft = self.raft.clone();
         let read = tokio::task::spawn_blocking(move || rows(&self)).await;
         match read.unwrap_or(Err(ShardError::Stopped)) {
@@ -142,7 +156,7 @@ impl StoreRows<'_> {
         &self,
         (from, to): (&[u8], &[u8]),
         order: Order,
-        visit: &mut dyn FnMut(u64, StoredEvent, usize) -> bool,
+        visit: &mut dyn FnMut(u64, StoredEvent) -> bool,
     ) -> Result<(), StoreError> {
         let mut damage = None;
         self.0
@@ -154,7 +168,7 @@ impl StoreRows<'_> {
                     })
                     .and_then(|seq| Ok((seq, decode("event", row)?)));
                 match event {
-                    Ok((seq, event)) => visit(seq, event, row.len()),
+                    Ok((seq, event)) => visit(seq, event),
                     Err(error) => {
                         damage = Some(error);
                         false
@@ -185,14 +199,10 @@ impl ConversationRows for StoreRows<'_> {
     ) -> Result<Vec<(u64, StoredEvent)>, StoreError> {
         let mut events = Vec::new();
         let range = (keys.event(from), keys.event(u64::MAX));
-        self.visit_events(
-            (&range.0, &range.1),
-            Order::Ascending,
-            &mut |seq, event, _| {
-                events.push((seq, event));
-                true
-            },
-        )?;
+        self.visit_events((&range.0, &range.1), Order::Ascending, &mut |seq, event| {
+            events.push((seq, event));
+            true
+        })?;
         Ok(events)
     }
 }
@@ -220,21 +230,25 @@ fn history(
             (0, start.saturating_add(1).min(end), Order::Descending)
         }
     };
+    let max_bytes = match page.max_bytes as usize {
+        0 => ANSWER_BYTES_MAX,
+        wanted => wanted.min(ANSWER_BYTES_MAX),
+    };
     let (mut events, mut more, mut bytes) = (Vec::new(), false, 0);
     if first < behind {
         let range = (keys.event(first), keys.event(behind));
-        rows.visit_events((&range.0, &range.1), order, &mut |seq, event, size| {
-            if events.len() == limit || bytes >= HISTORY_BYTES_MAX {
-                more = true;
-                return false;
-            }
-            bytes += size;
+        rows.visit_events((&range.0, &range.1), order, &mut |seq, event| {
             let mut header = event_header(conversation, seq, &event);
             if limit < 10 && one_in(50, Switch::ChangePages) {
                 header.time_ms += 1;
             }
-            events.push(encode_event(&header, &event.body));
-            true
+            let event = encode_event(&header, &event.body);
+            bytes += event.len() + EVENT_FRAME_BYTES;
+            more = events.len() == limit || (bytes > max_bytes && !events.is_empty());
+            if !more {
+                events.push(event);
+            }
+            !more
         })?;
     }
     if order == Order::Descending {
@@ -294,9 +308,9 @@ fn look_at_head(
     let sent = tip.sent(rows, keys, user)?;
     shown.head_seq = tip.head_seq;
     shown.unread_count = unread(tip.messages, sent, own.read_ordinal);
-    shown.last_event = last
-        .map(|event| whole_event(conversation, tip.head_seq, &event))
-        .transpose()?;
+    let last = last.map(|event| whole_event(conversation, tip.head_seq, &event));
+    shown.last_event = last.transpose()?;
+    shown.last_event_cut = shown.last_event.as_mut().is_some_and(preview::cut);
     Ok(shown)
 }
 

@@ -15,6 +15,7 @@ use super::*;
 use crate::apply::tests::fixture::{CHAT, message, stored};
 use crate::apply::{Levels, ShardMachine, dedup::Dedup, shard_state, watermark};
 use crate::clock::{Environment, SystemEnvironment};
+use crate::link::Turn;
 use crate::machine::{CommandOutcome, MessageOutcome};
 use crate::raft::tests::fixture::{Authority, InviteHandler, Nodes, ONE, config, eventually};
 use crate::raft::{QuicConfig, QuicLink, RaftHost, RaftHostConfig};
@@ -118,11 +119,12 @@ async fn history_of(shard: &Arc<Shard>) -> Result<u64, ShardError> {
         start_seq: 0,
         limit: 1,
         direction: Direction::Backward,
+        max_bytes: 0,
     };
     let (app, conversation) = (AppId::new("demo").unwrap(), ConversationId::parse(CHAT));
     let (user, shard) = (UserId::new("bob").unwrap(), shard.clone());
     let history = shard
-        .history(app, conversation.unwrap(), user, page)
+        .history(Turn::alone(), app, conversation.unwrap(), user, page)
         .await?;
     Ok(history.head_seq)
 }

@@ -26,6 +26,7 @@
 
 mod client;
 mod error;
+mod history;
 mod options;
 mod push;
 mod request;

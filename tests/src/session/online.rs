@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Command;
 use super::run::Keep;
-use crate::client::{CALL_TIMEOUT, CallError, Connection, history_forward};
+use crate::client::{CALL_TIMEOUT, CallError, Connection, conversations_after, history_forward};
 use crate::history::{What, text_digest};
 
 const TICK: Duration = Duration::from_millis(50);
@@ -215,10 +215,7 @@ impl<'a> Online<'a> {
             } else {
                 let invoked_us = self.keep.history.now_us();
                 let first = after.is_empty();
-                let ask = Ask::Conversations(proto::ConversationsRequest {
-                    after,
-                    ..Default::default()
-                });
+                let ask = Ask::Conversations(conversations_after(after));
                 self.ask(ask, Pending::List { invoked_us, first }).await?;
             }
         }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parlance_proto::admin::v1 as proto;
+use parlance_proto::common::v1::AppLimits;
+use parlance_proto::limits::MESSAGES_PER_SECOND_MAX;
 use parlance_proto::slot::Slot;
 use parlance_proto::tls::{ANY_NODE, TlsFiles};
 use proto::admin_client::AdminClient;
@@ -61,12 +63,23 @@ impl Admin {
             .cluster_id)
     }
 
-    /// Makes an app, unless it is there already, and gives its first secret.
+    /// Makes an app, unless it is there already, and gives its first secret. Its users may send as fast as they can.
     pub async fn create_app(&mut self, app_id: &str) -> Result<String> {
+        let limits = AppLimits {
+            session_messages_per_second: MESSAGES_PER_SECOND_MAX,
+            user_messages_per_second: MESSAGES_PER_SECOND_MAX,
+            app_messages_per_second: MESSAGES_PER_SECOND_MAX,
+        };
+        self.create_app_with(app_id, limits).await
+    }
+
+    /// Makes an app with limits, unless it is there already, and gives its first secret.
+    pub async fn create_app_with(&mut self, app_id: &str, limits: AppLimits) -> Result<String> {
         let app_id = app_id.to_owned();
         let request = proto::CreateAppRequest {
             app_id: app_id.clone(),
             name: "test".to_owned(),
+            limits: Some(limits),
             ..proto::CreateAppRequest::default()
         };
         let app = match self.client.create_app(request).await {

@@ -54,7 +54,7 @@ async fn bad_tokens_and_bad_certificates_are_turned_away() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silent_and_slow_sockets_are_cut_off_alone() -> Result<()> {
+async fn silent_sockets_are_cut_off_and_slow_ones_are_told_to_fetch() -> Result<()> {
     tell(strict(), Allowed::default(), async |cluster| {
         slow::silent_sockets(cluster).await?;
         slow::slow_reader(cluster).await

@@ -74,3 +74,28 @@ pub(crate) async fn write_frame(stream: &mut TcpStream, body: Ask) -> Result<()>
     stream.write_all(&bytes).await?;
     Ok(())
 }
+
+/// The frames of the protocol in what a gateway has said so far.
+pub(crate) fn server_frames(mut said: &[u8]) -> Result<Vec<proto::ServerFrame>> {
+    const BINARY: u8 = 0x82;
+    let mut frames = Vec::new();
+    while let [opcode, length, rest @ ..] = said {
+        let (length, rest) = match (length, rest) {
+            (126, [a, b, rest @ ..]) => (usize::from(u16::from_be_bytes([*a, *b])), rest),
+            (126, _) => break,
+            (127, _) => match rest.split_first_chunk::<8>() {
+                Some((length, rest)) => (usize::try_from(u64::from_be_bytes(*length))?, rest),
+                None => break,
+            },
+            (length, rest) => (usize::from(*length), rest),
+        };
+        let Some((payload, rest)) = rest.split_at_checked(length) else {
+            break;
+        };
+        if *opcode == BINARY {
+            frames.push(proto::ServerFrame::decode(payload)?);
+        }
+        said = rest;
+    }
+    Ok(frames)
+}

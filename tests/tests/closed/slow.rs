@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use parlance_proto::client::v1 as proto;
-use parlance_tests::client::Connection;
+use parlance_tests::client::{Connection, conversations_after};
 use parlance_tests::cluster::Cluster;
 use proto::client_frame::Body as Ask;
 use proto::server_frame::Body as Answer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::raw::{ends, upgrade_and_login, write_frame};
+use crate::raw::{ends, server_frames, upgrade_and_login, write_frame};
 use crate::{IDLE_TIMEOUT_MS, SOON};
 
-const NOT_LOGGED_IN_IN_TIME: u16 = 4102;
-const TOO_SLOW: u16 = 4100;
+const LOGIN_TIMEOUT: u16 = 4102;
 const IDLE: u16 = 4101;
 
 pub(crate) async fn silent_sockets(cluster: &Cluster) -> Result<()> {
@@ -31,10 +30,7 @@ pub(crate) async fn silent_sockets(cluster: &Cluster) -> Result<()> {
     let mut gone =
         upgrade_and_login(connect().await?, gateway, &cluster.signer.token("gone")).await?;
     let end = no_login.closed_within(SOON).await;
-    ensure!(
-        end.close_code() == Some(NOT_LOGGED_IN_IN_TIME),
-        "no login: {end}"
-    );
+    ensure!(end.close_code() == Some(LOGIN_TIMEOUT), "no login: {end}");
     ends(&mut nothing)
         .await
         .context("a socket that says nothing")?;
@@ -60,14 +56,14 @@ fn told_code(said: &[u8], code: u16) -> bool {
         .any(|bytes| bytes == code.to_be_bytes())
 }
 
-/// One byte a second out of a small window, while somebody sends 8 MB: only this reader is cut off, and finds
-/// everything in the history.
+/// One byte a second out of a small window, while somebody sends 8 MB: this reader is told to fetch what was left out, is not
+/// cut off, and finds everything in the history. Nobody else notices.
 pub(crate) async fn slow_reader(cluster: &Cluster) -> Result<()> {
     const MESSAGES: usize = 300;
     let gateway = cluster.address.gateway(1);
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(4096)?;
-    let mut slow = upgrade_and_login(
+    let slow = upgrade_and_login(
         socket.connect(gateway).await?,
         gateway,
         &cluster.signer.token("slow"),
@@ -77,20 +73,8 @@ pub(crate) async fn slow_reader(cluster: &Cluster) -> Result<()> {
         Connection::logged_in(&gateway.to_string(), &cluster.signer.token("slow")).await?;
     let mut sender =
         Connection::logged_in(&gateway.to_string(), &cluster.signer.token("quick")).await?;
-    let (all_sent, mut until) = tokio::sync::oneshot::channel();
-    let reader = tokio::spawn(async move {
-        let mut byte = [0];
-        // It pings, so that it is not idle. Whatever fails here fails because it was cut off.
-        while until.try_recv().is_err() {
-            let _ = write_frame(&mut slow, Ask::Ping(proto::PingRequest {})).await;
-            let _ = slow.read_exact(&mut byte).await;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        let mut rest = Vec::new();
-        // What was cut off ends; what was not would go on for ever.
-        let ended = tokio::time::timeout(SOON, slow.read_to_end(&mut rest)).await;
-        (ended.is_ok(), rest)
-    });
+    let (all_sent, until) = tokio::sync::oneshot::channel();
+    let reader = tokio::spawn(read_slowly(slow, until));
     // The user's other session reads all the while.
     let friend = tokio::spawn(async move {
         for seq in 1..=MESSAGES as u64 {
@@ -120,19 +104,55 @@ pub(crate) async fn slow_reader(cluster: &Cluster) -> Result<()> {
     }
     friend.await??;
     let _ = all_sent.send(());
-    let (ended, rest) = reader.await?;
-    ensure!(ended, "the slow reader was not cut off");
-    let told = told_code(&rest, TOO_SLOW);
-    eprintln!(
-        "the slow reader {} told its close code",
-        if told { "was" } else { "was not" }
-    );
-    let mut again =
-        Connection::logged_in(&gateway.to_string(), &cluster.signer.token("slow")).await?;
-    let list = again.conversations("").await?.conversations;
+    let list = reader.await?.context("the slow reader")?;
     ensure!(
         list.len() == 1 && list[0].head_seq == MESSAGES as u64,
         "{list:?}"
     );
     Ok(())
+}
+
+/// Reads a byte a second until all is sent, then as everybody does; answers what it lists in the end, on the same connection.
+async fn read_slowly(
+    mut slow: TcpStream,
+    mut until: tokio::sync::oneshot::Receiver<()>,
+) -> Result<Vec<proto::Conversation>> {
+    let mut said = Vec::new();
+    // It pings, so that it is not idle. Whatever fails here fails because it was cut off.
+    while until.try_recv().is_err() {
+        write_frame(&mut slow, Ask::Ping(proto::PingRequest {})).await?;
+        said.push(slow.read_u8().await?);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // From here on it reads as everybody does.
+    let resynced = tokio::time::timeout(SOON, async {
+        while !server_frames(&said)?.iter().any(is_resync) {
+            ensure!(slow.read_buf(&mut said).await? > 0, "it was cut off");
+        }
+        anyhow::Ok(())
+    });
+    resynced.await.context("it was never told to fetch")??;
+    write_frame(
+        &mut slow,
+        Ask::Conversations(conversations_after(String::new())),
+    )
+    .await?;
+    let listed = tokio::time::timeout(SOON, async {
+        loop {
+            let frames = server_frames(&said)?;
+            let lists = frames.into_iter().filter_map(|frame| match frame.body {
+                Some(Answer::Conversations(list)) => Some(list.conversations),
+                _ => None,
+            });
+            if let Some(list) = lists.last() {
+                return anyhow::Ok(list);
+            }
+            ensure!(slow.read_buf(&mut said).await? > 0, "it was cut off");
+        }
+    });
+    listed.await.context("the list on the same connection")?
+}
+
+fn is_resync(frame: &proto::ServerFrame) -> bool {
+    matches!(frame.body, Some(Answer::Resync(_)))
 }

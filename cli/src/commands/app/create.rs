@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use parlance_proto::admin::v1::CreateAppRequest;
+use parlance_proto::common::v1::AppLimits;
 use parlance_proto::ids::AppId;
 
-use super::{AppView, secret, set};
+use super::{AppView, changed, secret, set};
 use crate::admin::Admin;
+use crate::args::LimitArgs;
 use crate::commands::Session;
 use crate::output::say;
 
@@ -16,6 +18,7 @@ pub(super) async fn run(
     app_id: AppId,
     name: String,
     token_life_max: Duration,
+    limits: &LimitArgs,
 ) -> anyhow::Result<()> {
     let mut admin = Admin::connect(&session.resolve()?.context).await?;
     let what = format!("create app {app_id:?}");
@@ -23,6 +26,7 @@ pub(super) async fn run(
         app_id: (&app_id).into(),
         name,
         token_life_max_ms: set::millis(token_life_max),
+        limits: Some(changed(limits, AppLimits::default())),
     };
     let answer = admin
         .api

@@ -1,14 +1,16 @@
 //! `parlance app`: the tenants of a cluster.
 
 mod create;
+mod limits;
 mod list;
 mod secret;
 mod set;
 
 use parlance_proto::admin::v1::{App, AppSecret};
+use parlance_proto::common::v1::AppLimits;
 use serde::Serialize;
 
-use crate::args::AppCommand;
+use crate::args::{AppCommand, LimitArgs};
 use crate::commands::Session;
 
 pub async fn run(session: &Session, command: AppCommand) -> anyhow::Result<()> {
@@ -17,7 +19,9 @@ pub async fn run(session: &Session, command: AppCommand) -> anyhow::Result<()> {
             app_id,
             name,
             token_life_max,
-        } => create::run(session, app_id, name, token_life_max).await,
+            limits,
+        } => create::run(session, app_id, name, token_life_max, &limits).await,
+        AppCommand::Limits { app_id, limits } => limits::run(session, &app_id, &limits).await,
         AppCommand::List => list::run(session).await,
         AppCommand::Set {
             app_id,
@@ -37,8 +41,17 @@ struct AppView {
     disabled: bool,
     created_ms: i64,
     token_life_max_ms: u64,
+    limits: LimitsView,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     secrets: Vec<SecretView>,
+}
+
+/// Messages a second; 0 where the gateways' settings count.
+#[derive(Serialize)]
+struct LimitsView {
+    session_messages_per_second: u32,
+    user_messages_per_second: u32,
+    app_messages_per_second: u32,
 }
 
 #[derive(Serialize)]
@@ -63,6 +76,7 @@ impl From<App> for AppView {
             name: app.name,
             disabled: app.disabled,
             created_ms: app.created_ms,
+            limits: app.limits.unwrap_or_default().into(),
             token_life_max_ms: app.token_life_max_ms,
             secrets: app.secrets.into_iter().map(SecretView::from).collect(),
         }
@@ -76,5 +90,30 @@ impl From<AppSecret> for SecretView {
             secret: secret.secret,
             created_ms: secret.created_ms,
         }
+    }
+}
+
+impl From<AppLimits> for LimitsView {
+    fn from(limits: AppLimits) -> Self {
+        Self {
+            session_messages_per_second: limits.session_messages_per_second,
+            user_messages_per_second: limits.user_messages_per_second,
+            app_messages_per_second: limits.app_messages_per_second,
+        }
+    }
+}
+
+/// What was said, over what was said before.
+fn changed(args: &LimitArgs, before: AppLimits) -> AppLimits {
+    AppLimits {
+        session_messages_per_second: args
+            .messages_per_second
+            .unwrap_or(before.session_messages_per_second),
+        user_messages_per_second: args
+            .user_messages_per_second
+            .unwrap_or(before.user_messages_per_second),
+        app_messages_per_second: args
+            .app_messages_per_second
+            .unwrap_or(before.app_messages_per_second),
     }
 }

@@ -33,7 +33,7 @@ pub async fn run(session: &Session, args: HistoryArgs) -> anyhow::Result<()> {
         direction: direction.into(),
         ..HistoryRequest::default()
     };
-    let answer = client.request(request).await.context("read the history")?;
+    let answer = client.history(request).await.context("read the history")?;
     let history = History {
         conversation_id: answer.conversation_id,
         head_seq: answer.head_seq,

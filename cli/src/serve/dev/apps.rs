@@ -1,9 +1,13 @@
 //! The app of a dev cluster, made at the first run with a generated secret.
 
 use parlance_proto::admin::v1::{CreateAppRequest, ListAppsRequest};
+use parlance_proto::common::v1::AppLimits;
 use parlance_proto::ids::AppId;
 
 use crate::admin::Admin;
+
+/// Of a session and of a user: more than in production, so that scripts and load can be tried.
+const MESSAGES_PER_SECOND: u32 = 1000;
 
 /// The app's secret; the app is made if it is not there.
 pub(super) async fn secret_of(admin: &mut Admin, app_id: &AppId) -> anyhow::Result<String> {
@@ -16,6 +20,11 @@ pub(super) async fn secret_of(admin: &mut Admin, app_id: &AppId) -> anyhow::Resu
         let request = CreateAppRequest {
             app_id: app_id.into(),
             name: "Demo".to_owned(),
+            limits: Some(AppLimits {
+                session_messages_per_second: MESSAGES_PER_SECOND,
+                user_messages_per_second: MESSAGES_PER_SECOND,
+                app_messages_per_second: 0,
+            }),
             ..CreateAppRequest::default()
         };
         let answer = admin.api.create_app(request).await;

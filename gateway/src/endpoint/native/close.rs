@@ -13,11 +13,13 @@ pub fn code(reason: CloseReason) -> u16 {
         CloseReason::TokenRefused => 4002,
         CloseReason::Kicked => 4003,
         CloseReason::Unsupported => 4004,
+        CloseReason::Replaced => 4005,
         CloseReason::AppDisabled => 4006,
         CloseReason::TokenExpired => 4007,
         CloseReason::TooSlow => 4100,
         CloseReason::Idle => 4101,
         CloseReason::LoginTimeout => 4102,
         CloseReason::Internal => 4103,
+        CloseReason::Overloaded | CloseReason::CutOff => 4104,
     }
 }

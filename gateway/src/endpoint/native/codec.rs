@@ -90,6 +90,7 @@ fn json(frame: &Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::Budget;
     use parlance_proto::client::v1::{PingRequest, ReadCursor, client_frame::Body};
 
     #[test]
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(binary, json);
         // Broken bytes, and a kind of push that came after this gateway.
         for frame in [&b"\xff"[..], b"\x82\x7d\x00"] {
-            let push = Push::new(Bytes::copy_from_slice(frame));
+            let push = Push::new(Bytes::copy_from_slice(frame), &Budget::new(100));
             assert_eq!(encode_push(Format::Binary, &push), frame);
             assert_eq!(encode_push(Format::Json, &push), r#"{"resync":{}}"#);
         }

@@ -17,6 +17,7 @@ use super::codec::{Format, encode_server_frame};
 use super::login;
 use crate::api::messages::{NewMessage, Range};
 use crate::api::{Api, conversations, messages, now_ms, sessions};
+use crate::bounds::Refusal;
 use crate::metrics::{count_request, request_took};
 use crate::session::{Caller, Item, Session, Unanswered};
 use crate::token::Credentials;
@@ -35,11 +36,14 @@ pub struct Client {
 type Answer = Result<Body, Error>;
 
 impl Client {
-    /// Takes one frame. A login is answered when this returns; the answers to other requests come later.
-    pub async fn take(&self, frame: ClientFrame) {
+    /// Takes one frame of so many bytes. A login is answered when this returns; the answers to other requests come later.
+    pub async fn take(&self, frame: ClientFrame, bytes: usize) {
         let id = frame.request_id;
         if id == 0 {
             let error = Error::invalid("request_id", "a request id above 0 is needed");
+            return self.finish(id, "unknown", Err(error));
+        }
+        if let Err(error) = self.may_ask(&frame) {
             return self.finish(id, "unknown", Err(error));
         }
         match frame.body {
@@ -56,7 +60,7 @@ impl Client {
                 };
                 self.finish(id, "ping", Ok(Body::Ping(pong)));
             }
-            Some(body) => self.start(id, body),
+            Some(body) => self.start(id, body, bytes),
         }
     }
 
@@ -94,7 +98,8 @@ impl Client {
                 self.session.outbound.push_first(answer);
             }
             Err(error) => {
-                tracing::debug!(session = %self.session.id, %error, "login refused");
+                let (session, address) = (self.session.id, self.session.address);
+                tracing::debug!(%session, %address, %error, "login refused");
                 let close = login::close_reason(&error);
                 self.answer(id, Body::Error(error));
                 if let Some(close) = close {
@@ -104,9 +109,17 @@ impl Client {
         }
     }
 
+    /// Messages have limits of their own.
+    fn may_ask(&self, frame: &ClientFrame) -> Result<(), Error> {
+        match (self.session.caller(), &frame.body) {
+            (Some(_), Some(client_frame::Body::Send(_))) | (None, _) => Ok(()),
+            (Some(caller), _) => caller.rates.request().map_err(Refusal::count),
+        }
+    }
+
     /// Starts a request and answers it later. Sends have their order when this returns.
-    fn start(&self, id: u64, body: client_frame::Body) {
-        let request = match self.api.begin(self.session.caller()) {
+    fn start(&self, id: u64, body: client_frame::Body, bytes: usize) {
+        let request = match self.api.begin(self.session.caller(), bytes) {
             Ok(request) => request,
             Err(error) => {
                 if let (client_frame::Body::Send(asked), Some(caller)) =
@@ -125,11 +138,11 @@ impl Client {
             }
             client_frame::Body::History(asked) => {
                 let answer = async move { history(&api, &of, asked).await };
-                self.answer_later(id, "history", request, answer);
+                self.answer_in_turn(id, "history", request, answer);
             }
             client_frame::Body::Conversations(asked) => {
                 let answer = async move { list(&api, &of, asked).await };
-                self.answer_later(id, "conversations", request, answer);
+                self.answer_in_turn(id, "conversations", request, answer);
             }
             client_frame::Body::MarkRead(asked) => {
                 let answer = async move { mark_read(&api, &of, asked).await };
@@ -158,6 +171,29 @@ impl Client {
             client.finish(id, kind, answer);
             request_took(kind, began.elapsed());
             drop(request);
+        });
+    }
+
+    /// As [`Client::answer_later`], for reads: a few of a session at a time, and each of them until the client has room for
+    /// its answer. Whoever asks much and reads slowly waits for itself.
+    fn answer_in_turn(
+        &self,
+        id: u64,
+        kind: &'static str,
+        request: Unanswered,
+        answer: impl Future<Output = Answer> + Send + 'static,
+    ) {
+        let (client, began) = (self.clone(), Instant::now());
+        tokio::spawn(async move {
+            let _turn = request.reads.acquire().await;
+            if client.session.outbound.closed().is_some() {
+                return;
+            }
+            let answer = answer.await;
+            count_request(kind, answer.as_ref().err());
+            request_took(kind, began.elapsed());
+            let answer = client.encode(id, answer.unwrap_or_else(Body::Error));
+            client.session.outbound.push_when_room(answer).await;
         });
     }
 }
@@ -224,6 +260,7 @@ async fn history(api: &Api, caller: &Caller, request: HistoryRequest) -> Answer 
         start_seq: request.start_seq,
         limit: request.limit,
         direction,
+        max_bytes: request.max_bytes,
     };
     let found = messages::history(api, caller, range).await?;
     Ok(Body::History(HistoryResponse {
@@ -235,7 +272,12 @@ async fn history(api: &Api, caller: &Caller, request: HistoryRequest) -> Answer 
 }
 
 async fn list(api: &Api, caller: &Caller, request: ConversationsRequest) -> Answer {
-    let page = conversations::list(api, caller, request.after, request.limit).await?;
+    let wanted = conversations::Wanted {
+        after: request.after,
+        limit: request.limit,
+        max_bytes: request.max_bytes,
+    };
+    let page = conversations::list(api, caller, wanted).await?;
     Ok(Body::Conversations(ConversationsResponse {
         conversations: page.conversations,
         next_after: page.next_after,

@@ -14,8 +14,8 @@ use crate::token::Credentials;
 
 /// Bytes of the free texts in a login.
 const LABEL_BYTES_MAX: usize = 64;
-/// Names and values of `extra`, and the capabilities, together.
-const EXTRA_BYTES_MAX: usize = 16 * 1024;
+/// Names and values of `extra`, and the capabilities, together. With the token it fits into what may come before a login.
+const EXTRA_BYTES_MAX: usize = 3 * 1024;
 /// What this gateway can do beyond the protocol's version, by name.
 const CAPABILITIES: &[&str] = &["ordered_sends"];
 
@@ -64,6 +64,7 @@ pub fn close_reason(error: &Error) -> Option<CloseReason> {
         ErrorCode::AppDisabled => Some(CloseReason::AppDisabled),
         ErrorCode::Unsupported => Some(CloseReason::Unsupported),
         ErrorCode::ShuttingDown => Some(CloseReason::GoingAway),
+        ErrorCode::Overloaded => Some(CloseReason::Overloaded),
         _ => Some(CloseReason::Internal),
     }
 }

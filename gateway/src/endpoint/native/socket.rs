@@ -3,9 +3,8 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::{SinkExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use parlance_proto::client::v1::server_frame;
 use parlance_proto::common::v1::{Error, ErrorCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,29 +19,34 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use super::close::code;
 use super::codec::{Format, decode_client_frame};
 use super::dispatch::Client;
-use super::write::{Socket, in_time, write_queued};
-use crate::api::{Api, sessions};
-use crate::endpoint::ClientStream;
+use super::write::{CLOSE_TIMEOUT, Socket, send_now, write_queued};
+use crate::api::sessions;
+use crate::bounds::Place;
+use crate::endpoint::{ClientStream, Connection};
 use crate::metrics::{CLOSED, handles};
 use crate::session::{CloseReason, Outbound, Session};
 
 /// Allocated for every connection: small, larger frames make it grow.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
-/// How long a close may take, and what is still queued may hold it up.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes read and dropped while closing, so that the client gets to read why.
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Serves one WebSocket until it ends; `read` is what the client has sent behind its upgrade request.
-pub async fn run(api: Arc<Api>, stream: ClientStream, read: Vec<u8>, format: Format) {
+pub async fn run(connection: Connection, mut stream: ClientStream, read: Vec<u8>, format: Format) {
+    let api = connection.shared.api.clone();
     let limits = &api.limits;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_message_size(Some(limits.frame_bytes_max))
         .max_frame_size(Some(limits.frame_bytes_max));
-    let outbound = Outbound::new(limits.outbound_bytes_max, limits.outbound_frames_max);
-    let session = Arc::new(Session::new(outbound));
+    stream.limit(Some(limits.before_login_bytes_max));
+    let outbound = Outbound::new(
+        limits.outbound_bytes_max,
+        limits.outbound_frames_max,
+        &api.bounds.outbound,
+    );
+    let session = Arc::new(Session::new(outbound, connection.address));
     let mut socket =
         WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
     api.registry.connected(&session);
@@ -54,27 +58,32 @@ pub async fn run(api: Arc<Api>, stream: ClientStream, read: Vec<u8>, format: For
         session,
         format,
     };
-    let reason = serve(&client, &mut socket).await;
+    let waiting = connection.waiting.clone();
+    drop(connection);
+    let reason = serve(&client, &mut socket, waiting).await;
     let Client { api, session, .. } = client;
     session.outbound.close(CloseReason::Gone);
     sessions::log_out(&api, &session);
     api.registry.disconnected(&session);
     metrics::counter!(CLOSED, "reason" => reason.name()).increment(1);
-    tracing::debug!(session = %session.id, reason = reason.name(), "connection ended");
+    let (id, address) = (session.id, session.address);
+    tracing::debug!(session = %id, %address, reason = reason.name(), "connection ended");
     if reason != CloseReason::Gone {
         Box::pin(close(&mut socket, reason)).await;
     }
 }
 
 /// Carries frames both ways; returns why the connection is to end.
-async fn serve(client: &Client, socket: &mut Socket) -> CloseReason {
+async fn serve(client: &Client, socket: &mut Socket, waiting: Arc<Place>) -> CloseReason {
     let limits = &client.api.limits;
     let outbound = &client.session.outbound;
     let opened = Instant::now();
     let mut heard = opened;
     let mut pinged = false;
     let idle = limits.idle_timeout();
-    let log_in_until = opened + limits.login_timeout();
+    let log_in_until = waiting.since + limits.login_timeout();
+    // Until the login.
+    let mut waiting = Some(waiting);
     // What is heard only puts off what the timer is for: it is set anew when it fires.
     let mut timer = pin!(sleep_until(log_in_until.min(opened + idle / 2)));
     loop {
@@ -90,23 +99,35 @@ async fn serve(client: &Client, socket: &mut Socket) -> CloseReason {
                 (heard, pinged) = (Instant::now(), false);
                 match message {
                     Some(Ok(message)) => take(client, message).await,
+                    Some(Err(_)) if socket.get_ref().is_exhausted() => {
+                        too_large(client, "more than limits.before_login_bytes_max came before a login");
+                    }
                     Some(Err(error)) => refuse(client, &error),
                     None => return CloseReason::Gone,
                 }
+                if waiting.is_some() && client.session.caller().is_some() {
+                    waiting = None;
+                    socket.get_mut().limit(None);
+                }
                 continue;
+            }
+            () = evicted(waiting.as_deref()) => {
+                outbound.close(CloseReason::Overloaded);
+                waiting = None;
             }
             () = &mut timer => {
                 let now = Instant::now();
                 let logging_in = client.session.caller().is_none();
                 if logging_in && now >= log_in_until {
-                    client.answer(0, error(ErrorCode::NotLoggedIn, "no login in time"));
                     outbound.close(CloseReason::LoginTimeout);
                 } else if now >= heard + idle {
                     outbound.close(CloseReason::Idle);
                 } else if !pinged && now >= heard + idle / 2 {
                     pinged = true;
-                    let ping = async { socket.send(Message::Ping(Default::default())).await };
-                    if let Err(reason) = in_time(outbound, limits.write_timeout(), ping).await {
+                    let ping = Message::Ping(Default::default());
+                    let sent = send_now(outbound, socket, limits.write_timeout(), ping);
+                    // Boxed: it is seldom.
+                    if let Err(reason) = Box::pin(sent).await {
                         return reason;
                     }
                 }
@@ -115,9 +136,20 @@ async fn serve(client: &Client, socket: &mut Socket) -> CloseReason {
             }
         }
         let written = write_queued(outbound, client.format, socket, limits.write_timeout()).await;
-        if let Err(reason) = written {
-            return reason;
+        match written {
+            // Nothing was read meanwhile, but who takes what is written is there.
+            Ok(true) => (heard, pinged) = (Instant::now(), false),
+            Ok(false) => {}
+            Err(reason) => return reason,
         }
+    }
+}
+
+/// Resolves when a connection without a login has to give way.
+async fn evicted(waiting: Option<&Place>) {
+    match waiting {
+        Some(place) => place.evicted().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -137,7 +169,7 @@ async fn take(client: &Client, message: Message) {
         _ => return,
     };
     match decoded {
-        Ok(frame) => client.take(frame).await,
+        Ok(frame) => client.take(frame, message.len()).await,
         Err(error) => malformed(client, &error.to_string()),
     }
 }
@@ -146,9 +178,7 @@ async fn take(client: &Client, message: Message) {
 fn refuse(client: &Client, failure: &WsError) {
     match failure {
         WsError::Capacity(_) => {
-            let why = "the frame is above limits.frame_bytes_max";
-            client.answer(0, error(ErrorCode::FrameTooLarge, why));
-            client.session.outbound.close(CloseReason::FrameTooLarge);
+            too_large(client, "the frame is above limits.frame_bytes_max");
         }
         WsError::Protocol(e) if !matches!(e, ProtocolError::ResetWithoutClosingHandshake) => {
             malformed(client, &e.to_string());
@@ -156,6 +186,11 @@ fn refuse(client: &Client, failure: &WsError) {
         WsError::Utf8(_) => malformed(client, "the text is not UTF-8"),
         _ => client.session.outbound.close(CloseReason::Gone),
     }
+}
+
+fn too_large(client: &Client, why: &str) {
+    client.answer(0, error(ErrorCode::FrameTooLarge, why));
+    client.session.outbound.close(CloseReason::FrameTooLarge);
 }
 
 fn malformed(client: &Client, why: &str) {
@@ -169,13 +204,13 @@ fn error(code: ErrorCode, message: &str) -> server_frame::Body {
 
 /// What is still owed before a close: all that is queued.
 async fn finish(client: &Client, socket: &mut Socket, reason: CloseReason) -> CloseReason {
-    if matches!(reason, CloseReason::Gone | CloseReason::TooSlow) {
+    if reason.drops_queue() {
         return reason;
     }
     let limit = client.api.limits.write_timeout().min(CLOSE_TIMEOUT);
     let outbound = &client.session.outbound;
     match write_queued(outbound, client.format, socket, limit).await {
-        Ok(()) => reason,
+        Ok(_) => reason,
         Err(other) => other,
     }
 }

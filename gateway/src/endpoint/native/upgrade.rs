@@ -64,11 +64,8 @@ async fn upgrade(
         let Some((stream, read)) = Box::pin(web::upgraded(upgrade)).await else {
             return;
         };
-        let Connection { shared, place } = connection;
-        let api = shared.api.clone();
-        drop(shared);
-        socket::run(api, stream, read, format).await;
-        drop(place);
+        let _place = connection.place.clone();
+        socket::run(connection, stream, read, format).await;
     });
     response
 }

@@ -4,18 +4,18 @@
 //! The WebSocket library writes control frames only; it is flushed before, so that no frame is cut in two.
 
 use std::cell::RefCell;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Sink as _, SinkExt as _};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::codec::{Format, encode_push};
 use crate::endpoint::ClientStream;
@@ -24,6 +24,9 @@ use crate::session::{CloseReason, Item, Outbound};
 
 /// Frames are gathered up to this size before they are written.
 const GATHER_BYTES: usize = 64 * 1024;
+
+/// How long a write may hold up a close.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A client's WebSocket.
 pub type Socket = WebSocketStream<ClientStream>;
@@ -72,6 +75,7 @@ impl Gathered {
     fn put(&mut self, format: Format, item: Item) {
         let frame: Bytes = match item {
             Item::Encoded(frame) => frame,
+            Item::Resync(push) => encode_push(format, &push),
             Item::Push(push) => {
                 self.arrived.push(push.arrived());
                 encode_push(format, &push)
@@ -92,20 +96,25 @@ impl Gathered {
     }
 }
 
-/// Writes all that is queued, each part within `limit`.
+/// Writes all that is queued. A socket that takes nothing for `limit` is given up; a slow one is waited for. Answers
+/// whether there was a wait.
 pub async fn write_queued(
     outbound: &Outbound,
     format: Format,
     socket: &mut Socket,
     limit: Duration,
-) -> Result<(), CloseReason> {
+) -> Result<bool, CloseReason> {
+    let mut waited = false;
     loop {
         let step =
             std::future::poll_fn(|cx| Poll::Ready(write_at_once(outbound, format, socket, cx)));
         match step.await {
-            Ok(Step::Done) => return Ok(()),
+            Ok(Step::Done) => return Ok(waited),
             Ok(Step::More) => {}
-            Ok(Step::Stuck(rest)) => Box::pin(write_rest(outbound, socket, limit, rest)).await?,
+            Ok(Step::Stuck(rest)) => {
+                waited = true;
+                Box::pin(write_rest(outbound, socket, limit, &rest)).await?;
+            }
             Err(_) => return Err(CloseReason::Gone),
         }
     }
@@ -161,36 +170,67 @@ async fn write_rest(
     outbound: &Outbound,
     socket: &mut Socket,
     limit: Duration,
-    rest: Gathered,
+    rest: &Gathered,
 ) -> Result<(), CloseReason> {
+    let _counted = outbound.writing(rest.bytes.len());
     let write = async {
-        socket.flush().await?;
-        socket.get_mut().write_all(&rest.bytes).await?;
-        socket.get_mut().flush().await?;
+        step(limit, socket.flush()).await?;
+        let stream = socket.get_mut();
+        let mut left = &rest.bytes[..];
+        while !left.is_empty() {
+            match step(limit, async { Ok(stream.write(left).await?) }).await? {
+                0 => return Err(CloseReason::Gone),
+                taken => left = &left[taken..],
+            }
+        }
+        step(limit, async { Ok(stream.flush().await?) }).await?;
         rest.is_out();
         Ok(())
     };
-    in_time(outbound, limit, write).await
+    unless_closing(outbound, write).await
 }
 
-/// A write that ends in time, and at once when the queue overflows.
-pub async fn in_time(
+/// One control frame, written in time.
+pub async fn send_now(
     outbound: &Outbound,
+    socket: &mut Socket,
     limit: Duration,
-    write: impl Future<Output = Result<(), WsError>>,
+    message: Message,
 ) -> Result<(), CloseReason> {
-    let mut write = pin!(write);
-    let deadline = Instant::now() + limit;
-    loop {
-        tokio::select! {
-            biased;
-            result = &mut write => return result.map_err(|_| CloseReason::Gone),
-            () = sleep_until(deadline) => return Err(CloseReason::TooSlow),
-            () = outbound.changed() => {
-                if outbound.closed() == Some(CloseReason::TooSlow) {
-                    return Err(CloseReason::TooSlow);
+    unless_closing(outbound, step(limit, socket.send(message))).await
+}
+
+/// What the socket does, if it does it in time.
+async fn step<T>(
+    limit: Duration,
+    write: impl Future<Output = Result<T, WsError>>,
+) -> Result<T, CloseReason> {
+    match timeout(limit, write).await {
+        Ok(written) => written.map_err(|_| CloseReason::Gone),
+        Err(_) => Err(CloseReason::TooSlow),
+    }
+}
+
+/// A write, and not for long once the connection is to close.
+async fn unless_closing(
+    outbound: &Outbound,
+    write: impl Future<Output = Result<(), CloseReason>>,
+) -> Result<(), CloseReason> {
+    let closing = async {
+        loop {
+            match outbound.closed() {
+                Some(reason) if reason.drops_queue() => return reason,
+                Some(reason) => {
+                    sleep(CLOSE_TIMEOUT).await;
+                    return reason;
                 }
+                None => outbound.changed().await,
             }
         }
+    };
+    tokio::select! {
+        biased;
+        written = write => written,
+        reason = closing => Err(reason),
     }
 }

@@ -34,6 +34,7 @@ fn verified(token: &str) -> Result<Identity, Error> {
                 secrets: vec![Secret::new("1", "old"), Secret::new("2", "new")],
                 disabled: false,
                 token_life_max_ms: 3_600_000,
+                limits: None,
             })
         })
     };

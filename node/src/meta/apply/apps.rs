@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use parlance_proto::common::v1::AppLimits;
 use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::store::v1::{
     App, AppSecret, Kick, MetaRefusal, change_app, meta_refusal::Reason,
@@ -44,6 +45,23 @@ pub(super) fn change(
     if app == *before {
         return Ok(false);
     }
+    put(apps, app, write)
+}
+
+pub(super) fn set_limits(
+    apps: &mut Apps,
+    app_id: &str,
+    limits: Option<AppLimits>,
+    write: &mut WriteBatch,
+) -> Change {
+    let before = known(apps, app_id)?;
+    if before.limits == limits {
+        return Ok(false);
+    }
+    let app = App {
+        limits,
+        ..before.clone()
+    };
     put(apps, app, write)
 }
 

@@ -105,6 +105,9 @@ impl MetaMachine {
                 let kick = kick.kick.unwrap_or_default();
                 apps::kick(&self.apps, kicks, kick, command.time_ms, write)
             }
+            meta_command::Body::SetAppLimits(set) => {
+                apps::set_limits(&mut self.apps, &set.app_id, set.limits, write)
+            }
             meta_command::Body::AddNode(add) => {
                 self.change(|map| nodes::add(map, add.node.unwrap_or_default()))
             }

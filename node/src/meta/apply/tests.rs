@@ -1,8 +1,10 @@
 //! The meta shard's commands, applied as they come from the log.
 
+use parlance_proto::common::v1::AppLimits;
 use parlance_proto::limits::SHARD_COUNT_MAX;
 use parlance_proto::store::v1::{
-    AddNode, BeginSplit, FinishSplit, MapNode, MapShard, NodeState, RaiseFeatureLevel, ReplaceNode,
+    AddNode, BeginSplit, CreateApp, FinishSplit, MapNode, MapShard, NodeState, RaiseFeatureLevel,
+    ReplaceNode, SetAppLimits,
 };
 
 use super::*;
@@ -304,4 +306,33 @@ fn a_snapshot_of_a_newer_cluster_stops_the_replica() {
         meta.machine.restored(),
         Err(StoreError::NeedsNewerVersion { level: 3 })
     ));
+}
+
+#[test]
+fn an_apps_limits_are_set_as_a_whole_and_are_there_after_a_restart() {
+    let mut meta = Meta::new();
+    let app = App {
+        app_id: "demo".into(),
+        ..App::default()
+    };
+    meta.done(meta_command::Body::CreateApp(CreateApp { app: Some(app) }));
+    let set = |app_id: &str, session_messages_per_second| {
+        meta_command::Body::SetAppLimits(SetAppLimits {
+            app_id: app_id.into(),
+            limits: Some(AppLimits {
+                session_messages_per_second,
+                ..AppLimits::default()
+            }),
+        })
+    };
+    let before = meta.machine.version_now();
+    meta.done(set("demo", 50));
+    assert_eq!(meta.machine.version_now(), before + 1);
+    meta.done(set("demo", 50));
+    assert_eq!(meta.machine.version_now(), before + 1, "nothing changed");
+    let (reason, _) = meta.ask(set("other", 50)).unwrap_err();
+    assert_eq!(reason, Reason::NotFound);
+    let (_, apps, _) = load(&*meta.machine.store).unwrap();
+    let limits = apps["demo"].limits.unwrap();
+    assert_eq!(limits.session_messages_per_second, 50);
 }

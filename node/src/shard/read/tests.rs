@@ -1,6 +1,8 @@
 //! What readers see of rows that a shard's state machine wrote.
 
+use bytes::Bytes;
 use parlance_proto::client::v1::{Message as ChatMessage, content, event};
+use parlance_proto::limits::PREVIEW_BYTES_MAX;
 use parlance_proto::store::v1::{AddConversationCommand, command};
 
 use super::*;
@@ -32,6 +34,7 @@ fn page(start_seq: u64, limit: u32, direction: Direction) -> HistoryPage {
         start_seq,
         limit,
         direction,
+        max_bytes: 0,
     }
 }
 
@@ -122,22 +125,59 @@ fn a_conversation_without_events_has_an_empty_history_and_head() {
 #[test]
 fn large_events_come_in_pages_of_bytes_without_a_gap() {
     let mut replica = Replica::new();
-    let large = "x".repeat(HISTORY_BYTES_MAX / 10);
+    let large = "x".repeat(31_000);
     for seq in 1..=25 {
         replica.one(1, send("alice", &format!("m{seq}"), &large));
     }
-    let (mut start, mut seen, mut pages) = (1, Vec::new(), 0);
-    loop {
-        let page = page_of(&replica, page(start, 100, Direction::Forward));
-        assert!(page.events.len() <= 10, "{} events", page.events.len());
-        seen.extend(seqs(&page));
-        (start, pages) = (seen.len() as u64 + 1, pages + 1);
-        if !page.more {
-            break;
+    for (max_bytes, events_max) in [(0, 2), (u32::MAX, 2), (40_000, 1), (1, 1)] {
+        for direction in [Direction::Forward, Direction::Backward] {
+            let (mut start, mut seen) = (0, Vec::new());
+            loop {
+                let wanted = HistoryPage {
+                    max_bytes,
+                    ..page(start, 100, direction)
+                };
+                let page = page_of(&replica, wanted);
+                let bytes: usize = page.events.iter().map(Bytes::len).sum();
+                assert!(bytes <= ANSWER_BYTES_MAX, "{bytes} bytes");
+                assert_eq!(page.events.len(), events_max.min(25 - seen.len()));
+                let seqs = seqs(&page);
+                match direction {
+                    Direction::Forward => {
+                        start = seqs.last().unwrap() + 1;
+                        seen.extend(seqs);
+                    }
+                    _ => {
+                        start = seqs[0] - 1;
+                        seen.splice(0..0, seqs);
+                    }
+                }
+                if !page.more {
+                    break;
+                }
+            }
+            assert_eq!(seen, (1..=25).collect::<Vec<_>>());
         }
     }
-    assert_eq!(seen, (1..=25).collect::<Vec<_>>());
-    assert_eq!(pages, 3);
+}
+
+#[test]
+fn a_list_shows_only_the_beginning_of_a_large_event() {
+    let mut replica = Replica::new();
+    let short = "é".repeat(PREVIEW_BYTES_MAX / 2);
+    replica.one(1, send("alice", "m1", &short));
+    let head = head_of(&replica, "bob");
+    assert!(!head.last_event_cut);
+    assert_eq!(text(head.last_event.as_ref().unwrap()), short);
+    // No character is cut in two.
+    let long = format!("x{}", "é".repeat(PREVIEW_BYTES_MAX));
+    replica.one(1, send("alice", "m2", &long));
+    let head = head_of(&replica, "bob");
+    assert!(head.last_event_cut);
+    let shown = text(head.last_event.as_ref().unwrap());
+    assert_eq!(shown.len(), PREVIEW_BYTES_MAX - 1);
+    assert!(long.starts_with(shown));
+    assert!(head.encoded_len() < PREVIEW_BYTES_MAX + 256);
 }
 
 #[test]

@@ -86,12 +86,14 @@ export const CloseCode = {
   tokenRefused: 4002,
   kicked: 4003,
   unsupported: 4004,
+  replaced: 4005,
   appDisabled: 4006,
   tokenExpired: 4007,
   tooSlow: 4100,
   idle: 4101,
   loginTimeout: 4102,
   internal: 4103,
+  overloaded: 4104,
 } as const;
 
 /** What a close code asks of the client. */

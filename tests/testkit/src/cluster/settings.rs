@@ -50,6 +50,11 @@ pub(super) fn gateway(cluster: &Cluster, number: usize, tls: &TlsFiles) -> Table
     settings.insert("ops_listen".into(), text(address.gateway_ops(number)));
     settings.insert("nodes".into(), Value::Array(nodes));
     settings.insert("tls".into(), tls_table(tls));
+    // All clients of a test come from one address.
+    let mut limits = Table::new();
+    limits.insert("logins_per_address".into(), Value::Integer(1_000_000));
+    limits.insert("requests_per_second".into(), Value::Integer(1_000_000));
+    settings.insert("limits".into(), Value::Table(limits));
     merge(&mut settings, &cluster.spec.gateway_settings);
     settings
 }

@@ -58,11 +58,13 @@ test("close codes are obeyed by their range", async () => {
     [1009, "closed"],
     [4000, "closed"],
     [4004, "closed"],
+    [4005, "closed"],
     [4042, "closed"],
     [4100, "waiting"],
     [4101, "waiting"],
     [4102, "waiting"],
     [4103, "waiting"],
+    [4104, "waiting"],
     [4150, "waiting"],
   ];
   for (const [code, state] of cases) {

@@ -82,11 +82,14 @@ export interface Conversation {
   peerReadSeq: number;
   /** Messages of others behind read_seq. */
   unreadCount: number;
+  /** The newest event. What it says may be cut: see last_event_cut. */
   lastEvent:
     | Event
     | undefined;
   /** The shard of this conversation could not be asked: nothing but its id, kind and peer is known now. Ask again later. */
   headUnknown: boolean;
+  /** The content of last_event is above 2 KiB: of a text only the beginning is here, of custom content no data. */
+  lastEventCut: boolean;
 }
 
 export interface MarkReadRequest {
@@ -429,6 +432,7 @@ function createBaseConversation(): Conversation {
     unreadCount: 0,
     lastEvent: undefined,
     headUnknown: false,
+    lastEventCut: false,
   };
 }
 
@@ -460,6 +464,9 @@ export const Conversation: MessageFns<Conversation> = {
     }
     if (message.headUnknown !== false) {
       writer.uint32(72).bool(message.headUnknown);
+    }
+    if (message.lastEventCut !== false) {
+      writer.uint32(80).bool(message.lastEventCut);
     }
     return writer;
   },
@@ -547,6 +554,14 @@ export const Conversation: MessageFns<Conversation> = {
             }
 
             message.headUnknown = reader.bool();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.lastEventCut = reader.bool();
             continue;
           }
         }
