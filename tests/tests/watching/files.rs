@@ -22,9 +22,11 @@ const SOURCES: &[&str] = &[
     "node/src/raft/metrics.rs",
     "gateway/src/metrics.rs",
     "cli/src/telemetry.rs",
+    "tls/src/metrics.rs",
 ];
 /// Counted by what a calm cluster does not do: they appear with the first time.
 const NOT_WHEN_CALM: &[&str] = &[
+    "parlance_certificate_reloads_total",
     "parlance_gateway_closed_total",
     "parlance_gateway_refusals_total",
     "parlance_gateway_retries_total",
@@ -38,8 +40,23 @@ const NOT_WHEN_CALM: &[&str] = &[
 ];
 /// All labels that there are; one for each shard has one metric only.
 const LABELS: &[&str] = &[
-    "code", "commit", "follower", "kind", "lane", "le", "node", "reason", "stage", "state", "step",
-    "store", "version",
+    "action",
+    "certificate",
+    "code",
+    "commit",
+    "follower",
+    "kind",
+    "lane",
+    "le",
+    "node",
+    "outcome",
+    "reason",
+    "result",
+    "stage",
+    "state",
+    "step",
+    "store",
+    "version",
 ];
 const OF_SHARDS: &str = "parlance_node_shard_commands_total";
 /// What people who chat make grow.
