@@ -18,7 +18,8 @@ impl Error {
     /// A bound is reached and nothing was done: the caller may try again after this time.
     pub fn overloaded(message: impl Into<String>, retry_after: Duration) -> Self {
         Self {
-            retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
+            // 0 would say nothing.
+            retry_after_ms: u32::try_from(retry_after.as_millis() + 1).unwrap_or(u32::MAX),
             ..Self::new(ErrorCode::Overloaded, message)
         }
     }

@@ -6,12 +6,16 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A socket with a bound on what is read from it.
+/// Stands for no bound.
+const UNBOUNDED: usize = usize::MAX;
+/// Stands for a bound that was passed.
+const EXHAUSTED: usize = usize::MAX - 1;
+
+/// A socket with a bound on what is read from it. One number says all: every connection has it.
 #[derive(Debug)]
 pub struct Metered<S> {
     inner: S,
-    left: Option<usize>,
-    exhausted: bool,
+    left: usize,
 }
 
 impl<S> Metered<S> {
@@ -19,19 +23,18 @@ impl<S> Metered<S> {
     pub fn new(inner: S) -> Self {
         Self {
             inner,
-            left: None,
-            exhausted: false,
+            left: UNBOUNDED,
         }
     }
 
     /// From here on so many bytes are read, and then an error; none means no bound.
     pub fn limit(&mut self, bytes: Option<usize>) {
-        self.left = bytes;
+        self.left = bytes.map_or(UNBOUNDED, |bytes| bytes.min(EXHAUSTED - 1));
     }
 
     /// Whether the client sent more than the bound allowed.
     pub fn is_exhausted(&self) -> bool {
-        self.exhausted
+        self.left == EXHAUSTED
     }
 }
 
@@ -44,12 +47,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
         let read = buffer.filled().len() - before;
-        if let Some(left) = self.left {
-            if read > left {
-                self.exhausted = true;
+        match self.left {
+            UNBOUNDED => {}
+            left if left < EXHAUSTED && read <= left => self.left = left - read,
+            _ => {
+                self.left = EXHAUSTED;
                 return Poll::Ready(Err(io::Error::other("too much came before a login")));
             }
-            self.left = Some(left - read);
         }
         Poll::Ready(Ok(()))
     }

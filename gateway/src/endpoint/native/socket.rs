@@ -32,7 +32,12 @@ const READ_BUFFER_BYTES: usize = 2 * 1024;
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Serves one WebSocket until it ends; `read` is what the client has sent behind its upgrade request.
-pub async fn run(connection: Connection, mut stream: ClientStream, read: Vec<u8>, format: Format) {
+pub async fn run(
+    connection: Arc<Connection>,
+    mut stream: ClientStream,
+    read: Vec<u8>,
+    format: Format,
+) {
     let api = connection.shared.api.clone();
     let limits = &api.limits;
     let config = WebSocketConfig::default()

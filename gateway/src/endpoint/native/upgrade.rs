@@ -58,7 +58,6 @@ async fn upgrade(
         HeaderValue::from_static(format.protocol()),
     );
     let upgrade = hyper::upgrade::on(&mut request);
-    let connection = Connection::clone(&connection);
     connection.shared.tasks.clone().spawn(async move {
         // Boxed, so that a WebSocket's task does not carry the room of its handshake for life.
         let Some((stream, read)) = Box::pin(web::upgraded(upgrade)).await else {
