@@ -74,6 +74,14 @@ async fn a_stolen_operators_certificate(cluster: &Cluster, shell: &Shell) -> Res
 
 async fn a_gateways(cluster: &mut Cluster, shell: &Shell) -> Result<()> {
     let old = serial(cluster, "gateway-1")?;
+    // Nodes look once a second at which links they have.
+    until("node 1 knows who uses it", SOON, async || {
+        let told = crate::told(cluster, 1).await?;
+        let used = ("gateway-1".to_owned(), old.clone());
+        ensure!(told.contains(&used), "{told:?}");
+        Ok(())
+    })
+    .await?;
     let careless = shell.run(&["certificate", "deny", &old]).await?;
     ensure!(
         careless.code == NOT_POSSIBLE && careless.stderr.contains("gateway gateway-1"),
