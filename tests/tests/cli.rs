@@ -157,7 +157,7 @@ async fn bad_settings_are_refused_by_name() -> Result<()> {
         ("gateway", format!("surprise = 1\n{gateway}"), "surprise"),
         (
             "gateway",
-            format!("{gateway}\n[limits]\nframe_bytes_max = \"big\"\n"),
+            gateway.replace("[limits]", "[limits]\nframe_bytes_max = \"big\""),
             "frame_bytes_max",
         ),
     ] {
