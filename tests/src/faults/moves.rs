@@ -133,6 +133,9 @@ impl Move {
 
     /// Begins it, on something that no other move is on; none if there is nothing.
     pub fn begin(self, stage: &mut Stage<'_>, board: &mut Board) -> Result<Option<Begun>> {
+        if matches!(self, Move::ClockJump | Move::ClockStrobe) {
+            stage.allow_wrong_clocks();
+        }
         let undo = match self {
             Move::KillGateway | Move::FreezeGateway => {
                 let Some(gateway) = board.gateway(stage.rng) else {
