@@ -88,10 +88,10 @@ async fn an_answer_to_an_older_request_proves_nothing_later() {
         let count = seen.empty.load(Ordering::SeqCst) + more;
         reached(&seen.empty, count).await;
     };
-    lost(10).await; // the read waits for an answer to a heartbeat
+    lost(4).await; // the read waits for an answer to a heartbeat
     answered[0].send_replace(true);
     first.await.unwrap().unwrap();
-    lost(10).await; // what says that the first is committed has left too
+    lost(4).await; // what says that the first is committed has left too
     answered[1].send_replace(true);
     second.await.unwrap().unwrap();
     assert!(
