@@ -19,9 +19,8 @@ use parlance_gateway::ListenerTls;
 use parlance_proto::client::v1::server_frame::Body;
 use parlance_proto::tls::{CertificateFacts, Role, Serial, TlsFiles, TlsIdentity};
 use parlance_testkit::certs::Authority;
-use rustls::{ClientConfig, HandshakeKind, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, HandshakeKind};
+use rustls_pki_types::ServerName;
 use support::Rig;
 use support::client::{Client, send_to};
 use tokio::net::TcpStream;
@@ -71,16 +70,7 @@ impl Public {
     }
 
     fn client(&self) -> Arc<ClientConfig> {
-        let ca = CertificateDer::from_pem_file(self.dir.path().join("ca.crt")).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(ca).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Arc::new(config)
+        support::trusting(&self.dir.path().join("ca.crt"))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod node;
 pub mod world;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,18 +69,10 @@ impl Rig {
 
     /// A TLS stream of a client that trusts the rig's CA and has no certificate itself.
     pub async fn tls_client(&self, name: &str, address: SocketAddr) -> TlsStream<TcpStream> {
-        let ca = CertificateDer::from_pem_file(self.folder.path().join("ca.crt")).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(ca).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = trusting(&self.folder.path().join("ca.crt"));
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let stream = TcpStream::connect(address).await.unwrap();
-        TlsConnector::from(Arc::new(config))
+        TlsConnector::from(config)
             .connect(name, stream)
             .await
             .unwrap()
@@ -119,4 +112,19 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("not in time: {what}");
+}
+
+/// TLS of a client that trusts the CA in this file and has no certificate itself.
+pub fn trusting(ca: &Path) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(ca).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
 }
