@@ -59,16 +59,16 @@ LENGTH ?= 60s
 FAULTS ?= all
 NODES ?= 3
 BULK ?= 0
-chaos: build disk
-	$(RELEASE)/parlance-tests chaos --seed $(SEED) --length $(LENGTH) --faults $(FAULTS) --nodes $(NODES) --bulk $(BULK)
+chaos: broken disk build
+	PARLANCE_BROKEN_BIN=$(BROKEN) $(RELEASE)/parlance-tests chaos --seed $(SEED) --length $(LENGTH) --faults $(FAULTS) --nodes $(NODES) --bulk $(BULK)
 
 # A fixed set, and a swarm whose seed is new each time: `make chaos-short SWARM_SEED=7` repeats it.
 SWARM_SEED ?= 0
 SWARM_LENGTH ?= 100s
-chaos-short: build disk
+chaos-short: broken disk build
 	$(RELEASE)/parlance-tests chaos --seed 1 --length 10s --faults none
 	$(RELEASE)/parlance-tests chaos --seed 2 --length 12s --faults kill-node,kill-gateway,retries
-	$(RELEASE)/parlance-tests chaos --seed $(SWARM_SEED) --length $(SWARM_LENGTH) --faults swarm
+	PARLANCE_BROKEN_BIN=$(BROKEN) $(RELEASE)/parlance-tests chaos --seed $(SWARM_SEED) --length $(SWARM_LENGTH) --faults swarm
 
 # === checks: these never write to the source tree ===
 

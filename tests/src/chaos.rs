@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::bulk::Bulk;
 use crate::check;
 use crate::cluster::{Cluster, ClusterSpec};
-use crate::faults::{Fault, Stage, Strikes, swarm};
+use crate::faults::swarm::{self, Means};
+use crate::faults::{Fault, Stage, Strikes};
 use crate::history::{Closing, History, Run, What};
 use crate::load::{Load, LoadSpec};
 use crate::logs::{self, Allowed};
@@ -251,7 +252,7 @@ impl Driver<'_> {
     }
 
     async fn swarm(&mut self, until: Instant) -> Result<()> {
-        let moves = swarm::draw(self.seed, self.cluster.spec.disks);
+        let moves = swarm::draw(self.seed, Means::of(&self.cluster.spec));
         self.history.note(format!("this swarm has {moves:?}"));
         while Instant::now() < until {
             let pair = swarm::pair(&moves, &mut self.rng);

@@ -26,12 +26,12 @@ use clap::ValueEnum;
 use rand::rngs::StdRng;
 
 use crate::cluster::{Cluster, ClusterSpec, START_WITHIN, binary};
-use crate::disk;
 use crate::history::History;
 use crate::load::Load;
 use crate::logs::Allowed;
 use moves::Move;
 pub use strikes::Strikes;
+use swarm::Means;
 
 /// A fault by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,7 +71,7 @@ pub enum Fault {
     DayChange,
     /// Leaderships are handed over all the time.
     Transfers,
-    /// Operators ask and change this and that all the time.
+    /// Operators ask and change this and that all the time, meanwhile a shard is split and a node replaced.
     Operators,
     /// A node loses its disk, and an empty one takes its place.
     ReplaceNode,
@@ -160,8 +160,11 @@ impl Fault {
             Fault::PowerCut | Fault::DiskFull | Fault::SlowDisk => spec.disks = true,
             Fault::Swarm => {
                 (spec.relays, spec.link_relays, spec.clocks) = (true, true, true);
-                let moves = swarm::draw(seed, true);
-                spec.disks |= moves.iter().any(|one| one.needs_disks()) && disk::can_fail()?;
+                let moves = swarm::draw(seed, Means::here()?);
+                spec.disks |= moves.iter().any(|one| one.needs_disks());
+                if spec.binary.is_none() && moves.iter().any(|one| one.needs_switches()) {
+                    spec.binary = binary::with_switches();
+                }
             }
             Fault::CrashPoints if spec.binary.is_none() => {
                 spec.binary = binary::with_switches();
@@ -194,7 +197,7 @@ impl Fault {
             Fault::ClockRetries => clock::ahead_under_retries(stage).await,
             Fault::DayChange => clock::day_change(stage).await,
             Fault::Transfers => moves::each(stage, &[Move::Transfers]).await,
-            Fault::Operators => moves::each(stage, &[Move::Operators]).await,
+            Fault::Operators => moves::together(stage, &OPERATORS).await,
             Fault::ReplaceNode => replace::wiped_node(stage).await,
             Fault::ReplaceTwice => replace::two_living_nodes(stage).await,
             Fault::Retries => retries::run(stage).await,
@@ -215,6 +218,7 @@ const PARTITIONS: [Move; 4] = [
     Move::CutFromNode,
     Move::Bridge,
 ];
+const OPERATORS: [Move; 3] = [Move::Split, Move::ReplaceNode, Move::Operators];
 const BAD_LINKS: [Move; 5] = [
     Move::CutLinks,
     Move::CutLinksToNode,

@@ -16,7 +16,7 @@ const DEAD: Duration = Duration::from_millis(1500);
 const MENDED_WITHIN: Duration = Duration::from_secs(90);
 
 /// Under load alone.
-const ALWAYS: [&str; 6] = [
+pub(super) const ALWAYS: [&str; 6] = [
     "before-log-save",
     "after-log-save",
     "before-apply",
@@ -25,14 +25,14 @@ const ALWAYS: [&str; 6] = [
     "after-snapshot-build",
 ];
 /// When a new node is fed by snapshot.
-const INSTALLS: [&str; 3] = [
+pub(super) const INSTALLS: [&str; 3] = [
     "before-snapshot-install",
     "in-snapshot-install",
     "after-snapshot-install",
 ];
-const SPLITS: [&str; 2] = ["in-split", "after-split"];
+pub(super) const SPLITS: [&str; 2] = ["in-split", "after-split"];
 /// When a node is replaced.
-const VOTERS: [&str; 2] = ["before-voters-change", "after-voters-change"];
+pub(super) const VOTERS: [&str; 2] = ["before-voters-change", "after-voters-change"];
 
 pub(super) async fn at_each_point(stage: &mut Stage<'_>) -> Result<()> {
     for point in ALWAYS {

@@ -10,7 +10,9 @@ use rand::{Rng, SeedableRng};
 use tokio::time::sleep;
 
 use super::Stage;
-use super::moves::{Board, Move};
+use super::moves::{Begun, Board, Move};
+use crate::cluster::{ClusterSpec, binary};
+use crate::disk;
 
 const LENGTH_MS: std::ops::Range<u64> = 1500..6000;
 /// The second begins and ends so much later.
@@ -19,12 +21,44 @@ const HEALED_WITHIN: Duration = Duration::from_secs(90);
 /// A swarm has at least so many kinds of moves.
 const KINDS_MIN: usize = 4;
 
-/// The moves of one run; with disks that can be made to fail, or without.
-pub fn draw(seed: u64, disks: bool) -> Vec<Move> {
+/// What there is for a swarm.
+#[derive(Debug, Clone, Copy)]
+pub struct Means {
+    /// Disks that can be made to fail.
+    pub disks: bool,
+    /// A build with switches, which can be told to end somewhere.
+    pub switches: bool,
+}
+
+impl Means {
+    /// Of this machine.
+    pub fn here() -> Result<Self> {
+        Ok(Self {
+            disks: disk::can_fail()?,
+            switches: binary::with_switches().is_some(),
+        })
+    }
+
+    /// Of a cluster.
+    pub fn of(cluster: &ClusterSpec) -> Self {
+        let switches = binary::with_switches();
+        Self {
+            disks: cluster.disks,
+            switches: switches.is_some() && switches == cluster.binary,
+        }
+    }
+
+    fn suffice(self, one: Move) -> bool {
+        (self.disks || !one.needs_disks()) && (self.switches || !one.needs_switches())
+    }
+}
+
+/// The moves of one run.
+pub fn draw(seed: u64, means: Means) -> Vec<Move> {
     let rng = &mut StdRng::seed_from_u64(seed ^ SWARM_SEED);
     let mut moves = Move::value_variants().to_vec();
     moves.shuffle(rng);
-    moves.retain(|one| disks || !one.needs_disks());
+    moves.retain(|one| means.suffice(*one));
     let kinds = rng.random_range(KINDS_MIN..=moves.len());
     moves.truncate(kinds);
     moves.sort_unstable();
@@ -51,9 +85,10 @@ pub async fn round(stage: &mut Stage<'_>, moves: &[Move]) -> Result<()> {
     }
     sleep(Duration::from_millis(stage.rng.random_range(LENGTH_MS))).await;
     begun.shuffle(stage.rng);
+    begun.sort_by_key(Begun::waits);
     let mut struck = 0;
     for one in begun {
-        struck += usize::from(one.end(stage)?);
+        struck += usize::from(one.end(stage).await?);
         sleep(Duration::from_millis(stage.rng.random_range(APART_MS) / 2)).await;
     }
     if struck == 0 {
@@ -68,11 +103,15 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_swarm_and_another_seed_another() {
-        let of = |seed| draw(seed, true);
+        let with = |disks, switches| move |seed| draw(seed, Means { disks, switches });
+        let of = with(true, true);
         assert_eq!(of(7), of(7));
         assert!((1..20).any(|seed| of(seed) != of(7)));
         assert!((1..50).all(|seed| of(seed).len() >= KINDS_MIN));
-        assert!((1..50).all(|seed| !draw(seed, false).iter().any(|one| one.needs_disks())));
+        let drawn = |moves: Vec<Move>, what: fn(Move) -> bool| moves.into_iter().any(what);
+        let without = with(false, false);
+        assert!(!(1..50).any(|seed| drawn(without(seed), Move::needs_disks)));
+        assert!(!(1..50).any(|seed| drawn(without(seed), Move::needs_switches)));
         // In many swarms every move has its turn.
         let all: std::collections::BTreeSet<Move> = (1..50).flat_map(of).collect();
         assert_eq!(all.len(), Move::value_variants().len());

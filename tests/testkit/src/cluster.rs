@@ -1,6 +1,7 @@
 //! A cluster of real processes on one machine, with everything a fault needs: kill, stop, freeze, damage, replace.
 
 pub mod address;
+mod asked;
 pub mod binary;
 pub mod clocks;
 pub mod health;
@@ -8,7 +9,7 @@ pub mod links;
 pub mod network;
 mod power;
 pub mod process;
-mod replace;
+pub mod replace;
 mod settings;
 pub mod shards;
 

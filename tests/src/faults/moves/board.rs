@@ -3,11 +3,16 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use parlance_proto::admin::v1::ShardStatus;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 use super::super::Stage;
+
+/// A swarm splits no further: a small machine bears no more.
+const SHARDS_MAX: usize = 12;
+const SLOTS_MIN: u32 = 64;
 
 /// Who is there, and who has a move on already.
 pub struct Board {
@@ -16,13 +21,19 @@ pub struct Board {
     /// Of nodes, the one that leads most is taken with this chance, while it is free.
     leader: u64,
     leader_chance: f64,
+    /// The shards that may be split.
+    shards: Vec<ShardStatus>,
     taken: BTreeSet<String>,
 }
 
 impl Board {
     /// Moves go to the node that leads most.
     pub async fn look(stage: &Stage<'_>) -> Result<Self> {
+        let mut shards = stage.cluster.any_admin().await?.status().await?.shards;
+        let enough = shards.len() >= SHARDS_MAX;
+        shards.retain(|shard| !enough && shard.last_slot - shard.first_slot >= SLOTS_MIN);
         Ok(Self {
+            shards,
             nodes: stage.cluster.nodes.keys().copied().collect(),
             gateways: stage.cluster.gateways.len(),
             leader: stage.cluster.busiest_leader().await?,
@@ -50,6 +61,21 @@ impl Board {
         let node = *free.choose(rng)?;
         self.take(&format!("node {node}"));
         Some(node)
+    }
+
+    /// All that no other move is on.
+    pub(super) fn take_other_nodes(&mut self) -> Vec<u64> {
+        let nodes = self.nodes.clone();
+        let free = |id: &u64| self.take(&format!("node {id}"));
+        nodes.into_iter().filter(free).collect()
+    }
+
+    /// With its leader, if that is wanted.
+    pub(super) fn shard(&mut self, rng: &mut StdRng, with_leader: bool) -> Option<ShardStatus> {
+        let shard = self.shards.choose(rng)?.clone();
+        let leader = format!("node {}", shard.leader);
+        let free = self.take("shards") && (!with_leader || self.take(&leader));
+        free.then_some(shard)
     }
 
     pub(super) fn gateway(&mut self, rng: &mut StdRng) -> Option<usize> {

@@ -2,24 +2,18 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use parlance_proto::admin::v1::{GetClusterStatusResponse, ShardStatus, SplitShardResponse};
 use parlance_proto::ids::{AppId, ConversationId};
 use parlance_proto::slot::{Slot, SlotRange};
-use parlance_proto::tls::TlsFiles;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
 
+use super::asked::Asked;
 use super::{APP, Cluster};
 use crate::admin::Admin;
 
 /// A split must be done within this, whatever happens to nodes meanwhile.
 const SPLIT_WITHIN: Duration = Duration::from_secs(90);
-/// A node that is frozen must not keep the next from being asked.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-
-/// Between two nodes that are asked.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The shard that owns a slot.
 pub fn owner(status: &GetClusterStatusResponse, slot: Slot) -> Result<&ShardStatus> {
@@ -58,42 +52,23 @@ impl Cluster {
     pub async fn begin_split(&mut self, shard: u32) -> Result<Splitting> {
         let status = self.any_admin().await?.status().await?;
         let found = status.shards.iter().find(|found| found.shard == shard);
-        let found = found.with_context(|| format!("no shard {shard}"))?;
-        let range = SlotRange::new(found.first_slot, found.last_slot);
-        let middle = range.and_then(SlotRange::middle).context("too few slots")?;
-        let nodes = self.nodes.keys().map(|id| self.address.link(*id));
-        let addresses: Vec<String> = nodes.map(|address| address.to_string()).collect();
-        self.spec.shards += 1;
-        let asking = ask_until_split(addresses, self.operator.clone(), shard, middle);
-        Ok(Splitting {
-            task: tokio::spawn(asking),
-        })
+        self.begin_split_of(found.with_context(|| format!("no shard {shard}"))?)
     }
-}
 
-async fn ask_until_split(
-    nodes: Vec<String>,
-    operator: TlsFiles,
-    shard: u32,
-    first_slot: Slot,
-) -> Result<SplitShardResponse> {
-    let deadline = Instant::now() + SPLIT_WITHIN;
-    let mut nodes = nodes.iter().cycle();
-    loop {
-        let node = nodes.next().context("no node")?;
-        let ask = async {
-            let mut admin = Admin::connect(node, &operator).await?;
-            // The same slot each time: what was done already is not done again.
-            admin.split(shard, first_slot).await
-        };
-        let error = match timeout(ANSWER_WITHIN, ask).await {
-            Ok(Ok(split)) => return Ok(split),
-            Ok(Err(error)) => error,
-            Err(_) => anyhow!("no answer within {ANSWER_WITHIN:?}"),
-        };
-        if Instant::now() > deadline {
-            return Err(error.context(format!("shard {shard} is not split, says {node}")));
-        }
-        sleep(PAUSE).await;
+    /// The same of a shard as it was told of, where no node need answer now.
+    pub fn begin_split_of(&mut self, parent: &ShardStatus) -> Result<Splitting> {
+        let range = SlotRange::new(parent.first_slot, parent.last_slot);
+        let middle = range.and_then(SlotRange::middle).context("too few slots")?;
+        let asked = Asked::all_but(self, None);
+        let shard = parent.shard;
+        self.spec.shards += 1;
+        Ok(Splitting {
+            task: tokio::spawn(async move {
+                // The same slot each time: what was done already is not done again.
+                let split = |mut admin: Admin| async move { admin.split(shard, middle).await };
+                let done = asked.until_done(SPLIT_WITHIN, split).await;
+                done.with_context(|| format!("shard {shard} is not split"))
+            }),
+        })
     }
 }

@@ -1,0 +1,200 @@
+//! Moves that are on, and how they end.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use anyhow::{Context, Result};
+
+use super::super::Stage;
+use super::Move;
+use super::armed::Armed;
+use super::background::Background;
+use crate::cluster::links::{Direction, Gateway};
+use crate::cluster::network::{Disturbance, Struck};
+use crate::cluster::replace::Replacing;
+use crate::cluster::shards::Splitting;
+
+/// A move that is on.
+pub struct Begun {
+    pub(super) what: Move,
+    pub(super) undo: Undo,
+}
+
+pub(super) enum Undo {
+    StartNode(u64),
+    ThawNode(u64),
+    StartGateway(usize),
+    ThawGateway(usize),
+    Mend(Vec<(u64, u64)>, Struck),
+    Calm(Struck),
+    Open(Vec<(u64, Gateway, Direction)>, u64),
+    TrueClock(String),
+    HealDisk(u64),
+    Stop(Background),
+    Crash(Armed),
+    Split(u32, Splitting, Option<Armed>),
+    Replace(Replacing, Option<Armed>),
+}
+
+impl Begun {
+    /// Its end is something to wait for, which may need that nothing else is on.
+    pub fn waits(&self) -> bool {
+        matches!(
+            self.undo,
+            Undo::Crash(_) | Undo::Split(..) | Undo::Replace(..)
+        )
+    }
+
+    /// Ends it; says whether it struck anything.
+    pub async fn end(self, stage: &mut Stage<'_>) -> Result<bool> {
+        let what = self.what;
+        stage.history.note(format!("{what} ends"));
+        let struck = self.undo.undo(stage).await?;
+        stage
+            .strikes
+            .add(format!("{what} of {}", struck.0), struck.1);
+        Ok(struck.1 > 0)
+    }
+}
+
+impl Undo {
+    /// Gives what was struck and how often.
+    async fn undo(self, stage: &mut Stage<'_>) -> Result<(String, u64)> {
+        let cluster = &mut *stage.cluster;
+        let on = self.to_string();
+        Ok(match self {
+            Undo::StartNode(node) => {
+                cluster.node(node)?.start()?;
+                (on, 1)
+            }
+            Undo::ThawNode(node) => {
+                cluster.node(node)?.thaw()?;
+                (on, 1)
+            }
+            Undo::StartGateway(gateway) => {
+                cluster
+                    .gateways
+                    .get_mut(gateway)
+                    .context("no gateway")?
+                    .start()?;
+                (on, 1)
+            }
+            Undo::ThawGateway(gateway) => {
+                cluster
+                    .gateways
+                    .get(gateway)
+                    .context("no gateway")?
+                    .thaw()?;
+                (on, 1)
+            }
+            Undo::Mend(ways, before) => {
+                for (from, to) in &ways {
+                    cluster.network.mend(*from, *to);
+                }
+                (on, cluster.network.struck().cut - before.cut)
+            }
+            Undo::Calm(before) => (on, calm(stage, before)),
+            Undo::Open(rules, before) => {
+                for (node, gateway, direction) in &rules {
+                    cluster.links.open(*node, *gateway, *direction);
+                }
+                (on, cluster.links.struck() - before)
+            }
+            Undo::TrueClock(name) => {
+                let clocks = cluster.clocks.as_ref().context("no clocks")?;
+                clocks.hand(&name)?.set(0)?;
+                (on, 1)
+            }
+            Undo::HealDisk(node) => {
+                heal_disk(stage, node)?;
+                (on, 1)
+            }
+            Undo::Stop(background) => (on, background.stop(stage)?),
+            Undo::Crash(armed) => (on, armed.end(stage).await?),
+            Undo::Split(_, splitting, armed) => {
+                let struck = ended(armed, stage).await?;
+                let child = splitting.done().await?.child;
+                stage.history.note(format!("shard {child} is there"));
+                (on, struck)
+            }
+            Undo::Replace(replacing, armed) => {
+                let struck = ended(armed, stage).await?;
+                let new = replacing.taken(stage.cluster).await?;
+                stage.history.note(format!("node {new} is in"));
+                (on, struck)
+            }
+        })
+    }
+}
+
+/// The network is well again; how often it struck in the way in which it did least.
+fn calm(stage: &mut Stage<'_>, before: Struck) -> u64 {
+    let network = &stage.cluster.network;
+    network.disturb(Disturbance::default());
+    let struck = network.struck();
+    let each = [
+        ("lost", struck.lost - before.lost),
+        ("doubled", struck.doubled - before.doubled),
+        ("late", struck.delayed - before.delayed),
+        ("out of order", struck.overtook - before.overtook),
+    ];
+    for (how, times) in each {
+        stage.strikes.add(format!("packets {how}"), times);
+    }
+    let least = each.iter().map(|(_, times)| *times).min();
+    least.unwrap_or_default()
+}
+
+/// What a disk did is said in errors; a node that it ended is started, as whoever looks after it would.
+fn heal_disk(stage: &mut Stage<'_>, node: u64) -> Result<()> {
+    stage.cluster.disk(node)?.heal()?;
+    let process = stage.cluster.node(node)?;
+    stage.allowed.processes.push(process.name.clone());
+    if process.ended()?.is_some() {
+        process.start()?;
+    }
+    Ok(())
+}
+
+/// How often a split or a replacement struck: once, or as often as the crash in it that it is there for.
+async fn ended(armed: Option<Armed>, stage: &mut Stage<'_>) -> Result<u64> {
+    match armed {
+        Some(armed) => armed.end(stage).await,
+        None => Ok(1),
+    }
+}
+
+impl fmt::Display for Undo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Undo::StartNode(node) | Undo::ThawNode(node) => write!(f, "node {node}"),
+            Undo::StartGateway(gateway) | Undo::ThawGateway(gateway) => {
+                write!(f, "gateway {}", gateway + 1)
+            }
+            Undo::Mend(ways, _) => {
+                let ways = ways.iter().map(|(from, to)| format!("{from}→{to}"));
+                f.write_str(&ways.collect::<Vec<_>>().join(" "))
+            }
+            Undo::Calm(_) => f.write_str("packets between nodes"),
+            Undo::Open(rules, _) => {
+                let nodes: BTreeSet<u64> = rules.iter().map(|(node, ..)| *node).collect();
+                let all = rules.iter().any(|(_, gateway, _)| gateway.is_none());
+                let whose = if all { "all gateways" } else { "one gateway" };
+                write!(f, "bytes between node {nodes:?} and {whose}")
+            }
+            Undo::TrueClock(name) => f.write_str(name),
+            Undo::HealDisk(node) => write!(f, "the disk of node {node}"),
+            Undo::Stop(background) => write!(f, "{background}"),
+            Undo::Crash(armed) => write!(f, "{armed}"),
+            Undo::Split(shard, _, armed) => {
+                write!(f, "shard {shard}")?;
+                armed.iter().try_for_each(|armed| write!(f, ", {armed}"))
+            }
+            Undo::Replace(replacing, armed) => {
+                let Replacing { old, new, .. } = replacing;
+                write!(f, "node {old} by node {new}")?;
+                armed.iter().try_for_each(|armed| write!(f, ", {armed}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What moves do to a gateway, a shard or a node as they begin.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use parlance_proto::admin::v1::ShardStatus;
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+use super::super::Stage;
+use super::super::crash::{ALWAYS, INSTALLS, SPLITS, VOTERS};
+use super::Move;
+use super::armed::Armed;
+use super::background::Background;
+use super::begun::Undo;
+use super::board::Board;
+use crate::cluster::links::{Direction, Gateway, Held};
+use crate::cluster::network::Disturbance;
+use crate::disk::DiskOp;
+
+const SLOW_SYNC_MS: u64 = 200;
+/// The cluster takes no new node while anything else is moving or missing.
+const REPLACED_WITHIN: Duration = Duration::from_secs(90);
+/// What a clock may be off, in ms.
+const JUMPS_MS: [i64; 6] = [
+    90_000,
+    -90_000,
+    26 * 3_600_000,
+    -26 * 3_600_000,
+    72 * 3_600_000,
+    -72 * 3_600_000,
+];
+
+impl Move {
+    pub(super) fn to_gateway(self, stage: &mut Stage<'_>, gateway: usize) -> Result<Undo> {
+        let process = stage
+            .cluster
+            .gateways
+            .get_mut(gateway)
+            .context("no gateway")?;
+        Ok(if self == Move::KillGateway {
+            process.kill()?;
+            Undo::StartGateway(gateway)
+        } else {
+            process.freeze()?;
+            Undo::ThawGateway(gateway)
+        })
+    }
+
+    pub(super) fn to_shard(self, stage: &mut Stage<'_>, shard: &ShardStatus) -> Result<Undo> {
+        let armed = match self {
+            Move::CrashInSplit => Some(Armed::one_of(stage, &SPLITS, vec![shard.leader])?),
+            _ => None,
+        };
+        let splitting = stage.cluster.begin_split_of(shard)?;
+        Ok(Undo::Split(shard.shard, splitting, armed))
+    }
+
+    /// Who ends in it is taken, so that nothing else is done to it.
+    fn replace(self, stage: &mut Stage<'_>, board: &mut Board, old: u64) -> Result<Undo> {
+        let armed = if self == Move::ReplaceNode {
+            None
+        } else if stage.rng.random_bool(0.5) {
+            let new = stage.cluster.next_node_id();
+            Some(Armed::one_of(stage, &INSTALLS, vec![new])?)
+        } else {
+            let others = board.take_other_nodes();
+            Some(Armed::one_of(stage, &VOTERS, others)?)
+        };
+        stage.allow_replacement(old)?;
+        let within = REPLACED_WITHIN + stage.patience;
+        let replacing = stage.cluster.begin_to_replace(old, within)?;
+        Ok(Undo::Replace(replacing, armed))
+    }
+
+    pub(super) fn to_node(
+        self,
+        stage: &mut Stage<'_>,
+        board: &mut Board,
+        node: u64,
+    ) -> Result<Undo> {
+        if matches!(self, Move::ReplaceNode | Move::CrashInReplacement) {
+            return self.replace(stage, board, node);
+        }
+        let others: Vec<u64> = board
+            .nodes
+            .iter()
+            .copied()
+            .filter(|id| *id != node)
+            .collect();
+        let to = others.iter().map(|other| (*other, node));
+        let from = others.iter().map(|other| (node, *other));
+        let cluster = &mut *stage.cluster;
+        let both = [Direction::ToNode, Direction::ToGateway];
+        Ok(match self {
+            Move::KillNode => {
+                cluster.node(node)?.kill()?;
+                Undo::StartNode(node)
+            }
+            Move::Crash => Undo::Crash(Armed::one_of(stage, &ALWAYS, vec![node])?),
+            Move::FreezeNode => {
+                cluster.node(node)?.freeze()?;
+                Undo::ThawNode(node)
+            }
+            Move::CutNode => cut(stage, to.chain(from).collect()),
+            Move::CutToNode => cut(stage, to.collect()),
+            Move::CutFromNode => cut(stage, from.collect()),
+            Move::Bridge => {
+                let other = *others.choose(stage.rng).context("no other node")?;
+                cut(stage, vec![(node, other), (other, node)])
+            }
+            Move::CutLinks => hold(stage, node, &both, Held::Cut),
+            Move::CutLinksToNode => hold(stage, node, &both[..1], Held::Cut),
+            Move::CutLinksToGateway => hold(stage, node, &both[1..], Held::Cut),
+            Move::FreezeLinks => hold(stage, node, &both, Held::Frozen),
+            Move::ClockJump => {
+                let name = cluster.node(node)?.name.clone();
+                let offset = JUMPS_MS.choose(stage.rng).copied().unwrap_or_default();
+                let clocks = cluster.clocks.as_ref().context("no clocks")?;
+                clocks.hand(&name)?.set(offset)?;
+                stage
+                    .strikes
+                    .add(format!("clock of {name} by {} s", offset / 1000), 1);
+                Undo::TrueClock(name)
+            }
+            Move::PowerCut => {
+                let seed = stage.rng.random();
+                for forgotten in cluster.cut_power(&[node], seed)? {
+                    stage.history.note(forgotten);
+                }
+                Undo::StartNode(node)
+            }
+            Move::SlowDisk => {
+                cluster.disk(node)?.slow(DiskOp::Sync, "*", SLOW_SYNC_MS)?;
+                Undo::HealDisk(node)
+            }
+            Move::SilentDisk => {
+                cluster.disk(node)?.hang(DiskOp::Sync, "*")?;
+                Undo::HealDisk(node)
+            }
+            Move::FullDisk => {
+                cluster.disk(node)?.fill(0)?;
+                Undo::HealDisk(node)
+            }
+            Move::ClockStrobe => Undo::Stop(Background::strobe(stage, node)?),
+            _ => bail!("{self} is not done to a node"),
+        })
+    }
+}
+
+/// What a bad network does to packets.
+pub(super) const BAD: Disturbance = Disturbance {
+    lost_percent: 10,
+    doubled_percent: 10,
+    delay_min: Duration::from_millis(1),
+    delay_max: Duration::from_millis(30),
+};
+
+fn cut(stage: &Stage<'_>, ways: Vec<(u64, u64)>) -> Undo {
+    let before = stage.cluster.network.struck();
+    for (from, to) in &ways {
+        stage.cluster.network.cut(*from, *to);
+    }
+    Undo::Mend(ways, before)
+}
+
+/// For one gateway, or for all.
+fn hold(stage: &mut Stage<'_>, node: u64, directions: &[Direction], held: Held) -> Undo {
+    let gateways = stage.cluster.gateways.iter();
+    let mut gateways: Vec<Gateway> = gateways
+        .filter_map(|gateway| gateway.pid().map(Some))
+        .collect();
+    gateways.push(None);
+    let gateway = gateways.choose(stage.rng).copied().flatten();
+    let links = &stage.cluster.links;
+    let before = links.struck();
+    for direction in directions {
+        links.hold(node, gateway, *direction, held);
+    }
+    let rules = directions
+        .iter()
+        .map(|direction| (node, gateway, *direction));
+    Undo::Open(rules.collect(), before)
+}
