@@ -13,6 +13,7 @@ mod support;
 use parlance_proto::client::v1::{
     ConversationsRequest, HistoryRequest, client_frame, history_request, server_frame::Body,
 };
+use parlance_proto::common::v1::ErrorCode;
 use parlance_proto::slot::SLOTS;
 use support::client::{Client, send_to};
 use support::{Rig, eventually};
@@ -222,4 +223,23 @@ async fn a_list_comes_although_a_shard_has_no_majority_and_says_whose_heads_are_
             assert!(peers.contains(&conversation.peer));
         }
     }
+}
+
+/// A send would wait for its whole time, with all behind it, for a node that has said when it will take one.
+#[tokio::test]
+async fn a_full_disk_that_nobody_takes_the_place_of_is_told_long_before_a_request_times_out() {
+    let rig = Rig::start(2, |config| config.limits.request_timeout_ms = 60_000).await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    rig.world.set_full(1);
+    let Body::Error(error) = alice.ask(send_to("bob", "m1", "x")).await else {
+        panic!("no refusal")
+    };
+    assert_eq!(error.code(), ErrorCode::Overloaded);
+    assert_eq!(error.retry_after_ms, 2000);
+    // It has handed over since.
+    rig.world.lead(2, true);
+    let Body::Send(sent) = alice.ask(send_to("bob", "m1", "x")).await else {
+        panic!("not stored")
+    };
+    assert_eq!((sent.seq, sent.duplicate), (1, false));
 }

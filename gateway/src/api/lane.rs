@@ -172,7 +172,7 @@ impl Lane {
             }
             Err(failure) => {
                 batch.iter_mut().for_each(|w| w.doubt |= failure.doubt);
-                if failure.error.is_retryable() {
+                if failure.error.is_retryable() && !failure.full {
                     return expire(batch, Instant::now(), &failure.error);
                 }
                 let refused = batch.into_iter().map(|w| refuse(w, failure.error.clone()));

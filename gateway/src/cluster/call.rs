@@ -18,6 +18,8 @@ const PAUSE_LEAST: Duration = Duration::from_millis(5);
 const PAUSE_MOST: Duration = Duration::from_millis(200);
 /// A full queue to a node has room again about then.
 const FULL_RETRY_AFTER: Duration = Duration::from_millis(500);
+/// A node whose disk is full hands over what another can lead in less than this. Longer than that nobody is kept waiting.
+const FULL_PATIENCE: Duration = Duration::from_secs(2);
 /// News that come one after the other are followed at once this often; then there is a pause.
 const HOPS_MAX: u32 = 3;
 
@@ -48,11 +50,14 @@ pub struct Failure {
     pub doubt: bool,
     /// The shard that was asked does not own the slots any more; who does is known now.
     pub moved: bool,
+    /// Whoever leads the shard says when to come again, and nobody takes its place: to be passed on at once.
+    pub full: bool,
 }
 
 enum Attempt<T> {
     Answered(Answered<T>),
     Refused(Error),
+    Full(Error),
     Moved,
     Retry { reason: &'static str, at_once: bool },
     Deadline,
@@ -67,6 +72,7 @@ fn retry<T>(reason: &'static str, at_once: bool) -> Attempt<T> {
 struct History {
     doubt: bool,
     refusal: Option<Error>,
+    full_since: Option<Instant>,
 }
 
 impl Router {
@@ -88,6 +94,7 @@ impl Router {
             {
                 Attempt::Answered(answer) => return Ok(answer),
                 Attempt::Refused(error) => return Err(history.refused(error)),
+                Attempt::Full(error) => return Err(history.full(error)),
                 Attempt::Moved => return Err(history.moved()),
                 Attempt::Deadline => return Err(history.timed_out()),
                 Attempt::Retry { reason, at_once } => {
@@ -176,6 +183,9 @@ impl Router {
             }
             response::Body::Error(error) if error.is_retryable() => {
                 history.doubt |= error.code() == ErrorCode::OutcomeUnknown;
+                if history.is_to_be_told(&error) {
+                    return Attempt::Full(error);
+                }
                 history.refusal = Some(error);
                 retry("refused", false)
             }
@@ -211,6 +221,20 @@ impl History {
             error,
             doubt: self.doubt,
             moved: false,
+            full: false,
+        }
+    }
+
+    /// A node that says when to come again will not take it sooner; another that leads in its place may.
+    fn is_to_be_told(&mut self, error: &Error) -> bool {
+        error.retry_after_ms > 0
+            && self.full_since.get_or_insert_with(Instant::now).elapsed() >= FULL_PATIENCE
+    }
+
+    fn full(self, error: Error) -> Failure {
+        Failure {
+            full: true,
+            ..self.refused(error)
         }
     }
 

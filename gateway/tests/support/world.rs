@@ -40,6 +40,8 @@ pub(super) struct Inner {
     pub(super) links: HashMap<LinkKey, LinkState>,
     /// Sends are swallowed without an answer, by node.
     deaf: HashSet<u64>,
+    /// Nodes whose disks are full: they store nothing.
+    full: HashSet<u64>,
     /// Shards that have no majority: nobody leads them.
     lost: HashSet<u32>,
     /// Nodes that no gateway can reach.
@@ -92,6 +94,7 @@ impl World {
             logs: BTreeMap::new(),
             links: HashMap::new(),
             deaf: HashSet::new(),
+            full: HashSet::new(),
             lost: HashSet::new(),
             cut: HashSet::new(),
             held: None,
@@ -234,6 +237,11 @@ impl World {
         } else {
             inner.deaf.remove(&node_id)
         };
+    }
+
+    /// Sends are refused with the time at which to come again.
+    pub fn set_full(&self, node_id: u64) {
+        self.inner.lock().full.insert(node_id);
     }
 
     /// Sends are stored, but a node's answers to them wait until [`World::release`].
@@ -510,6 +518,9 @@ impl Inner {
             if self.deaf.contains(&key.0) {
                 return None;
             }
+            if self.full.contains(&key.0) {
+                return Some(response::Body::Error(no_room()));
+            }
         }
         if slots(&body).iter().any(|slot| self.owner(*slot) != shard) {
             let routes = self.all_routes();
@@ -648,6 +659,13 @@ fn slots(body: &request::Body) -> Vec<Slot> {
             .map(|u| home(&u))
             .collect(),
         request::Body::Unsubscribe(_) => Vec::new(),
+    }
+}
+
+fn no_room() -> Error {
+    Error {
+        retry_after_ms: 2000,
+        ..Error::new(ErrorCode::Overloaded, "no room on the disk")
     }
 }
 

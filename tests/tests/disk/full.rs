@@ -97,3 +97,44 @@ async fn disks_that_are_full_to_the_last_byte_lose_nothing() -> Result<()> {
         .await
         .map(drop)
 }
+
+/// Nobody can take the place of anybody: clients are told when to come again, long before their requests time out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_all_disks_are_full_sends_are_refused_and_all_is_read() -> Result<()> {
+    if !disk::can_fail()? {
+        return Ok(());
+    }
+    let mut spec = on_disks(3);
+    let patient = toml::Value::Integer(60_000);
+    let limits = toml::Table::from_iter([("request_timeout_ms".to_owned(), patient)]);
+    spec.gateway_settings
+        .insert("limits".to_owned(), toml::Value::Table(limits));
+    let mut cluster = Cluster::start(spec).await?;
+    let mut alice = alice(&cluster).await?;
+    let conversation = chat(&mut alice, "before", 10).await?;
+    for left in [LOW, OUT] {
+        for node_id in cluster.nodes.keys() {
+            cluster.disk(*node_id)?.fill(left)?;
+        }
+        until("a message is refused", SOON, async || {
+            refused(&mut alice).await
+        })
+        .await?;
+        let asked = tokio::time::Instant::now();
+        refused(&mut alice).await?;
+        eprintln!("refused after {:?}, {left} bytes left", asked.elapsed());
+        let page = alice.history(history_forward(&conversation, 1)).await?;
+        // The message that was to be refused may have been stored before its node looked at the disk.
+        ensure!(page.events.len() >= 10, "not all can be read: {page:?}");
+    }
+    for node_id in cluster.nodes.keys() {
+        let struck = cluster.disk(*node_id)?.struck()?;
+        ensure!(!struck.contains("full"), "it ran into the end: {struck}");
+        cluster.disk(*node_id)?.heal()?;
+    }
+    until("messages are taken again", SOON, async || {
+        Ok(alice.send("bob", "after", "after").await?)
+    })
+    .await?;
+    cluster.check_all_run()
+}

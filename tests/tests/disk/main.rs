@@ -2,6 +2,7 @@
 //!
 //! The disks are those of `tests/disk`. Where they cannot be mounted the tests say so and are skipped; in CI they fail.
 
+mod all;
 mod errors;
 mod full;
 mod power;
