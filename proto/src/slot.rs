@@ -77,6 +77,22 @@ impl SlotRange {
         (first <= last).then_some(Self { first, last })
     }
 
+    /// One slot alone.
+    pub fn of(slot: Slot) -> Self {
+        Self {
+            first: slot,
+            last: slot,
+        }
+    }
+
+    /// The smallest range that has all of it and `slot`.
+    pub fn widened_to(self, slot: Slot) -> Self {
+        Self {
+            first: self.first.min(slot),
+            last: self.last.max(slot),
+        }
+    }
+
     /// Its first slot.
     pub fn first(self) -> Slot {
         self.first

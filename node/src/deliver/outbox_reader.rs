@@ -30,7 +30,7 @@ use crate::store::{StateStore, StoreError, Table, decode};
 /// Items taken from the feed at once.
 const ITEMS_MAX: usize = 1024;
 /// Items that were set aside taken up at once.
-const AGAIN_ITEMS_MAX: usize = 256;
+const AGAIN_ITEMS_MAX: usize = 64;
 /// Items read from outbox rows, with their events, at once; the last row may have more.
 const ROWS_MAX: usize = 64;
 /// Between tries to make sure that this node leads.
@@ -155,40 +155,56 @@ impl Reader<'_> {
 
     /// Takes up a part of what was set aside for homes that are parked no more. Answers whether there is more.
     async fn take_up(&self) -> Result<bool, StoreError> {
-        let store = &**self.shard.store();
         for (home, aside) in self.under_way.aside() {
-            let mut first = aside.first;
-            let items = undelivered(store, self.shard.id(), first - 1, AGAIN_ITEMS_MAX)?;
-            let items = items.into_iter().filter(|(n, _)| *n <= aside.last);
-            for (number, item) in items {
-                if self.sender.is_parked(home) {
-                    break;
-                }
-                self.under_way.wait_for_room().await;
-                let effect = effect_of_row(store, &self.shard.range(), number, item)?;
-                self.deliver_again(home, &aside, (first, number), effect)
-                    .await;
-                first = number + 1;
-            }
-            if first == aside.first && !self.sender.is_parked(home) {
-                // No row of it is left.
-                let nothing = (0, 0);
-                let none = self.under_way.begin_again(home, first, aside.last, nothing);
-                drop(none);
-            }
+            let is_parked = || self.sender.is_parked(home);
+            self.take_up_of(home, aside, is_parked).await?;
         }
         let aside = self.under_way.aside();
         Ok(aside.iter().any(|(home, _)| !self.sender.is_parked(*home)))
     }
 
-    /// Delivers an item, in which there is nothing if it has moved, to the users of one home.
+    /// The same for one home, until it is parked.
+    async fn take_up_of(
+        &self,
+        home: ShardId,
+        aside: Aside,
+        is_parked: impl Fn() -> bool,
+    ) -> Result<(), StoreError> {
+        let mut aside = aside;
+        let mut effects = self.read(aside.first - 1, AGAIN_ITEMS_MAX).await?;
+        effects.retain(|(number, _)| *number <= aside.last);
+        if effects.is_empty() {
+            // No row of it is left, whether the home is parked or not: that may change at any time.
+            let nothing = (0, 0);
+            drop(
+                self.under_way
+                    .begin_again(home, &aside, aside.last, nothing),
+            );
+        }
+        for (number, effect) in effects {
+            if is_parked() {
+                break;
+            }
+            self.under_way.wait_for_room().await;
+            // What moves while one waits for room is the child's.
+            let effect = effect.filter(|effect| self.owns(effect));
+            if !self.deliver_again(home, &aside, number, effect).await {
+                break;
+            }
+            aside.first = number + 1;
+        }
+        Ok(())
+    }
+
+    /// Delivers an item, in which there is nothing if it has moved, to the users for whom it was set aside. Answers whether it
+    /// could: not if more has been set aside meanwhile.
     async fn deliver_again(
         &self,
         home: ShardId,
         aside: &Aside,
-        (first, number): (u64, u64),
+        number: u64,
         effect: Option<Effect>,
-    ) {
+    ) -> bool {
         let users = |effect: &Effect| -> Vec<(Slot, Bytes)> {
             let Audience::Users(users) = &effect.audience;
             let slots = users.iter().map(|user| Slot::of_user(&effect.app, user));
@@ -200,33 +216,42 @@ impl Reader<'_> {
         let items = effect.as_ref().map(users).unwrap_or_default();
         let bytes = items.iter().map(|(_, item)| item.len()).sum();
         let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
-        let deliveries = self
-            .under_way
-            .begin_again(home, first, number, (count, bytes));
+        let what = (count, bytes);
+        let Some(deliveries) = self.under_way.begin_again(home, aside, number, what) else {
+            return false;
+        };
         for ((slot, item), delivery) in items.into_iter().zip(deliveries) {
             self.sender.send(slot, item, delivery).await;
         }
+        true
+    }
+
+    /// Reads at most `max` items behind `done`, each with nothing in it if it has moved. Beside the tasks: the disk may take its
+    /// time.
+    async fn read(&self, done: u64, max: usize) -> Result<Vec<(u64, Option<Effect>)>, StoreError> {
+        let (store, id) = (self.shard.store().clone(), self.shard.id());
+        let range = self.shard.range();
+        let read = move || {
+            let items = undelivered(&*store, id, done, max)?;
+            let effects = items.into_iter().map(|(number, item)| {
+                let effect = effect_of_row(&*store, &range, number, item)?;
+                Ok((number, effect))
+            });
+            effects.collect()
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.unwrap_or(Err(StoreError::Stopped))
     }
 
     /// Delivers all outbox rows from the next number on.
     async fn rows(&self) -> Result<(), StoreError> {
         loop {
-            let (store, id) = (self.shard.store().clone(), self.shard.id());
-            let (range, done) = (self.shard.range(), self.under_way.next_number() - 1);
-            // Beside the tasks: the disk may take its time.
-            let read = move || -> Result<Vec<_>, StoreError> {
-                let items = undelivered(&*store, id, done, ROWS_MAX)?;
-                let effects = items.into_iter();
-                effects
-                    .map(|(number, item)| effect_of_row(&*store, &range, number, item))
-                    .collect()
-            };
-            let read = tokio::task::spawn_blocking(read).await;
-            let effects = read.unwrap_or(Err(StoreError::Stopped))?;
+            let done = self.under_way.next_number() - 1;
+            let effects = self.read(done, ROWS_MAX).await?;
             if effects.is_empty() {
                 return Ok(());
             }
-            for effect in effects {
+            for (_, effect) in effects {
                 // Asked for each: what moves while one waits for room is the child's.
                 match effect.filter(|effect| self.owns(effect)) {
                     Some(effect) => self.deliver(effect).await,
@@ -315,10 +340,16 @@ fn effect_of_row(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::sync::atomic::Ordering;
+
     use parlance_proto::slot::SlotRange;
 
+    use super::super::relay_sender::tests::{Fixture, STUCK, eventually, fixture};
     use super::*;
     use crate::apply::tests::fixture::{CHAT, Replica, SHARD, read, send};
+    use crate::shard::tests::{Lone, say};
+    use crate::shard::{Marks, ProposerLimits};
 
     fn of_rows(replica: &Replica, range: &OwnedRange) -> Vec<Option<Effect>> {
         let items = undelivered(&*replica.store, SHARD, 0, usize::MAX).unwrap();
@@ -353,5 +384,38 @@ mod tests {
             ..all
         };
         assert_eq!(of_rows(&replica, &below), [None, None, None]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_set_aside_stays_so_when_its_home_is_freed_in_between() {
+        let Fixture { peers, sender, .. } = fixture(16_382);
+        let lone = Lone::founded(ProposerLimits::default()).await;
+        lone.shard.run(say(&["m1", "m2"])).await.unwrap();
+        let marks = Arc::new(Marks::default());
+        let under_way = UnderWay::new(Consumer::Relay, 0, marks.clone(), sender.budget());
+        for _ in 0..2 {
+            let mut both = under_way.begin(2, 1);
+            both.remove(0).set_aside(STUCK, Slot::FIRST);
+            both.remove(0).set_aside(STUCK, Slot::LAST);
+        }
+        let reader = Reader {
+            shard: &lone.shard,
+            sender: &sender,
+            under_way: &under_way,
+        };
+        let [(home, aside)] = under_way.aside()[..] else {
+            panic!("{:?}", under_way.aside())
+        };
+        // Parked when it is asked first, and no more from then on.
+        let parked = Cell::new(true);
+        let is_parked = || parked.replace(false);
+        reader.take_up_of(home, aside, is_parked).await.unwrap();
+        assert_eq!(under_way.aside(), [(home, aside)]);
+
+        peers.free.store(true, Ordering::SeqCst);
+        reader.take_up_of(home, aside, || false).await.unwrap();
+        eventually("both are relayed", || marks.get(Consumer::Relay) == 2).await;
+        assert_eq!(peers.taken.lock().len(), 4);
+        lone.stop().await;
     }
 }

@@ -5,7 +5,6 @@ use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::slot::SlotRange;
 use tokio::sync::watch;
 
 use super::relay_sender::Queued;
@@ -44,15 +43,8 @@ impl Parked {
         self.homes.lock().contains_key(&home)
     }
 
-    /// Queues what is for a home, which owns `slots`, behind what waits; answers whether nothing did, so that somebody has to
-    /// try again.
-    pub(super) fn park(
-        &self,
-        home: ShardId,
-        slots: SlotRange,
-        items: Vec<Queued>,
-        hint: Option<NodeId>,
-    ) -> bool {
+    /// Queues what is for a home behind what waits; answers whether nothing did, so that somebody has to try again.
+    pub(super) fn park(&self, home: ShardId, items: Vec<Queued>, hint: Option<NodeId>) -> bool {
         let mut homes = self.homes.lock();
         let begins = !homes.contains_key(&home);
         let parked = homes.entry(home).or_default();
@@ -65,7 +57,7 @@ impl Parked {
             } else {
                 parked.full = true;
                 metrics::relay_set_aside();
-                queued.delivery.set_aside(home, slots);
+                queued.delivery.set_aside(home, queued.slot);
             }
         }
         metrics::homes_parked(homes.len());

@@ -14,7 +14,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{RelayRequest, RelayVerdict, ShardRelay, relay_verdict::Verdict};
-use parlance_proto::slot::{Slot, SlotRange};
+use parlance_proto::slot::Slot;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, sleep, timeout};
 
@@ -43,7 +43,7 @@ const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
 
 /// An item, its user's slot and its place in the outbox.
 pub(super) struct Queued {
-    slot: Slot,
+    pub(super) slot: Slot,
     /// Encoded.
     pub(super) item: Bytes,
     pub(super) delivery: Delivery,
@@ -185,8 +185,7 @@ async fn deliver_or_park(
     }
     left.extend(route.try_deliver(to, to_try).await);
     for Left { home, queued, hint } in left {
-        let slots = route.slots_of(home);
-        if route.parked.park(home, slots, queued, hint) {
+        if route.parked.park(home, queued, hint) {
             tokio::spawn(try_again(route.clone(), home));
         }
     }
@@ -229,13 +228,6 @@ impl Route {
     /// The shard that owns a slot; the meta shard, which takes no relays, before the cluster map is known.
     fn shard_of(&self, slot: Slot) -> ShardId {
         self.meta.borrow().shard_of(slot).unwrap_or(ShardId::META)
-    }
-
-    /// What a shard owns by the map.
-    fn slots_of(&self, shard: ShardId) -> SlotRange {
-        let state = self.meta.borrow();
-        let range = state.shard(shard).and_then(|shard| shard.range());
-        range.unwrap_or(SlotRange::ALL)
     }
 
     fn by_leader(&self, batch: Vec<Queued>, hint: Option<(ShardId, NodeId)>) -> ByLeader {
@@ -307,4 +299,4 @@ impl Route {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use parlance_proto::ids::ShardId;
-use parlance_proto::slot::SlotRange;
+use parlance_proto::slot::{Slot, SlotRange};
 use parlance_proto::store::v1::Consumer;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -50,7 +50,7 @@ struct Open {
 /// Deliveries to one home shard that are not kept in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Aside {
-    /// What the home owned: to whom they go.
+    /// To whom they go. Not what the home owns: that may be less by then, and what has moved must not be lost.
     pub(super) slots: SlotRange,
     /// The number of the first item that has one.
     pub(super) first: u64,
@@ -107,28 +107,28 @@ impl UnderWay {
         self.deliveries(number, deliveries)
     }
 
-    /// Takes an item that was set aside for a home, with so many deliveries to it. What was set aside from `first` up to it is
-    /// over then, unless more has been set aside before it meanwhile.
+    /// Takes an item that was set aside for a home, with so many deliveries to it: what was set aside up to it is over then. None
+    /// if more has been set aside since `aside` was asked for that it does not say: take it up anew.
     pub(super) fn begin_again(
         self: &Arc<Self>,
         home: ShardId,
-        first: u64,
+        aside: &Aside,
         number: u64,
         (deliveries, bytes): (u32, usize),
-    ) -> Vec<Delivery> {
+    ) -> Option<Vec<Delivery>> {
         let mut inner = self.inner.lock();
-        inner.open(number, deliveries, bytes);
-        if let Some(aside) = inner.aside.get_mut(&home)
-            && aside.first == first
-        {
-            aside.first = number + 1;
-            if aside.first > aside.last {
-                inner.aside.remove(&home);
-            }
+        let now = inner.aside.get_mut(&home)?;
+        if (now.first, now.slots) != (aside.first, aside.slots) {
+            return None;
         }
+        now.first = number + 1;
+        if now.first > now.last {
+            inner.aside.remove(&home);
+        }
+        inner.open(number, deliveries, bytes);
         self.advance(&mut inner);
         drop(inner);
-        self.deliveries(number, deliveries)
+        Some(self.deliveries(number, deliveries))
     }
 
     fn deliveries(self: &Arc<Self>, number: u64, count: u32) -> Vec<Delivery> {
@@ -232,16 +232,17 @@ impl Delivery {
         }
     }
 
-    /// It cannot be made now and is not kept: its home, which owns these slots, has too many already.
-    pub(super) fn set_aside(self, home: ShardId, slots: SlotRange) {
+    /// It cannot be made now and is not kept: its user is in `slot`, and its home has too many already.
+    pub(super) fn set_aside(self, home: ShardId, slot: Slot) {
         let number = self.number;
         self.close(|inner| {
             let aside = inner.aside.entry(home).or_insert(Aside {
-                slots,
+                slots: SlotRange::of(slot),
                 first: number,
                 last: number,
                 since: Instant::now(),
             });
+            aside.slots = aside.slots.widened_to(slot);
             aside.first = aside.first.min(number);
             aside.last = aside.last.max(number);
         });
@@ -339,7 +340,7 @@ mod tests {
         for _ in 0..100 {
             let mut both = items.begin(2, half);
             both.pop().unwrap().done();
-            both.pop().unwrap().set_aside(home, SlotRange::ALL);
+            both.pop().unwrap().set_aside(home, Slot::FIRST);
         }
         assert!(items.has_room());
         assert_eq!(mark(&marks), 0);
@@ -349,15 +350,37 @@ mod tests {
         assert_eq!((set_aside, aside.first, aside.last), (home, 1, 100));
         assert!(marks.waiting() > Duration::ZERO);
         // The home is back: the first has nothing for it after all, the second is under way again.
-        assert!(items.begin_again(home, 1, 1, (0, 0)).is_empty());
+        let mut aside = aside;
+        let mut again = |number, what| {
+            let deliveries = items.begin_again(home, &aside, number, what);
+            aside.first = number + 1;
+            deliveries.unwrap()
+        };
+        assert!(again(1, (0, 0)).is_empty());
         assert_eq!(mark(&marks), 1);
-        let again = items.begin_again(home, 2, 2, (1, 5));
+        let second = again(2, (1, 5));
         for number in 3..=100 {
-            items.begin_again(home, number, number, (0, 0));
+            again(number, (0, 0));
         }
         assert!(items.aside().is_empty());
         assert_eq!(mark(&marks), 1);
-        again.into_iter().for_each(Delivery::done);
+        second.into_iter().for_each(Delivery::done);
         assert_eq!(mark(&marks), 100);
+    }
+
+    #[test]
+    fn what_is_set_aside_while_it_is_taken_up_is_taken_up_too() {
+        let (items, _) = under_way(0);
+        let home = ShardId(9);
+        let mut both = items.begin(2, 5);
+        both.pop().unwrap().set_aside(home, Slot::FIRST);
+        let aside = items.aside()[0].1;
+        // Of another user, whom a split has moved.
+        both.pop().unwrap().set_aside(home, Slot::LAST);
+        assert!(items.begin_again(home, &aside, 1, (1, 5)).is_none());
+        let aside = items.aside()[0].1;
+        assert_eq!(aside.slots, SlotRange::ALL);
+        assert!(items.begin_again(home, &aside, 1, (2, 5)).is_some());
+        assert!(items.aside().is_empty());
     }
 }

@@ -23,18 +23,20 @@ use crate::raft::PeerError;
 use crate::shard::tests::{Lone, say};
 use crate::shard::{Marks, ProposerLimits, Shards};
 
-const STUCK: ShardId = ShardId(1);
+pub(crate) const STUCK: ShardId = ShardId(1);
 const OTHER: ShardId = ShardId(2);
 const OWN_NODE: NodeId = NodeId(1);
 const PEER: NodeId = NodeId(2);
 
 /// A node whose shard [`STUCK`] takes nothing, until it is free.
 #[derive(Default)]
-struct Peers {
-    free: AtomicBool,
+pub(crate) struct Peers {
+    pub(crate) free: AtomicBool,
     seen: Mutex<HashSet<(ShardId, Bytes)>>,
+    /// Where the border of the shards is from the next call on.
+    splits: Mutex<Option<(watch::Sender<Arc<MetaState>>, u32)>>,
     /// What was taken of [`STUCK`].
-    taken: Mutex<HashSet<Bytes>>,
+    pub(crate) taken: Mutex<HashSet<Bytes>>,
 }
 
 impl PeerLink for Peers {
@@ -49,6 +51,9 @@ impl PeerLink for Peers {
         let Body::Relay(request) = body else {
             panic!("only relays: {body:?}")
         };
+        if let Some((meta, border)) = self.splits.lock().take() {
+            meta.send_replace(Arc::new(state(border)));
+        }
         let verdict = |relay: &ShardRelay| {
             let shard = ShardId(relay.shard);
             let items = relay.items.iter().map(|item| (shard, item.clone()));
@@ -114,7 +119,7 @@ fn item(shard: ShardId, number: u64) -> (Slot, Bytes) {
     (slot, Bytes::copy_from_slice(&number.to_be_bytes()))
 }
 
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < deadline, "waited too long: {what}");
@@ -122,13 +127,13 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-struct Fixture {
+pub(crate) struct Fixture {
     meta: watch::Sender<Arc<MetaState>>,
-    peers: Arc<Peers>,
-    sender: RelaySender,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) sender: RelaySender,
 }
 
-fn fixture(border: u32) -> Fixture {
+pub(crate) fn fixture(border: u32) -> Fixture {
     let meta = watch::Sender::new(Arc::new(state(border)));
     let leaders = Leaders::default();
     for shard in [STUCK, OTHER] {
@@ -228,4 +233,25 @@ async fn what_has_moved_goes_to_the_shard_that_the_map_says_later() {
     meta.send_replace(Arc::new(state(0)));
     eventually("its delivery", || done.get(Consumer::Relay) == 1).await;
     assert!(peers.seen.lock().contains(&(OTHER, sent.1.clone())));
+}
+
+#[tokio::test]
+async fn what_is_set_aside_just_after_a_split_is_still_for_its_users() {
+    let Fixture {
+        meta,
+        peers,
+        sender,
+    } = &fixture(BORDER);
+    *peers.splits.lock() = Some((meta.clone(), 0));
+    let (items, _) = under_way();
+    let (slot, _) = item(STUCK, 1);
+    // More than waits in memory, in one batch.
+    let large = Bytes::from(vec![0; 300 * 1024]);
+    for _ in 0..2 {
+        let delivery = items.begin(1, large.len()).remove(0);
+        sender.send(slot, large.clone(), delivery).await;
+    }
+    eventually("the second is set aside", || !items.aside().is_empty()).await;
+    let aside = items.aside();
+    assert!(aside[0].1.slots.contains(slot), "{aside:?}");
 }
