@@ -253,7 +253,7 @@ async fn cut_off_largest(api: Arc<Api>) {
                 refused("outbound_total");
             }
             if count == 0 {
-                break; // what is left is being written
+                break; // what is left is on its way out
             }
             tracing::warn!(
                 excess,

@@ -73,7 +73,6 @@ fn resync() -> Item {
 pub struct Outbound {
     bytes_max: usize,
     items_max: usize,
-    memory: Arc<Budget>,
     inner: Mutex<Inner>,
     changed: Notify,
     /// Told when something was taken out.
@@ -85,6 +84,8 @@ struct Inner {
     items: VecDeque<Item>,
     bytes: usize,
     charge: Charge,
+    /// What was drained and still waits for the socket.
+    writing: Charge,
     /// A resync waits: what it makes the client fetch is left out until it is written.
     lags: bool,
     closed: Option<CloseReason>,
@@ -96,11 +97,11 @@ impl Outbound {
         Self {
             bytes_max,
             items_max,
-            memory: memory.clone(),
             inner: Mutex::new(Inner {
                 items: VecDeque::new(),
                 bytes: 0,
                 charge: memory.take(0),
+                writing: memory.take(0),
                 lags: false,
                 closed: None,
             }),
@@ -200,13 +201,19 @@ impl Outbound {
     }
 
     /// Bytes that were drained and still wait for the socket count as long as this is kept.
-    pub fn writing(&self, bytes: usize) -> Charge {
-        self.memory.take(bytes)
+    pub fn writing(&self, bytes: usize) -> Writing<'_> {
+        let mut inner = self.inner.lock();
+        // One that was cut off is about to let go of them.
+        if !inner.closed.is_some_and(CloseReason::drops_queue) {
+            inner.writing.add(bytes);
+        }
+        Writing(self)
     }
 
-    /// Bytes that wait.
+    /// Bytes that wait, in the queue or for the socket.
     pub fn bytes(&self) -> usize {
-        self.inner.lock().bytes
+        let inner = self.inner.lock();
+        inner.bytes + inner.writing.bytes()
     }
 
     /// Asks the connection to close; the first reason stays. What is queued is still written, except for a reader
@@ -225,6 +232,16 @@ impl Outbound {
     /// Resolves after a push into an empty queue, or a close; may resolve without one.
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+}
+
+/// Drained bytes that wait for the socket; a connection writes one lot at a time.
+#[derive(Debug)]
+pub struct Writing<'a>(&'a Outbound);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.inner.lock().writing.clear();
     }
 }
 
@@ -264,6 +281,8 @@ impl Inner {
         if reason.drops_queue() {
             self.bytes = 0;
             self.charge.clear();
+            // Its writer ends on its own; whoever makes room must not look for others until then.
+            self.writing.clear();
             self.items = VecDeque::new();
         }
     }

@@ -179,4 +179,22 @@ mod tests {
         assert_eq!(closed, [None, cut_off, None, cut_off]);
         assert_eq!(memory.excess(), 0);
     }
+
+    #[test]
+    fn what_waits_for_a_socket_counts_for_whoever_does_not_take_it() {
+        let memory = Budget::new(1000);
+        let registry = Registry::default();
+        let (slow, other) = (session(&memory), session(&memory));
+        registry.connected(&slow);
+        registry.connected(&other);
+        let writing = slow.outbound.writing(5000);
+        other.outbound.push(Item::Encoded(vec![0; 10].into()));
+        assert_eq!(registry.cut_off_largest(memory.excess()), 1);
+        let closed = (slow.outbound.closed(), other.outbound.closed());
+        assert_eq!(closed, (Some(CloseReason::CutOff), None));
+        assert_eq!(memory.excess(), 0, "at once: nobody else has to go");
+        drop(writing);
+        drop(slow.outbound.writing(5000));
+        assert_eq!((slow.outbound.bytes(), memory.excess()), (0, 0));
+    }
 }
