@@ -207,6 +207,10 @@ impl Network {
     /// Whether the follower, which has the log up to `previous`, is fed better by a snapshot: it is far behind, and once its
     /// stream breaks, the log that it would need goes.
     fn wants_snapshot(&self, previous: Option<LogId>) -> bool {
+        // Heartbeats are for all, and a new leader does not know yet what a follower has.
+        if self.lane != Lane::Append {
+            return false;
+        }
         let previous = previous.map_or(0, |id| id.index);
         let behind_snapshot = previous + self.limits.kept < self.feed.newest_made();
         if !behind_snapshot || self.feed.is_fed(self.target) {

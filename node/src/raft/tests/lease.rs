@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::cluster::Cluster;
 use super::fixture::*;
 use super::slow_link::Fate;
+use super::snapshots::{fill, purged, short_logs};
 use crate::raft::*;
 
 const LEASE: Duration = Duration::from_millis(8_000);
@@ -101,6 +102,42 @@ async fn an_answer_to_an_older_request_proves_nothing_later() {
     assert!(read.await.unwrap().is_err(), "a majority was never asked");
 
     *node.peers.judge.lock() = None;
+    propose(&cluster.nodes, ONE, "and on").await;
+    cluster.stop().await;
+}
+
+/// Heartbeats do not wait for disks. A new leader does not know what its followers have before these have put an entry on
+/// disk: it must be heard until then, however long the log is, or each leader is followed by the next election.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_leader_of_a_long_log_is_heard_before_its_first_entry_is_taken() {
+    let config = RaftConfig {
+        log_entries_max: 300,
+        ..short_logs()
+    };
+    let mut cluster = Cluster::start(config).await;
+    propose(&cluster.nodes, ONE, "first").await;
+    fill(&cluster.nodes, 20, 10).await;
+    for node in &cluster.nodes {
+        purged(&node.shard(ONE), 500).await;
+    }
+    for node in &cluster.nodes {
+        *node.peers.judge.lock() = Some(Box::new(|_, of, body| match body {
+            Body::Append(append) if of == ONE && !append.entries.is_empty() => Fate::Lost,
+            _ => Fate::Delivered,
+        }));
+    }
+    cluster.stop_leader().await;
+    eventually("a new leader has been heard", || {
+        let mut nodes = cluster.nodes.iter();
+        nodes
+            .any(|node| node.shard(ONE).holds_lease())
+            .then_some(())
+    })
+    .await;
+
+    for node in &cluster.nodes {
+        *node.peers.judge.lock() = None;
+    }
     propose(&cluster.nodes, ONE, "and on").await;
     cluster.stop().await;
 }

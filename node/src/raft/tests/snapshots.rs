@@ -17,7 +17,7 @@ use crate::raft::snapshot::{FORMAT, range};
 use crate::raft::*;
 use crate::store::{RowRange, StoreError, WriteBatch};
 
-fn short_logs() -> RaftConfig {
+pub(super) fn short_logs() -> RaftConfig {
     RaftConfig {
         snapshot_entries: 100,
         keep_entries: 10,
@@ -26,7 +26,7 @@ fn short_logs() -> RaftConfig {
 }
 
 /// Proposes entries, many at a time.
-async fn fill(nodes: &[TestNode], batches: usize, bytes: usize) {
+pub(super) async fn fill(nodes: &[TestNode], batches: usize, bytes: usize) {
     let payload = Bytes::from(vec![7; bytes]);
     let leader = leader(nodes, ONE).await.shard(ONE);
     for _ in 0..batches {
@@ -35,7 +35,7 @@ async fn fill(nodes: &[TestNode], batches: usize, bytes: usize) {
     }
 }
 
-async fn purged(shard: &Replica, index: u64) {
+pub(super) async fn purged(shard: &Replica, index: u64) {
     eventually("the log is purged", || {
         (shard.status().purged > index).then_some(())
     })
