@@ -14,8 +14,9 @@ use parlance_proto::client::v1::{
     ConversationsRequest, HistoryRequest, client_frame, history_request, server_frame::Body,
 };
 use parlance_proto::common::v1::ErrorCode;
+use parlance_proto::link::v1::Kick;
 use parlance_proto::slot::SLOTS;
-use support::client::{Client, send_to};
+use support::client::{Client, Next, send_to};
 use support::{Rig, eventually};
 
 const AB: &str = "d:5:alice:bob";
@@ -242,4 +243,29 @@ async fn a_full_disk_that_nobody_takes_the_place_of_is_told_long_before_a_reques
         panic!("not stored")
     };
     assert_eq!((sent.seq, sent.duplicate), (1, false));
+}
+
+/// A node that is replaced leads until others have what it has, or may be elected once more before it is gone.
+#[tokio::test]
+async fn a_replaced_node_that_leads_is_asked_until_another_does() {
+    let rig = Rig::start(2, |_| ()).await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    let mut carol = Client::login(rig.address(), "carol").await;
+    rig.world.replace(1);
+    rig.world.kick(Kick {
+        app_id: "demo".into(),
+        user_id: "carol".into(),
+        kicked_ms: 1 << 60,
+        ..Kick::default()
+    });
+    // What was told after it is known, so it is known too.
+    while !matches!(carol.next().await, Next::Closed(_)) {}
+    for (leader, seq) in [(1, 1), (2, 2)] {
+        rig.world.lead(leader, true);
+        let message = send_to("bob", &format!("m{seq}"), "x");
+        let Body::Send(sent) = alice.ask(message).await else {
+            panic!("not stored")
+        };
+        assert_eq!(sent.seq, seq);
+    }
 }

@@ -200,6 +200,10 @@ impl Router {
     pub(super) fn link_refused(&self, node: NodeId, why: String) {
         self.refused.lock().insert(node, why);
         self.link_lost(node);
+        // One to a node that was replaced is not tried again.
+        if self.with_topology(|topology| !topology.nodes.contains_key(&node)) {
+            self.fit_links();
+        }
     }
 
     fn link_lost(&self, node: NodeId) {
@@ -213,16 +217,20 @@ impl Router {
         Some(link.clone())
     }
 
-    /// One link for each node of the cluster, none for others.
+    /// One link for each node of the cluster. A node that was replaced may lead shards until others have learned them: its link
+    /// stays until it breaks.
     fn fit_links(&self) {
         let Some(me) = self.me.upgrade() else { return };
         let mut gone = Vec::new();
         let mut links = self.links.lock();
         let Some(open) = &mut *links else { return };
         // Read under the lock: of two that fit at once the second sees what the first saw, or more.
-        let nodes = self.with_topology(|topology| topology.nodes.clone());
+        let (nodes, up) = self.with_topology(|t| (t.nodes.clone(), t.link_sessions.clone()));
         open.retain(|node, (link, task)| {
-            let stays = nodes.get(node) == Some(&link.address);
+            let stays = match nodes.get(node) {
+                Some(address) => *address == link.address,
+                None => up.contains_key(node),
+            };
             if !stays {
                 task.abort();
                 link.requests.lost();
@@ -247,5 +255,46 @@ impl Router {
             self.refused.lock().remove(&node);
             self.link_lost(node);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parlance_proto::link::v1::Node;
+    use parlance_proto::tls::Role;
+    use parlance_testkit::certs::Authority;
+
+    use super::*;
+
+    fn map(version: u64, nodes: &[u64]) -> ClusterUpdate {
+        let node = |id: &u64| Node {
+            node_id: *id,
+            link_address: "127.0.0.1:1".into(),
+        };
+        ClusterUpdate {
+            cluster_id: "cluster".into(),
+            map_version: version,
+            nodes: nodes.iter().map(node).collect(),
+            ..ClusterUpdate::default()
+        }
+    }
+
+    /// Nothing is waited for here, so that no link is dialled.
+    #[tokio::test]
+    async fn a_link_to_a_replaced_node_stays_until_it_breaks() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::create(folder.path()).unwrap();
+        let files = authority.issue("gateway", Role::Gateway("gateway".into()));
+        let router = Router::new("gateway".into(), ClusterTls::open(&files.unwrap()).unwrap());
+        let (up, down) = (NodeId(1), NodeId(2));
+        router.merge(map(1, &[1, 2, 3]));
+        router.link_opened(up, 1);
+        router.merge(map(2, &[3]));
+        assert!(router.link(up).is_some());
+        assert!(router.link(down).is_none(), "it was not up");
+        router.link_refused(up, "gone".into());
+        assert!(router.link(up).is_none());
+        assert!(router.link(NodeId(3)).is_some());
+        assert_eq!(router.refusals(), "");
     }
 }

@@ -194,6 +194,14 @@ impl World {
         inner.tell(|update| update.apps = apps);
     }
 
+    /// An operator replaces a node; every gateway hears of it.
+    pub fn replace(&self, node_id: u64) {
+        let mut inner = self.inner.lock();
+        inner.whole.nodes.retain(|node| node.node_id != node_id);
+        let nodes = inner.whole.nodes.clone();
+        inner.tell(|update| update.nodes = nodes);
+    }
+
     /// An operator throws a user out; every gateway hears of it.
     pub fn kick(&self, kick: Kick) {
         let mut inner = self.inner.lock();

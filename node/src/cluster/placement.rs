@@ -66,7 +66,7 @@ impl Placement {
         let led = self.view.led();
         self.since
             .retain(|id, _| led.iter().any(|raft| raft.id() == *id));
-        // Gateways let go of a replaced node at once, and it may be needed as a voter for long.
+        // Gateways do not dial a replaced node, and it may be needed as a voter for long.
         let state = self.view.state();
         let own = state.node(self.view.node_id);
         let is_replaced = own.is_some_and(|node| node.state() == NodeState::Removed);
