@@ -39,13 +39,11 @@ impl Admin for AdminService {
     ) -> Answer<InitClusterResponse> {
         let (caller, ask) = of_admin(request, "cluster init")?;
         let context = self.context.clone();
-        // A task of its own: a caller that hangs up must not leave a node half a member.
-        let made = tokio::spawn(async move { init_cluster(&context, ask).await });
-        let made = made.await.map_err(|e| Status::internal(e.to_string()))?;
-        caller.noted(
-            "",
-            made.map(|cluster_id| InitClusterResponse { cluster_id }),
-        )
+        let made = async move {
+            let cluster_id = init_cluster(&context, ask).await?;
+            Ok(InitClusterResponse { cluster_id })
+        };
+        caller.changes(String::new(), made).await
     }
 
     async fn get_cluster_status(
@@ -69,21 +67,23 @@ impl Admin for AdminService {
     ) -> Answer<ReplaceNodeResponse> {
         let (caller, ask) = of_admin(request, "node replace")?;
         let subject = format!("node {}", ask.old_node_id);
-        let replaced = async { replace::replace(&self.context, &*self.runtime()?, ask).await };
-        let replaced = replaced
-            .await
-            .map(|map_version| ReplaceNodeResponse { map_version });
-        caller.noted(&subject, replaced)
+        let (context, runtime) = (self.context.clone(), self.runtime());
+        let replaced = async move {
+            let map_version = replace::replace(&context, &*runtime?, ask).await?;
+            Ok(ReplaceNodeResponse { map_version })
+        };
+        caller.changes(subject, replaced).await
     }
 
     async fn create_app(&self, request: Request<CreateAppRequest>) -> Answer<CreateAppResponse> {
         let (caller, ask) = of_admin(request, "app create")?;
         let subject = app_named(&ask.app_id);
-        let created = async { apps::create(&*self.runtime()?, ask).await }.await;
-        caller.noted(
-            &subject,
-            created.map(|app| CreateAppResponse { app: Some(app) }),
-        )
+        let runtime = self.runtime();
+        let created = async move {
+            let app = Some(apps::create(&*runtime?, ask).await?);
+            Ok(CreateAppResponse { app })
+        };
+        caller.changes(subject, created).await
     }
 
     async fn set_app_limits(
@@ -92,8 +92,12 @@ impl Admin for AdminService {
     ) -> Answer<SetAppLimitsResponse> {
         let (caller, ask) = of_admin(request, "app limits")?;
         let subject = app_named(&ask.app_id);
-        let set = async { apps::set_limits(&*self.runtime()?, ask).await }.await;
-        caller.noted(&subject, set.map(|()| SetAppLimitsResponse {}))
+        let runtime = self.runtime();
+        let set = async move {
+            apps::set_limits(&*runtime?, ask).await?;
+            Ok(SetAppLimitsResponse {})
+        };
+        caller.changes(subject, set).await
     }
 
     async fn list_apps(&self, request: Request<ListAppsRequest>) -> Answer<ListAppsResponse> {
@@ -122,11 +126,12 @@ impl Admin for AdminService {
         if let Some(life) = ask.token_life_max_ms {
             subject.push_str(&format!(", token_life_max_ms {life}"));
         }
-        let changed = async { apps::change(&*self.runtime()?, ask).await }.await;
-        caller.noted(
-            &subject,
-            changed.map(|app| ChangeAppResponse { app: Some(app) }),
-        )
+        let runtime = self.runtime();
+        let changed = async move {
+            let app = Some(apps::change(&*runtime?, ask).await?);
+            Ok(ChangeAppResponse { app })
+        };
+        caller.changes(subject, changed).await
     }
 
     async fn add_app_secret(
@@ -134,11 +139,12 @@ impl Admin for AdminService {
         request: Request<AddAppSecretRequest>,
     ) -> Answer<AddAppSecretResponse> {
         let (caller, ask) = of_admin(request, "app secret add")?;
-        let added = async { apps::add_secret(&*self.runtime()?, &ask.app_id).await }.await;
-        let added = added.map(|secret| AddAppSecretResponse {
-            secret: Some(secret),
-        });
-        caller.noted(&app_named(&ask.app_id), added)
+        let (subject, runtime) = (app_named(&ask.app_id), self.runtime());
+        let added = async move {
+            let secret = Some(apps::add_secret(&*runtime?, &ask.app_id).await?);
+            Ok(AddAppSecretResponse { secret })
+        };
+        caller.changes(subject, added).await
     }
 
     async fn retire_app_secret(
@@ -147,8 +153,12 @@ impl Admin for AdminService {
     ) -> Answer<RetireAppSecretResponse> {
         let (caller, ask) = of_admin(request, "app secret retire")?;
         let subject = format!("{}, secret {:?}", app_named(&ask.app_id), ask.secret_id);
-        let retired = async { apps::retire_secret(&*self.runtime()?, ask).await }.await;
-        caller.noted(&subject, retired.map(|()| RetireAppSecretResponse {}))
+        let runtime = self.runtime();
+        let retired = async move {
+            apps::retire_secret(&*runtime?, ask).await?;
+            Ok(RetireAppSecretResponse {})
+        };
+        caller.changes(subject, retired).await
     }
 
     async fn kick_user(&self, request: Request<KickUserRequest>) -> Answer<KickUserResponse> {
@@ -160,8 +170,9 @@ impl Admin for AdminService {
             ask.for_ms,
             ask.reason
         );
-        let kicked = async { users::kick(&*self.runtime()?, ask).await }.await;
-        caller.noted(&subject, kicked)
+        let runtime = self.runtime();
+        let kicked = async move { users::kick(&*runtime?, ask).await };
+        caller.changes(subject, kicked).await
     }
 
     async fn list_sessions(
@@ -188,12 +199,13 @@ impl Admin for AdminService {
 
     async fn drain_node(&self, request: Request<DrainNodeRequest>) -> Answer<DrainNodeResponse> {
         let (caller, ask) = of_admin(request, "node drain")?;
-        let drained = async {
-            let still_leading = drain::drain(&*self.runtime()?, &ask).await;
+        let subject = format!("node {}", self.context.node_id());
+        let runtime = self.runtime();
+        let drained = async move {
+            let still_leading = drain::drain(&*runtime?, &ask).await;
             Ok(DrainNodeResponse { still_leading })
         };
-        let subject = format!("node {}", self.context.node_id());
-        caller.noted(&subject, drained.await)
+        caller.changes(subject, drained).await
     }
 
     async fn split_shard(&self, request: Request<SplitShardRequest>) -> Answer<SplitShardResponse> {
@@ -201,16 +213,16 @@ impl Admin for AdminService {
         let shard = ShardId(ask.shard);
         let first_slot = (ask.first_slot != 0).then_some(ask.first_slot);
         let runtime = self.runtime();
-        // A task of its own: a caller that hangs up does not leave it to the background.
-        let split = tokio::spawn(async move { runtime?.splitter().split(shard, first_slot).await });
-        let split = split.await.map_err(|e| Status::internal(e.to_string()))?;
-        let split = split.map(|done| SplitShardResponse {
-            child: done.child.0,
-            first_slot: done.range.first().number().into(),
-            last_slot: done.range.last().number().into(),
-            map_version: done.map_version,
-        });
-        caller.noted(&format!("shard {shard}"), split)
+        let split = async move {
+            let done = runtime?.splitter().split(shard, first_slot).await?;
+            Ok(SplitShardResponse {
+                child: done.child.0,
+                first_slot: done.range.first().number().into(),
+                last_slot: done.range.last().number().into(),
+                map_version: done.map_version,
+            })
+        };
+        caller.changes(format!("shard {shard}"), split).await
     }
 
     async fn upgrade_cluster(
@@ -218,11 +230,12 @@ impl Admin for AdminService {
         request: Request<UpgradeClusterRequest>,
     ) -> Answer<UpgradeClusterResponse> {
         let (caller, ask) = of_admin(request, "cluster upgrade")?;
-        let upgraded = async { upgrade::upgrade(&*self.runtime()?, ask.check_only).await }.await;
+        let runtime = self.runtime();
+        let upgraded = async move { upgrade::upgrade(&*runtime?, ask.check_only).await };
         if ask.check_only {
-            return Ok(Response::new(upgraded?));
+            return Ok(Response::new(upgraded.await?));
         }
-        caller.noted("", upgraded)
+        caller.changes(String::new(), upgraded).await
     }
 
     async fn deny_certificate(
@@ -232,9 +245,12 @@ impl Admin for AdminService {
         let own = certificate_of_peer(&request)?;
         let (caller, ask) = of_admin(request, "certificate deny")?;
         let subject = format!("certificate {}", ask.serial_hex);
-        let denied = async { certificates::deny(&*self.runtime()?, &own, ask).await }.await;
-        let denied = denied.map(|map_version| DenyCertificateResponse { map_version });
-        caller.noted(&subject, denied)
+        let runtime = self.runtime();
+        let denied = async move {
+            let map_version = certificates::deny(&*runtime?, &own, ask).await?;
+            Ok(DenyCertificateResponse { map_version })
+        };
+        caller.changes(subject, denied).await
     }
 
     async fn allow_certificate(
@@ -243,9 +259,12 @@ impl Admin for AdminService {
     ) -> Answer<AllowCertificateResponse> {
         let (caller, ask) = of_admin(request, "certificate allow")?;
         let subject = format!("certificate {}", ask.serial_hex);
-        let allowed = async { certificates::allow(&*self.runtime()?, &ask).await }.await;
-        let allowed = allowed.map(|map_version| AllowCertificateResponse { map_version });
-        caller.noted(&subject, allowed)
+        let runtime = self.runtime();
+        let allowed = async move {
+            let map_version = certificates::allow(&*runtime?, &ask).await?;
+            Ok(AllowCertificateResponse { map_version })
+        };
+        caller.changes(subject, allowed).await
     }
 
     async fn list_denied_certificates(
