@@ -135,6 +135,37 @@ async fn a_kicked_user_needs_a_newer_token_and_others_do_not_notice() {
 }
 
 #[tokio::test]
+async fn a_kick_ends_who_is_there_whatever_the_token_and_only_once() {
+    let rig = Rig::start(2, |_| ()).await;
+    let address = rig.address();
+    let kicked = |kicked_ms| Kick {
+        app_id: "demo".into(),
+        user_id: "alice".into(),
+        kicked_ms,
+        ..Kick::default()
+    };
+    let now_ms = now() * 1000;
+    // The app's clock is ahead, and the node's is behind.
+    let mut alice = logged_in(address, &token_for("alice", 3, 60)).await;
+    rig.world.kick(kicked(now_ms - 60_000));
+    ends_with(&mut alice, ErrorCode::Kicked, 4003).await;
+    let mut alice = logged_in(address, &token_for("alice", 3, 60)).await;
+    rig.world.kick(kicked(now_ms - 59_999));
+    ends_with(&mut alice, ErrorCode::Kicked, 4003).await;
+
+    // The same kick once more, with a kick that tells us when it has been looked at.
+    let mut alice = logged_in(address, &token_for("alice", 3, 60)).await;
+    let mut bob = logged_in(address, &token_for("bob", 3, 60)).await;
+    rig.world.kick(kicked(now_ms - 59_999));
+    rig.world.kick(Kick {
+        user_id: "bob".into(),
+        ..kicked(now_ms)
+    });
+    ends_with(&mut bob, ErrorCode::Kicked, 4003).await;
+    answers(&mut alice).await;
+}
+
+#[tokio::test]
 async fn sessions_of_a_retired_secret_end_and_those_of_the_other_stay() {
     let rig = Rig::start(2, |_| ()).await;
     let address = rig.address();

@@ -435,7 +435,13 @@ fn meta_commands() -> [(&'static str, meta_command::Body); 15] {
             "change_app token_life_max_ms",
             change_app(Change::TokenLifeMaxMs(3_600_000)),
         ),
-        ("kick_user", Body::KickUser(KickUser { kick: Some(kick()) })),
+        (
+            "kick_user",
+            Body::KickUser(KickUser {
+                kick: Some(kick()),
+                keeps_until: true,
+            }),
+        ),
         (
             "set_app_limits",
             Body::SetAppLimits(SetAppLimits {

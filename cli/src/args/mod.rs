@@ -347,9 +347,9 @@ pub enum UserCommand {
     Kick {
         app_id: AppId,
         user_id: UserId,
-        /// Nobody logs in as this user for so long, whatever the token; 0s lifts what an earlier kick said
-        #[arg(long = "for", value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
-        lasts: Duration,
+        /// Nobody logs in as this user for so long, whatever the token; 0s lifts what an earlier kick said, which stays otherwise
+        #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+        lasts: Option<Duration>,
         /// What the user is told, 128 bytes at most
         #[arg(long, default_value = "")]
         reason: String,

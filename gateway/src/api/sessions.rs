@@ -47,7 +47,7 @@ pub async fn renew(
         ..credentials
     };
     let identity = authenticate(api, &credentials).await;
-    let identity = identity.map_err(|error| Error {
+    let (identity, _) = identity.map_err(|error| Error {
         field: "renew.token".into(),
         ..error
     })?;
@@ -65,20 +65,23 @@ pub fn log_out(api: &Api, session: &Session) {
     }
 }
 
-/// Whom the credentials speak for.
+/// Whom the credentials speak for, and up to which change of the apps that was checked.
 ///
 /// # Errors
 /// They are not valid, an operator says no, or this gateway cannot tell yet.
-pub async fn authenticate(api: &Api, credentials: &Credentials) -> Result<Identity, Error> {
+pub async fn authenticate(api: &Api, credentials: &Credentials) -> Result<(Identity, u64), Error> {
     if !api.router.with_topology(|topology| topology.is_known()) {
         return Err(unknown_cluster());
     }
     let apps = |id: &str| api.router.with_topology(|topology| topology.apps.app(id));
     let identity = token::verify(credentials, now_ms(), apps).await?;
     let (app, user, grant) = (&identity.app, &identity.user, &identity.grant);
-    api.router
-        .with_topology(|topology| standing::check(topology, app, user, grant))?;
-    Ok(identity)
+    let checked = api.router.with_topology(|topology| {
+        let checked = standing::check(topology, app, user, grant, None);
+        checked.map(|()| topology.apps.change())
+    });
+    let since = checked?;
+    Ok((identity, since))
 }
 
 async fn admit<'s>(
@@ -99,7 +102,7 @@ async fn admit<'s>(
     let address = session.address.ip();
     let checked = api.bounds.logins.check(address);
     checked.map_err(Refusal::count)?;
-    let identity = authenticate(api, credentials).await?;
+    let (identity, since) = authenticate(api, credentials).await?;
     let user = User {
         app: identity.app,
         id: identity.user,
@@ -111,7 +114,7 @@ async fn admit<'s>(
         user,
         session: session.id,
         role: identity.role,
-        standing: Mutex::new(standing::of(identity.grant)),
+        standing: Mutex::new(standing::of(identity.grant, since)),
         agreed,
         chains: Chains::default(),
         device,

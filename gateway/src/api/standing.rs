@@ -14,8 +14,18 @@ use crate::cluster::Topology;
 use crate::session::{Caller, CloseReason, Item, Push, Session, Standing};
 use crate::token::{Grant, LEEWAY_MS};
 
-/// Whether a user may be logged in by a token that was good when it was verified; the error is for the client.
-pub fn check(topology: &Topology, app: &AppId, user: &UserId, grant: &Grant) -> Result<(), Error> {
+/// Whether a user may be logged in by a token that was good when it was verified; the error is for the client. `since` is up to
+/// which change of the apps a session was checked at its login, and none for a token that is used now.
+///
+/// A kick ends what was there when it arrived, by this gateway's own count. Only of tokens that come later the time counts: that
+/// of the app's server against that of a node.
+pub fn check(
+    topology: &Topology,
+    app: &AppId,
+    user: &UserId,
+    grant: &Grant,
+    since: Option<u64>,
+) -> Result<(), Error> {
     let known = topology.apps.app(app.as_str()).ok_or_else(|| {
         let message = format!("app {app:?} is unknown");
         Error::new(ErrorCode::AppUnknown, message)
@@ -42,18 +52,20 @@ pub fn check(topology: &Topology, app: &AppId, user: &UserId, grant: &Grant) -> 
             ..Error::new(ErrorCode::Kicked, message)
         });
     }
-    if grant.issued_ms < kick.kicked_ms {
+    let was_here = since.is_some_and(|since| since < kick.change);
+    if was_here || grant.issued_ms < kick.kicked_ms {
         let message = format!("{message}; a token that was signed since is needed");
         return Err(Error::new(ErrorCode::Kicked, message));
     }
     Ok(())
 }
 
-/// A session's first standing.
-pub fn of(grant: Grant) -> Standing {
+/// A session's first standing: checked up to a change of the apps.
+pub fn of(grant: Grant, since: u64) -> Standing {
     Standing {
         ends: end_of(&grant),
         grant,
+        since,
         warned: false,
         due: None,
     }
@@ -121,11 +133,14 @@ fn look(api: &Api, session: &Session) {
     let Some(caller) = session.caller() else {
         return; // looked at again when its login is done
     };
-    let grant = caller.standing.lock().grant.clone();
+    let (grant, since) = {
+        let standing = caller.standing.lock();
+        (standing.grant.clone(), standing.since)
+    };
     let (app, user) = (&caller.user.app, &caller.user.id);
     let checked = api
         .router
-        .with_topology(|topology| check(topology, app, user, &grant));
+        .with_topology(|topology| check(topology, app, user, &grant, Some(since)));
     if let Err(error) = checked {
         let reason = match error.code() {
             ErrorCode::Kicked => CloseReason::Kicked,

@@ -1,7 +1,7 @@
 //! Apps, and who was thrown out of them, as the cluster's state has them; and what of them has changed, for those who make
 //! sessions obey.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parlance_proto::ids::{AppId, UserId};
@@ -35,6 +35,8 @@ pub struct Kick {
     pub until_ms: i64,
     /// For the user.
     pub reason: String,
+    /// The change that this gateway heard of it with.
+    pub change: u64,
 }
 
 /// Whose sessions must be looked at.
@@ -55,7 +57,12 @@ impl Apps {
         if whole {
             let stays = |id: &AppId| apps.iter().any(|row| row.app_id == id.as_str());
             self.apps.retain(|id, _| stays(id));
-            self.kicks.clear();
+            // What is known stays as it is: only a new kick ends sessions.
+            let stay: HashSet<_> = (kicks.iter())
+                .map(|row| (row.app_id.as_str(), row.user_id.as_str()))
+                .collect();
+            self.kicks
+                .retain(|(app, user), _| stay.contains(&(app.as_str(), user.as_str())));
         }
         for row in apps {
             self.add_app(row);
@@ -102,6 +109,7 @@ impl Apps {
             kicked_ms: row.kicked_ms,
             until_ms: row.until_ms,
             reason: row.reason.clone(),
+            change: self.changes,
         };
         let (value, change) = (Arc::new(kick), self.changes);
         self.kicks.insert(of, Known { row, value, change });
@@ -116,6 +124,11 @@ impl Apps {
     pub fn kick(&self, app: &AppId, user: &UserId) -> Option<Arc<Kick>> {
         let known = self.kicks.get(&(app.clone(), user.clone()));
         known.map(|known| known.value.clone())
+    }
+
+    /// The newest change.
+    pub fn change(&self) -> u64 {
+        self.changes
     }
 
     /// What has changed behind a change.
@@ -192,8 +205,11 @@ mod tests {
             vec![app("demo", false), app("gone", false)],
             vec![kick("ann", 5)],
         );
-        apps.merge(true, vec![app("demo", false)], vec![]);
+        let known = apps.change();
+        apps.merge(true, vec![app("demo", false)], vec![kick("ann", 5)]);
         assert!(apps.app("gone").is_none());
+        assert_eq!(apps.changed_since(known).users, [], "told once more");
+        apps.merge(true, vec![app("demo", false)], vec![]);
         let (demo, ann) = (AppId::new("demo").unwrap(), UserId::new("ann").unwrap());
         assert!(apps.kick(&demo, &ann).is_none());
     }

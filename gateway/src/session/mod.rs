@@ -76,6 +76,8 @@ pub struct Caller {
 pub struct Standing {
     /// The newest one.
     pub grant: Grant,
+    /// Up to which change of the apps the login was checked: a kick behind it ends the session, whatever the token.
+    pub since: u64,
     /// When the session ends, unless it is renewed.
     pub ends: Instant,
     /// The client was told that it ends.

@@ -80,6 +80,7 @@ mod tests {
         };
         let standing = Standing {
             grant,
+            since: 0,
             ends: Instant::now(),
             warned: false,
             due: None,

@@ -163,13 +163,11 @@ impl Admin for AdminService {
 
     async fn kick_user(&self, request: Request<KickUserRequest>) -> Answer<KickUserResponse> {
         let (caller, ask) = of_admin(request, "user kick")?;
-        let subject = format!(
-            "{}, user {:?}, for_ms {}, reason {:?}",
-            app_named(&ask.app_id),
-            ask.user_id,
-            ask.for_ms,
-            ask.reason
-        );
+        let mut subject = format!("{}, user {:?}", app_named(&ask.app_id), ask.user_id);
+        if let Some(for_ms) = ask.for_ms {
+            subject.push_str(&format!(", for_ms {for_ms}"));
+        }
+        subject.push_str(&format!(", reason {:?}", ask.reason));
         let runtime = self.runtime();
         let kicked = async move { users::kick(&*runtime?, ask).await };
         caller.changes(subject, kicked).await

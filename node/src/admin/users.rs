@@ -4,6 +4,7 @@ use parlance_proto::admin::v1::{KickUserRequest, KickUserResponse};
 use parlance_proto::common::v1::Error;
 use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::store::v1::{Kick, KickUser, meta_command};
+use tokio::time::{Duration, timeout};
 
 use crate::cluster::Runtime;
 
@@ -11,6 +12,9 @@ use crate::cluster::Runtime;
 const REASON_BYTES_MAX: usize = 128;
 /// The longest time that a user can be kept out.
 const FOR_MS_MAX: u64 = 366 * 24 * 3_600_000;
+
+/// How long this node may take to hear of the change.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Ends a user's sessions at every gateway, and what tokens are there for more.
 pub(super) async fn kick(
@@ -23,15 +27,17 @@ pub(super) async fn kick(
         let message = format!("1 line of at most {REASON_BYTES_MAX} bytes is allowed");
         return Err(Error::invalid("reason", message));
     }
-    if ask.for_ms > FOR_MS_MAX {
-        let message = format!("{} ms: at most a year is allowed", ask.for_ms);
+    let for_ms = ask.for_ms.unwrap_or(0);
+    if for_ms > FOR_MS_MAX {
+        let message = format!("{for_ms} ms: at most a year is allowed");
         return Err(Error::invalid("for_ms", message));
     }
     let kicked_ms = runtime.environment().now_ms();
-    let until_ms = match i64::try_from(ask.for_ms) {
+    let until_ms = match i64::try_from(for_ms) {
         Ok(0) | Err(_) => 0,
         Ok(for_ms) => kicked_ms.saturating_add(for_ms),
     };
+    let of = (ask.app_id.clone(), ask.user_id.clone());
     let kick = Kick {
         app_id: ask.app_id,
         user_id: ask.user_id,
@@ -39,10 +45,19 @@ pub(super) async fn kick(
         until_ms,
         reason: ask.reason,
     };
-    let body = meta_command::Body::KickUser(KickUser { kick: Some(kick) });
-    runtime.meta_client().propose(body).await?;
+    let body = meta_command::Body::KickUser(KickUser {
+        kick: Some(kick),
+        keeps_until: ask.for_ms.is_none(),
+    });
+    let version = runtime.meta_client().propose(body).await?;
+    // What came of it depends on the kick before.
+    let mut meta = runtime.view().meta.clone();
+    let applied = meta.wait_for(|state| state.version() >= version);
+    let _ = timeout(APPLY_TIMEOUT, applied).await;
+    let state = runtime.view().state();
+    let known = state.kicks().get(&of);
     Ok(KickUserResponse {
-        kicked_ms,
-        until_ms,
+        kicked_ms: known.map_or(kicked_ms, |kick| kick.kicked_ms.max(kicked_ms)),
+        until_ms: known.map_or(until_ms, |kick| kick.until_ms),
     })
 }

@@ -32,12 +32,23 @@ pub(crate) async fn kicked(
     );
     ensure!(told.iter().all(|text| text.contains("spam")), "{told:?}");
     is_refused(cluster, &old, "kicked", KICKED).await?;
-    let mut alice = on_all_gateways(cluster, &token_for(shop, "alice", 3, 600)).await?;
+    let ahead = token_for(shop, "alice", 3, 600);
+    let mut alice = on_all_gateways(cluster, &ahead).await?;
+
+    // Who is there is thrown out, though the app's clock is ahead of the kick's.
+    shell.data(&["user", "kick", SHOP, "alice"]).await?;
+    all_end(&mut alice, "kicked", KICKED).await?;
+    let mut alice = on_all_gateways(cluster, &token_for(shop, "alice", 4, 600)).await?;
 
     shell
         .data(&["user", "kick", SHOP, "alice", "--for", "1h"])
         .await?;
     all_end(&mut alice, "kicked", KICKED).await?;
+    let again = shell.data(&["user", "kick", SHOP, "alice"]).await?;
+    ensure!(
+        again["until_ms"].as_i64() > Some(0),
+        "the hour is over: {again}"
+    );
     is_refused(cluster, &token_for(shop, "alice", 4, 600), "kicked", KICKED).await?;
     shell
         .data(&["user", "kick", SHOP, "alice", "--for", "0s"])

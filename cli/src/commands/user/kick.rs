@@ -24,14 +24,14 @@ pub(super) async fn run(
     session: &Session,
     app_id: AppId,
     user_id: UserId,
-    lasts: Duration,
+    lasts: Option<Duration>,
     reason: String,
 ) -> anyhow::Result<()> {
     let mut admin = Admin::connect(&session.resolve()?.context).await?;
     let request = KickUserRequest {
         app_id: (&app_id).into(),
         user_id: (&user_id).into(),
-        for_ms: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
+        for_ms: lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)),
         reason,
     };
     let answer = admin.api.kick_user(request).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use parlance_proto::common::v1::AppLimits;
 use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::store::v1::{
-    App, AppSecret, Kick, MetaRefusal, change_app, meta_refusal::Reason,
+    App, AppSecret, Kick, KickUser, MetaRefusal, change_app, meta_refusal::Reason,
 };
 use prost::Message;
 
@@ -15,8 +15,10 @@ use crate::store::{Table, WriteBatch, key};
 
 /// Secrets of an app that are active at a time: the one in use, and the next.
 const SECRETS_MAX: usize = 2;
-/// Kicks that are remembered, of all apps: about 1 MiB in the memory of each node and gateway.
-pub(super) const KICKS_MAX: usize = 10_000;
+/// Kicks of an app that are remembered: about 1 MiB in the memory of each node and gateway.
+pub(super) const KICKS_OF_APP_MAX: usize = 10_000;
+/// Kicks of all apps: all of them, with the longest ids and reasons, go to gateways in one message.
+pub(super) const KICKS_MAX: usize = 5 * KICKS_OF_APP_MAX;
 
 type Apps = BTreeMap<String, App>;
 
@@ -96,31 +98,70 @@ fn retire_secret(app: &mut App, secret_id: &str) -> Result<(), MetaRefusal> {
 pub(super) fn kick(
     apps: &Apps,
     kicks: &mut Kicks,
-    mut kick: Kick,
+    command: KickUser,
     now_ms: i64,
     write: &mut WriteBatch,
 ) -> Change {
-    known(apps, &kick.app_id)?;
+    let mut kick = command.kick.unwrap_or_default();
+    let app = known(apps, &kick.app_id)?;
     let row = row_of(&kick)?;
     let of = user_of(&kick);
     match kicks.get(&of) {
-        // A node whose clock is behind does not make old tokens good again.
-        Some(known) => kick.kicked_ms = kick.kicked_ms.max(known.kicked_ms),
-        None if kicks.len() >= KICKS_MAX => forget(apps, kicks, now_ms, write)?,
-        None => {}
+        // A node whose clock is behind does not make old tokens good again, and each kick is another one to the gateways.
+        Some(known) => {
+            kick.kicked_ms = kick.kicked_ms.max(known.kicked_ms.saturating_add(1));
+            if command.keeps_until && known.until_ms > kick.until_ms.max(now_ms) {
+                kick.until_ms = known.until_ms;
+                if kick.reason.is_empty() {
+                    kick.reason.clone_from(&known.reason);
+                }
+            }
+        }
+        None => make_room(apps, app, kicks, now_ms, write)?,
     }
     write.put(Table::Meta, row, kick.encode_to_vec());
     kicks.insert(of, kick);
     Ok(true)
 }
 
-/// Makes room: lets go of the kicks that refuse nobody any more.
-fn forget(
+/// Makes room for one more of an app. Of full ones, lets go of the kicks that refuse nobody any more.
+fn make_room(
     apps: &Apps,
+    app: &App,
     kicks: &mut Kicks,
     now_ms: i64,
     write: &mut WriteBatch,
 ) -> Result<(), MetaRefusal> {
+    if of_app(kicks, &app.app_id) >= KICKS_OF_APP_MAX {
+        forget(apps, kicks, Some(&app.app_id), now_ms, write);
+    }
+    if kicks.len() >= KICKS_MAX {
+        forget(apps, kicks, None, now_ms, write);
+    }
+    let (kept, whose) = match (of_app(kicks, &app.app_id), kicks.len()) {
+        (KICKS_OF_APP_MAX.., _) => (KICKS_OF_APP_MAX, format!("app {:?}", app.app_id)),
+        (_, KICKS_MAX..) => (KICKS_MAX, "all apps".to_owned()),
+        _ => return Ok(()),
+    };
+    let message = format!(
+        "{kept} kicks of {whose} are remembered, each for as long as old tokens live: shorten --token-life-max of an app, or retire its secret"
+    );
+    Err(refusal(Reason::Forbidden, message))
+}
+
+fn of_app(kicks: &Kicks, app_id: &str) -> usize {
+    let all = kicks.range((app_id.to_owned(), String::new())..);
+    all.take_while(|((app, _), _)| app == app_id).count()
+}
+
+/// Lets go of the kicks, of an app or of all, that refuse nobody any more.
+fn forget(
+    apps: &Apps,
+    kicks: &mut Kicks,
+    app_id: Option<&str>,
+    now_ms: i64,
+    write: &mut WriteBatch,
+) {
     let over = |kick: &Kick| {
         let life = apps
             .get(&kick.app_id)
@@ -128,21 +169,13 @@ fn forget(
         let life = i64::try_from(life).unwrap_or(i64::MAX);
         kick.kicked_ms.saturating_add(life).max(kick.until_ms) < now_ms
     };
-    let before = kicks.len();
     kicks.retain(|_, kick| {
-        let over = over(kick);
+        let over = app_id.is_none_or(|app_id| kick.app_id == app_id) && over(kick);
         if over && let Ok(row) = row_of(kick) {
             write.delete(Table::Meta, row);
         }
         !over
     });
-    if kicks.len() == before {
-        let message = format!(
-            "{KICKS_MAX} kicks are remembered, each for as long as old tokens live: shorten --token-life-max of an app, or retire its secret"
-        );
-        return Err(refusal(Reason::Forbidden, message));
-    }
-    Ok(())
 }
 
 /// Whose kick it is.

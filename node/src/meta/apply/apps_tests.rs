@@ -1,5 +1,6 @@
 //! What operators do with apps and users.
 
+use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::store::v1::{
     AppSecret, ChangeApp, CreateApp, Kick, KickUser, change_app::Change as Wanted,
 };
@@ -37,32 +38,52 @@ fn change(meta: &mut Meta, change: Wanted) -> Result<u64, (Reason, String)> {
     }))
 }
 
-fn kick(meta: &mut Meta, at_ms: i64, user: &str, until_ms: i64) -> Result<u64, (Reason, String)> {
+fn kick_of((app, user): (&str, &str), at_ms: i64, until_ms: Option<i64>, reason: &str) -> KickUser {
     let kick = Kick {
-        app_id: "demo".into(),
+        app_id: app.to_owned(),
         user_id: user.to_owned(),
         kicked_ms: at_ms,
-        until_ms,
-        ..Kick::default()
+        until_ms: until_ms.unwrap_or(0),
+        reason: reason.to_owned(),
     };
-    let body = meta_command::Body::KickUser(KickUser { kick: Some(kick) });
-    meta.ask_at(at_ms, body)
+    KickUser {
+        kick: Some(kick),
+        keeps_until: until_ms.is_none(),
+    }
 }
 
-/// As many kicks as there is room for, all at once.
-fn fill(meta: &mut Meta) {
+fn kick(meta: &mut Meta, at_ms: i64, user: &str, until_ms: i64) -> Result<u64, (Reason, String)> {
+    let kick = kick_of(("demo", user), at_ms, Some(until_ms), "");
+    meta.ask_at(at_ms, meta_command::Body::KickUser(kick))
+}
+
+/// So many kicks of an app, all at the time 1000.
+fn fill(meta: &mut Meta, app: &str, count: usize) {
     let machine = &mut meta.machine;
-    let (mut write, kicks) = (WriteBatch::default(), Arc::make_mut(&mut machine.kicks));
-    for user in 0..apps::KICKS_MAX {
-        let kick = Kick {
-            app_id: "demo".into(),
-            user_id: user.to_string(),
-            kicked_ms: 1000,
-            ..Kick::default()
-        };
-        apps::kick(&machine.apps, kicks, kick, 1000, &mut write).unwrap();
+    let kicks = Arc::make_mut(&mut machine.kicks);
+    let mut write = WriteBatch::default();
+    for user in 0..count {
+        let kick = kick_of((app, &user.to_string()), 1000, None, "")
+            .kick
+            .unwrap();
+        let (app, user) = (
+            AppId::new(app).unwrap(),
+            UserId::new(&kick.user_id).unwrap(),
+        );
+        write.put(Table::Meta, key::kick(&app, &user), kick.encode_to_vec());
+        kicks.insert(apps::user_of(&kick), kick);
     }
     machine.store.write(&write).unwrap();
+}
+
+fn add_app(meta: &mut Meta, id: &str) {
+    let app = App {
+        app_id: id.to_owned(),
+        token_life_max_ms: LIFE_MS,
+        ..App::default()
+    };
+    let create = CreateApp { app: Some(app) };
+    meta.ask(meta_command::Body::CreateApp(create)).unwrap();
 }
 
 fn app(meta: &Meta) -> App {
@@ -112,7 +133,7 @@ fn only_users_of_an_app_are_thrown_out_and_the_newest_kick_counts() {
     kick(&mut meta, 900, "ann", 0).unwrap();
     assert_eq!(
         kicked(&meta, "ann"),
-        Some((1000, 0)),
+        Some((1001, 0)),
         "a clock that is behind"
     );
     let body = meta_command::Body::KickUser(KickUser::default());
@@ -127,17 +148,75 @@ fn only_users_of_an_app_are_thrown_out_and_the_newest_kick_counts() {
 #[test]
 fn what_refuses_nobody_any_more_makes_room_and_nothing_else_does() {
     let mut meta = with_app();
-    fill(&mut meta);
+    fill(&mut meta, "demo", apps::KICKS_OF_APP_MAX);
     kick(&mut meta, 1000, "0", 100_000).unwrap();
     let life = i64::try_from(LIFE_MS).unwrap();
     let full = kick(&mut meta, 1000 + life, "ann", 0).unwrap_err();
-    assert!(full.0 == Reason::Forbidden && full.1.contains("kicks are remembered"));
+    assert!(full.0 == Reason::Forbidden && full.1.contains("are remembered"));
     kick(&mut meta, 2000 + life, "ann", 0).unwrap();
     assert_eq!(
         meta.machine.kicks.len(),
         2,
         "one of them is kept out for longer"
     );
-    assert_eq!(kicked(&meta, "0"), Some((1000, 100_000)));
+    assert_eq!(kicked(&meta, "0"), Some((1001, 100_000)));
     meta.is_on_disk();
+}
+
+#[test]
+fn a_kick_that_says_nothing_of_the_time_lifts_no_ban() {
+    let mut meta = with_app();
+    let mut ask = |at_ms, until_ms, reason: &str| {
+        let kick = kick_of(("demo", "ann"), at_ms, until_ms, reason);
+        meta.ask_at(at_ms, meta_command::Body::KickUser(kick))
+            .unwrap();
+        let kick = &meta.machine.kicks[&("demo".to_owned(), "ann".to_owned())];
+        (kick.until_ms, kick.reason.clone())
+    };
+    assert_eq!(ask(1000, Some(5000), "spam"), (5000, "spam".into()));
+    assert_eq!(ask(2000, None, ""), (5000, "spam".into()));
+    assert_eq!(ask(2001, None, "again"), (5000, "again".into()));
+    assert_eq!(
+        ask(2002, Some(3000), ""),
+        (3000, String::new()),
+        "shortened"
+    );
+    assert_eq!(ask(3000, None, ""), (0, String::new()), "the ban is over");
+    ask(3001, Some(5000), "");
+    assert_eq!(ask(3002, Some(0), ""), (0, String::new()), "lifted");
+    meta.is_on_disk();
+}
+
+#[test]
+fn an_app_that_is_full_of_kicks_is_no_matter_to_another() {
+    let mut meta = with_app();
+    add_app(&mut meta, "shop");
+    fill(&mut meta, "demo", apps::KICKS_OF_APP_MAX);
+    let full = kick(&mut meta, 1000, "ann", 0).unwrap_err();
+    assert!(full.0 == Reason::Forbidden && full.1.contains("of app \"demo\""));
+    let other = kick_of(("shop", "ann"), 1000, None, "");
+    meta.ask_at(1000, meta_command::Body::KickUser(other))
+        .unwrap();
+    meta.is_on_disk();
+}
+
+#[test]
+fn the_kicks_of_all_apps_fit_into_one_message_to_a_gateway() {
+    let mut meta = with_app();
+    let apps = ["one", "two", "three", "four", "five"];
+    for app in apps {
+        add_app(&mut meta, app);
+        fill(&mut meta, app, apps::KICKS_MAX / apps.len());
+    }
+    let full = kick(&mut meta, 1000, "ann", 0).unwrap_err();
+    assert!(full.0 == Reason::Forbidden && full.1.contains("of all apps"));
+    let longest = parlance_proto::link::v1::Kick {
+        app_id: "a".repeat(parlance_proto::limits::APP_ID_BYTES_MAX),
+        user_id: "u".repeat(parlance_proto::limits::USER_ID_BYTES_MAX),
+        kicked_ms: i64::MAX,
+        until_ms: i64::MAX,
+        reason: "r".repeat(128),
+    };
+    let row = prost::encoding::message::encoded_len(1, &longest);
+    assert!(apps::KICKS_MAX * row < parlance_proto::limits::LINK_FRAME_BYTES_MAX * 7 / 8);
 }

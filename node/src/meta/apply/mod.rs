@@ -102,8 +102,7 @@ impl MetaMachine {
             }
             meta_command::Body::KickUser(kick) => {
                 let kicks = Arc::make_mut(&mut self.kicks);
-                let kick = kick.kick.unwrap_or_default();
-                apps::kick(&self.apps, kicks, kick, command.time_ms, write)
+                apps::kick(&self.apps, kicks, kick, time_ms, write)
             }
             meta_command::Body::SetAppLimits(set) => {
                 apps::set_limits(&mut self.apps, &set.app_id, set.limits, write)
