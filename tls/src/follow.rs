@@ -9,13 +9,19 @@ use std::sync::{Arc, Weak};
 
 use parlance_proto::tls::TlsError;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Duration, MissedTickBehavior, interval};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval};
 
 use crate::expiry::{Expires, Warner};
 use crate::metrics;
+use crate::seldom::Seldom;
 
 /// Between two looks at the files.
 const INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
+
+/// After contents were refused, until the same are tried again: a certificate may begin a little later than it is put there.
+const RETRY: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 60_000 });
+/// Why they are refused is told again after this.
+const TELL_AGAIN: Duration = Duration::from_secs(3600);
 
 /// The contents of the files, in their order, or why they cannot be read.
 type Contents = Result<Vec<Vec<u8>>, String>;
@@ -72,7 +78,7 @@ impl<T: Expires + Send + Sync + 'static> Followed<T> {
         self.now.subscribe()
     }
 
-    /// Looks at the files at once; a change counts at the first look.
+    /// Looks at the files at once; a change counts at the first look, and what was refused is tried again.
     pub fn look(&self) {
         self.asked.notify_one();
     }
@@ -105,6 +111,9 @@ async fn follow<T: Expires + Send + Sync + 'static>(
         warner.renewed(&*followed.now());
     }
     let mut seen_once: Option<Contents> = None;
+    // Since when what was judged is refused; none if it is in use.
+    let mut refused: Option<Instant> = None;
+    let seldom = Seldom::every(TELL_AGAIN);
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -119,17 +128,20 @@ async fn follow<T: Expires + Send + Sync + 'static>(
         let contents = followed.read().await;
         if contents == judged {
             seen_once = None;
-            continue;
-        }
-        if !at_once && seen_once.as_ref() != Some(&contents) {
+            if !refused.is_some_and(|at| at_once || at.elapsed() >= RETRY) {
+                continue;
+            }
+        } else if !at_once && seen_once.as_ref() != Some(&contents) {
             seen_once = Some(contents);
             continue;
         }
         seen_once = None;
+        let anew = at_once || contents != judged;
         judged = contents.clone();
         let certificate = followed.name.as_str();
         match followed.take(contents) {
             Ok(()) => {
+                refused = None;
                 metrics::reloaded(certificate, "ok");
                 warner.renewed(&*followed.now());
                 tracing::info!(
@@ -138,12 +150,15 @@ async fn follow<T: Expires + Send + Sync + 'static>(
                 );
             }
             Err(error) => {
+                refused = Some(Instant::now());
                 metrics::reloaded(certificate, "failed");
-                tracing::error!(
-                    certificate,
-                    error,
-                    "a changed certificate cannot be used: the one before stays in use"
-                );
+                if seldom.tells(&error) || anew {
+                    tracing::error!(
+                        certificate,
+                        error,
+                        "a changed certificate cannot be used: the one before stays in use, and this one is tried again"
+                    );
+                }
             }
         }
     }
@@ -154,8 +169,13 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
     use std::path::Path;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use parking_lot::Mutex;
     use tokio::time::{sleep, timeout};
+
+    /// What was asked to be taken.
+    type Tried = Arc<Mutex<Vec<String>>>;
 
     struct Text(String);
 
@@ -165,13 +185,13 @@ mod tests {
         }
     }
 
-    /// Takes anything but a text that begins with "bad", and counts what it was asked to take.
-    fn open(path: &Path) -> (Arc<Followed<Text>>, Arc<AtomicUsize>) {
-        let tried = Arc::new(AtomicUsize::new(0));
-        let count = tried.clone();
+    /// Takes anything but a text that begins with "bad", and knows what it was asked to take.
+    fn open(path: &Path) -> (Arc<Followed<Text>>, Tried) {
+        let tried = Tried::default();
+        let texts = tried.clone();
         let followed = Followed::open("test", vec![path.to_owned()], move |contents, _| {
-            count.fetch_add(1, Ordering::Relaxed);
             let text = String::from_utf8_lossy(&contents.concat()).into_owned();
+            texts.lock().push(text.clone());
             if text.starts_with("bad") {
                 return Err(TlsError::Unreadable(text));
             }
@@ -220,10 +240,10 @@ mod tests {
         let path = dir.path().join("file");
         std::fs::write(&path, "one").unwrap();
         let (followed, tried) = open(&path);
-        for (number, text) in [(2, "bad"), (3, "bad again")] {
+        for text in ["bad", "bad again"] {
             std::fs::write(&path, text).unwrap();
             let judged = async {
-                while tried.load(Ordering::Relaxed) < number {
+                while !tried.lock().iter().any(|tried| tried == text) {
                     sleep(INTERVAL).await;
                 }
             };
@@ -233,6 +253,35 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "two").unwrap();
         becomes(&followed, "two").await;
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_is_taken_when_its_time_has_come() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "one").unwrap();
+        let (refused, good) = (Arc::new(Mutex::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, is_good) = (refused.clone(), good.clone());
+        let parse = move |contents: Vec<Vec<u8>>, before: Option<&Text>| {
+            if before.is_some() && !is_good.load(Ordering::Relaxed) {
+                *count.lock() += 1;
+                return Err(TlsError::Unreadable("not yet".into()));
+            }
+            Ok(Text(
+                String::from_utf8_lossy(&contents.concat()).into_owned(),
+            ))
+        };
+        let followed = Followed::open("test", vec![path.clone()], parse).unwrap();
+        std::fs::write(&path, "early").unwrap();
+        let again = async {
+            while *refused.lock() < 2 {
+                sleep(INTERVAL).await;
+            }
+        };
+        timeout(SOON, again).await.expect("it is tried again");
+        assert_eq!(followed.now().0, "one");
+        good.store(true, Ordering::Relaxed);
+        becomes(&followed, "early").await;
     }
 
     #[tokio::test]
@@ -247,6 +296,6 @@ mod tests {
         // The sender goes with the last who follows.
         let gone = timeout(SOON, changes.changed()).await.unwrap();
         assert!(gone.is_err() && weak.upgrade().is_none());
-        assert_eq!(tried.load(Ordering::Relaxed), 1);
+        assert_eq!(tried.lock().len(), 1);
     }
 }

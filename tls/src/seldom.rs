@@ -5,17 +5,33 @@ use tokio::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Whether to tell something: what was told last is not told again for ten seconds.
-#[derive(Default)]
-pub struct Seldom(Mutex<Option<(String, Instant)>>);
+/// Whether to tell something: what was told last is not told again for ten seconds, or for as long as it says.
+pub struct Seldom {
+    interval: Duration,
+    last: Mutex<Option<(String, Instant)>>,
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::every(INTERVAL)
+    }
+}
 
 impl Seldom {
+    /// Tells the same once in `interval`.
+    pub fn every(interval: Duration) -> Self {
+        Self {
+            interval,
+            last: Mutex::default(),
+        }
+    }
+
     /// Whether this is to be told now.
     pub fn tells(&self, text: &str) -> bool {
-        let mut last = self.0.lock();
+        let mut last = self.last.lock();
         let again = last
             .as_ref()
-            .is_some_and(|(told, at)| told == text && at.elapsed() < INTERVAL);
+            .is_some_and(|(told, at)| told == text && at.elapsed() < self.interval);
         if !again {
             *last = Some((text.to_owned(), Instant::now()));
         }
