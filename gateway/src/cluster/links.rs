@@ -169,17 +169,20 @@ impl Router {
     }
 
     pub(super) fn merge(&self, update: ClusterUpdate) {
+        let mut denied_anew = false;
         self.topology.send_if_modified(|topology| {
-            topology.merge(update).unwrap_or_else(|error| {
+            let changed = topology.merge(update).unwrap_or_else(|error| {
                 tracing::error!(%error, "cluster state refused");
                 false
-            })
+            });
+            // Under the lock: of two that merge at once the older list does not come last.
+            denied_anew = self.dialler.tls.deny(topology.denied.clone());
+            metrics::gauge!(FEATURE_LEVEL).set(topology.feature_level);
+            changed
         });
-        let (level, denied) = self.with_topology(|t| (t.feature_level, t.denied.clone()));
-        if self.dialler.tls.deny(denied) {
+        if denied_anew {
             self.dialler.connections.cut(self.dialler.tls.denied());
         }
-        metrics::gauge!(FEATURE_LEVEL).set(level);
         self.fit_links();
     }
 
@@ -260,7 +263,9 @@ impl Router {
 
 #[cfg(test)]
 mod tests {
-    use parlance_proto::link::v1::Node;
+    use std::sync::Barrier;
+
+    use parlance_proto::link::v1::{DeniedCertificates, Node};
     use parlance_proto::tls::Role;
     use parlance_testkit::certs::Authority;
 
@@ -296,5 +301,50 @@ mod tests {
         assert!(router.link(up).is_none());
         assert!(router.link(NodeId(3)).is_some());
         assert_eq!(router.refusals(), "");
+    }
+
+    const ROUNDS: u64 = 20_000;
+
+    #[tokio::test]
+    async fn of_two_nodes_that_tell_at_once_the_newer_deny_list_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::create(dir.path()).unwrap();
+        let files = authority.issue("g", Role::Gateway("g".into())).unwrap();
+        let router = Router::new("g".into(), ClusterTls::open(&files).unwrap());
+        let update = |map_version: u64| ClusterUpdate {
+            cluster_id: "c".into(),
+            map_version,
+            nodes: vec![Node {
+                node_id: 1,
+                link_address: "127.0.0.1:1".into(),
+            }],
+            denied: Some(DeniedCertificates {
+                serials: vec![map_version.to_be_bytes().to_vec().into()],
+            }),
+            ..ClusterUpdate::default()
+        };
+        router.merge(update(1));
+        let together = Barrier::new(2);
+        let wrong = std::thread::scope(|scope| {
+            let tells = |first| {
+                let (router, together, update) = (&router, &together, &update);
+                scope.spawn(move || {
+                    let mut wrong = 0;
+                    for round in 1..=ROUNDS {
+                        together.wait();
+                        router.merge(update(2 * round + first));
+                        together.wait();
+                        let known = router.with_topology(|t| t.denied.clone());
+                        let denied = router.dialler.tls.denied();
+                        wrong += u64::from(!known.iter().all(|serial| denied.contains(serial)));
+                    }
+                    wrong
+                })
+            };
+            let threads = [tells(0), tells(1)];
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(wrong, [0, 0], "of {ROUNDS} times");
+        router.close();
     }
 }
