@@ -33,6 +33,8 @@ pub const CLOSED: &str = "parlance_gateway_closed_total";
 /// inbound_total, messages_session, messages_user, messages_app, sessions_per_user, logins_per_address, connections,
 /// connections_waiting, outbound_session, outbound_total, not_a_proxy, link_queue).
 pub const REFUSALS: &str = "parlance_gateway_refusals_total";
+/// Connections that the system would not let this gateway accept: no file descriptors are left.
+pub const ACCEPT_FAILURES: &str = "parlance_gateway_accept_failures_total";
 /// Connections that have not logged in, looked at every few seconds.
 pub const CONNECTIONS_WAITING: &str = "parlance_gateway_connections_waiting";
 /// Bytes of unanswered requests, looked at every few seconds.
@@ -136,6 +138,11 @@ pub(crate) fn count_request(kind: &'static str, error: Option<&Error>) {
     }
 }
 
+/// Counts a connection that the system would not let this gateway accept.
+pub(crate) fn accept_failed() {
+    counter!(ACCEPT_FAILURES).increment(1);
+}
+
 /// Counts what a bound has refused.
 pub(crate) fn refused(reason: &'static str) {
     counter!(REFUSALS, "reason" => reason).increment(1);
@@ -192,6 +199,11 @@ fn describe_bounds() {
         REFUSALS,
         Unit::Count,
         "refused, left out or cut off because a bound was reached, by reason"
+    );
+    describe_counter!(
+        ACCEPT_FAILURES,
+        Unit::Count,
+        "connections that the system would not let this gateway accept, as without file descriptors"
     );
     describe_gauge!(
         CONNECTIONS_WAITING,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_tls::Followed;
+use parlance_tls::{Followed, Seldom};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -18,7 +18,7 @@ use super::certificate::{self, ListenerCertificate};
 use super::{ClientStream, Connection, Endpoint, Metered, Shared, proxy};
 use crate::config::Listener;
 use crate::error::StartError;
-use crate::metrics::{Accepted, refused};
+use crate::metrics::{Accepted, accept_failed, refused};
 
 /// Connections that may wait to be accepted; the kernel may allow fewer. When all clients of a lost gateway come at once, what
 /// does not fit is tried again by the kernel after one second, then two, then four.
@@ -74,11 +74,15 @@ impl Bound {
     /// Accepts connections until dropped.
     pub async fn run(self, shared: Arc<Shared>, places: Arc<Semaphore>) {
         let endpoint = Endpoint::new(self.settings.protocol, &shared);
+        let seldom = Seldom::default();
         loop {
             let (stream, peer) = match self.socket.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    accept_failed();
+                    if seldom.tells(&error.to_string()) {
+                        tracing::error!(%error, "connections of clients cannot be accepted");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }

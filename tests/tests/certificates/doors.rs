@@ -1,8 +1,10 @@
-//! The port for gateways and operators, besieged: by sockets that say nothing, and without a file descriptor left.
+//! The ports for gateways and operators and for clients, besieged: by sockets that say nothing, and without a file descriptor left.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
+use parlance_tests::cluster::health::metric;
+use parlance_tests::cluster::process::Process;
 use parlance_tests::cluster::{Cluster, ClusterSpec};
 use parlance_tests::logs::{self, Allowed};
 use parlance_tests::story::tell;
@@ -15,16 +17,35 @@ use crate::SOON;
 
 /// More than a node lets one address have.
 const SILENT: usize = 100;
+/// What a process says that has no file descriptors left.
+const CANNOT: &str = "cannot be accepted";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_sockets_and_a_lack_of_files_keep_nobody_out_for_long() -> Result<()> {
     let allowed = Allowed {
-        texts: vec!["connections of gateways and operators cannot be accepted".to_owned()],
+        texts: ["gateways and operators", "clients"]
+            .map(|whose| format!("connections of {whose} cannot be accepted"))
+            .into(),
         ..Allowed::default()
     };
     tell(ClusterSpec::default(), allowed, async |cluster| {
         silent_sockets(cluster).await?;
-        no_files_left(cluster).await
+        let link = cluster.address.link(2);
+        no_files_left(cluster.node(2)?, link).await?;
+        until("operators are let in again", SOON, async || {
+            cluster.admin(2).await?.status().await
+        })
+        .await?;
+        let name = "parlance_node_accept_failures_total";
+        let failed = cluster.node_metric(2, name, "").await?;
+        told_seldom(cluster.node(2)?, failed)?;
+
+        let clients = cluster.address.gateway(1);
+        no_files_left(&cluster.gateways[0], clients).await?;
+        cluster.wait_gateways_ready(SOON).await?;
+        let name = "parlance_gateway_accept_failures_total";
+        let failed = metric(cluster.address.gateway_ops(1), name, "").await?;
+        told_seldom(&cluster.gateways[0], failed)
     })
     .await
 }
@@ -64,31 +85,26 @@ async fn from_elsewhere(to: SocketAddr) -> Result<TcpStream> {
     Ok(socket.connect(to).await?)
 }
 
-async fn no_files_left(cluster: &mut Cluster) -> Result<()> {
-    let process = cluster.node(2)?;
-    let pid = process.pid().context("node 2 does not run")?;
-    let log = process.log().to_owned();
+/// Takes a process its file descriptors until it says so.
+async fn no_files_left(process: &Process, address: SocketAddr) -> Result<()> {
+    let pid = process.pid().context("it does not run")?;
     let before = files_limit(pid, 1)?;
     let mut waiting = Vec::new();
-    let told = until("the node says that it cannot accept", SOON, async || {
-        waiting.push(from_elsewhere(cluster.address.link(2)).await?);
-        let text = logs::read(&log)?;
-        ensure!(text.contains("cannot be accepted"), "not a word");
+    let told = until("the process says that it cannot accept", SOON, async || {
+        waiting.push(from_elsewhere(address).await?);
+        let text = logs::read(process.log())?;
+        ensure!(text.contains(CANNOT), "not a word");
         Ok(())
     });
     let told = told.await;
     files_limit(pid, before)?;
-    told?;
-    let text = logs::read(&log)?;
-    let lines = text.matches("cannot be accepted").count();
-    drop(waiting);
-    until("operators are let in again", SOON, async || {
-        cluster.admin(2).await?.status().await
-    })
-    .await?;
-    let failed = cluster.node_metric(2, "parlance_node_accept_failures_total", "");
-    let failed = failed.await?;
+    told
+}
+
+/// What failed is counted, and told no more often.
+fn told_seldom(process: &Process, failed: f64) -> Result<()> {
     ensure!(failed >= 1.0, "the failures are not counted");
+    let lines = logs::read(process.log())?.matches(CANNOT).count();
     ensure!(
         lines as f64 <= failed,
         "{lines} lines for {failed} failures"
