@@ -4,7 +4,6 @@ use parlance_proto::admin::v1::{KickUserRequest, KickUserResponse};
 use parlance_proto::common::v1::Error;
 use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::store::v1::{Kick, KickUser, meta_command};
-use tokio::time::{Duration, timeout};
 
 use crate::cluster::Runtime;
 
@@ -12,9 +11,6 @@ use crate::cluster::Runtime;
 const REASON_BYTES_MAX: usize = 128;
 /// The longest time that a user can be kept out.
 const FOR_MS_MAX: u64 = 366 * 24 * 3_600_000;
-
-/// How long this node may take to hear of the change.
-const APPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Ends a user's sessions at every gateway, and what tokens are there for more.
 pub(super) async fn kick(
@@ -49,11 +45,8 @@ pub(super) async fn kick(
         kick: Some(kick),
         keeps_until: ask.for_ms.is_none(),
     });
-    let version = runtime.meta_client().propose(body).await?;
+    runtime.meta_client().propose(body).await?;
     // What came of it depends on the kick before.
-    let mut meta = runtime.view().meta.clone();
-    let applied = meta.wait_for(|state| state.version() >= version);
-    let _ = timeout(APPLY_TIMEOUT, applied).await;
     let state = runtime.view().state();
     let known = state.kicks().get(&of);
     Ok(KickUserResponse {

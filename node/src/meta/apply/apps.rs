@@ -124,7 +124,7 @@ pub(super) fn kick(
     Ok(true)
 }
 
-/// Makes room for one more of an app. Of full ones, lets go of the kicks that refuse nobody any more.
+/// Makes room for one more of an app. Where it is full, lets go of the kicks that refuse nobody any more.
 fn make_room(
     apps: &Apps,
     app: &App,
@@ -132,16 +132,16 @@ fn make_room(
     now_ms: i64,
     write: &mut WriteBatch,
 ) -> Result<(), MetaRefusal> {
-    if of_app(kicks, &app.app_id) >= KICKS_OF_APP_MAX {
-        forget(apps, kicks, Some(&app.app_id), now_ms, write);
+    let full = |kicks: &Kicks| match (of_app(kicks, &app.app_id), kicks.len()) {
+        (KICKS_OF_APP_MAX.., _) => Some((KICKS_OF_APP_MAX, format!("app {:?}", app.app_id))),
+        (_, KICKS_MAX..) => Some((KICKS_MAX, "all apps".to_owned())),
+        _ => None,
+    };
+    if full(kicks).is_some() {
+        forget(apps, kicks, now_ms, write);
     }
-    if kicks.len() >= KICKS_MAX {
-        forget(apps, kicks, None, now_ms, write);
-    }
-    let (kept, whose) = match (of_app(kicks, &app.app_id), kicks.len()) {
-        (KICKS_OF_APP_MAX.., _) => (KICKS_OF_APP_MAX, format!("app {:?}", app.app_id)),
-        (_, KICKS_MAX..) => (KICKS_MAX, "all apps".to_owned()),
-        _ => return Ok(()),
+    let Some((kept, whose)) = full(kicks) else {
+        return Ok(());
     };
     let message = format!(
         "{kept} kicks of {whose} are remembered, each for as long as old tokens live: shorten --token-life-max of an app, or retire its secret"
@@ -154,14 +154,8 @@ fn of_app(kicks: &Kicks, app_id: &str) -> usize {
     all.take_while(|((app, _), _)| app == app_id).count()
 }
 
-/// Lets go of the kicks, of an app or of all, that refuse nobody any more.
-fn forget(
-    apps: &Apps,
-    kicks: &mut Kicks,
-    app_id: Option<&str>,
-    now_ms: i64,
-    write: &mut WriteBatch,
-) {
+/// Lets go of the kicks that refuse nobody any more.
+fn forget(apps: &Apps, kicks: &mut Kicks, now_ms: i64, write: &mut WriteBatch) {
     let over = |kick: &Kick| {
         let life = apps
             .get(&kick.app_id)
@@ -170,7 +164,7 @@ fn forget(
         kick.kicked_ms.saturating_add(life).max(kick.until_ms) < now_ms
     };
     kicks.retain(|_, kick| {
-        let over = app_id.is_none_or(|app_id| kick.app_id == app_id) && over(kick);
+        let over = over(kick);
         if over && let Ok(row) = row_of(kick) {
             write.delete(Table::Meta, row);
         }
