@@ -29,8 +29,6 @@ use crate::store::{StateStore, StoreError, Table, decode};
 
 /// Items taken from the feed at once.
 const ITEMS_MAX: usize = 1024;
-/// Items that were set aside taken up at once.
-const AGAIN_ITEMS_MAX: usize = 64;
 /// Items read from outbox rows, with their events, at once; the last row may have more.
 const ROWS_MAX: usize = 64;
 /// Between tries to make sure that this node leads.
@@ -157,6 +155,9 @@ impl Reader<'_> {
     async fn take_up(&self) -> Result<bool, StoreError> {
         for (home, aside) in self.under_way.aside() {
             let is_parked = || self.sender.is_parked(home);
+            if is_parked() {
+                continue; // another home was freed
+            }
             self.take_up_of(home, aside, is_parked).await?;
         }
         let aside = self.under_way.aside();
@@ -167,11 +168,10 @@ impl Reader<'_> {
     async fn take_up_of(
         &self,
         home: ShardId,
-        aside: Aside,
+        mut aside: Aside,
         is_parked: impl Fn() -> bool,
     ) -> Result<(), StoreError> {
-        let mut aside = aside;
-        let mut effects = self.read(aside.first - 1, AGAIN_ITEMS_MAX).await?;
+        let mut effects = self.read(aside.first - 1).await?;
         effects.retain(|(number, _)| *number <= aside.last);
         if effects.is_empty() {
             // No row of it is left, whether the home is parked or not: that may change at any time.
@@ -226,13 +226,13 @@ impl Reader<'_> {
         true
     }
 
-    /// Reads at most `max` items behind `done`, each with nothing in it if it has moved. Beside the tasks: the disk may take its
+    /// Reads items behind `done`, each with nothing in it if it has moved. Beside the tasks: the disk may take its
     /// time.
-    async fn read(&self, done: u64, max: usize) -> Result<Vec<(u64, Option<Effect>)>, StoreError> {
+    async fn read(&self, done: u64) -> Result<Vec<(u64, Option<Effect>)>, StoreError> {
         let (store, id) = (self.shard.store().clone(), self.shard.id());
         let range = self.shard.range();
         let read = move || {
-            let items = undelivered(&*store, id, done, max)?;
+            let items = undelivered(&*store, id, done, ROWS_MAX)?;
             let effects = items.into_iter().map(|(number, item)| {
                 let effect = effect_of_row(&*store, &range, number, item)?;
                 Ok((number, effect))
@@ -247,7 +247,7 @@ impl Reader<'_> {
     async fn rows(&self) -> Result<(), StoreError> {
         loop {
             let done = self.under_way.next_number() - 1;
-            let effects = self.read(done, ROWS_MAX).await?;
+            let effects = self.read(done).await?;
             if effects.is_empty() {
                 return Ok(());
             }
