@@ -29,6 +29,7 @@ use crate::cluster::{Cluster, ClusterSpec, START_WITHIN, binary};
 use crate::history::History;
 use crate::load::Load;
 use crate::logs::Allowed;
+pub use disks::NOT_BACK;
 use moves::Move;
 pub use strikes::Strikes;
 use swarm::Means;

@@ -19,6 +19,8 @@ const TROUBLED_MS: std::ops::Range<u64> = 2500..5000;
 /// What is left of a disk that is getting full: below the reserve, below half of it, nothing.
 const LEFT_BYTES: [u64; 3] = [800 << 20, 300 << 20, 0];
 const SLOW_SYNC_MS: u64 = 400;
+/// What is said of a cluster that a power cut was too much for.
+pub const NOT_BACK: &str = "the cluster is not back after the power cut";
 
 /// The power of one node fails, then that of all of them.
 pub(super) async fn power_cut(stage: &mut Stage<'_>) -> Result<()> {
@@ -42,7 +44,7 @@ async fn power_cut_of(stage: &mut Stage<'_>, node_ids: &[u64]) -> Result<()> {
     for node_id in node_ids {
         stage.cluster.node(*node_id)?.start()?;
     }
-    healed(stage).await
+    healed(stage).await.context(NOT_BACK)
 }
 
 /// The disk of one node gets full, step by step, then those of all of them.

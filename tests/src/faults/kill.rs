@@ -29,15 +29,11 @@ pub(super) async fn each_node(stage: &mut Stage<'_>) -> Result<()> {
 
 pub(super) async fn all_nodes(stage: &mut Stage<'_>) -> Result<()> {
     stage.history.note("kill -9 of all nodes");
-    for node in stage.cluster.nodes.values_mut() {
-        node.kill()?;
-    }
+    stage.cluster.kill_all_nodes()?;
     stage.strike("kill of all nodes");
     dead(stage).await;
     stage.history.note("start of all nodes");
-    for node in stage.cluster.nodes.values_mut() {
-        node.start()?;
-    }
+    stage.cluster.start_all_nodes()?;
     stage.cluster.wait_nodes_ready(START_WITHIN).await?;
     stage.cluster.wait_healthy(START_WITHIN).await
 }

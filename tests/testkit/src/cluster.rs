@@ -159,10 +159,18 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// `kill -9`, one right after the other.
+    pub fn kill_all_nodes(&mut self) -> Result<()> {
+        self.nodes.values_mut().try_for_each(Process::kill)
+    }
+
+    /// None of them may run.
+    pub fn start_all_nodes(&mut self) -> Result<()> {
+        self.nodes.values_mut().try_for_each(Process::start)
+    }
+
     async fn bring_up(&mut self) -> Result<()> {
-        for node in self.nodes.values_mut() {
-            node.start()?;
-        }
+        self.start_all_nodes()?;
         self.wait_admin_answers(START_WITHIN).await?;
         let specs = self
             .nodes

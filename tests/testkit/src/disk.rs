@@ -175,6 +175,17 @@ impl Disk {
         bytes.parse().with_context(|| said.clone())
     }
 
+    /// How often one fault has struck, as in `sync slow`.
+    pub fn times(&self, what: &str) -> Result<u64> {
+        let said = self.struck()?;
+        let mut each = said.split("; ").filter_map(|one| one.strip_prefix(what));
+        let Some(rest) = each.next() else {
+            return Ok(0);
+        };
+        let times = rest.split_whitespace().next().unwrap_or_default();
+        times.parse().with_context(|| said.clone())
+    }
+
     /// How often which fault has struck, and what it hit last.
     pub fn struck(&self) -> Result<String> {
         self.say("struck")

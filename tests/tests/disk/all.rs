@@ -22,7 +22,7 @@ async fn bits_that_flip_on_all_disks_give_no_wrong_answer() -> Result<()> {
     let mut cluster = Cluster::start(on_disks(3)).await?;
     let mut alice = alice(&cluster).await?;
     let conversation = chat(&mut alice, "all", MESSAGES).await?;
-    kill_all(&mut cluster)?;
+    cluster.kill_all_nodes()?;
     for node_id in cluster.nodes.keys() {
         for seed in 0..FLIPS {
             let seed = seed + node_id * FLIPS;
@@ -43,7 +43,7 @@ async fn old_blocks_on_all_disks_give_no_wrong_answer() -> Result<()> {
         cluster.disk(*node_id)?.remember()?;
     }
     let conversation = chat(&mut alice, "all", MESSAGES).await?;
-    kill_all(&mut cluster)?;
+    cluster.kill_all_nodes()?;
     for node_id in cluster.nodes.keys() {
         let place = cluster
             .disk(*node_id)?
@@ -63,18 +63,18 @@ async fn disks_that_cannot_be_read_end_their_nodes_and_lose_nothing() -> Result<
     let mut alice = alice(&cluster).await?;
     let conversation = chat(&mut alice, "all", MESSAGES).await?;
     for pattern in ["data/state/*.sst", "data/log/*.log"] {
-        kill_all(&mut cluster)?;
+        cluster.kill_all_nodes()?;
         for node_id in cluster.nodes.keys() {
             cluster.disk(*node_id)?.fail(DiskOp::Read, pattern)?;
         }
         right_or_refused(&mut cluster, &conversation).await?;
-        kill_all(&mut cluster)?;
+        cluster.kill_all_nodes()?;
         for node_id in cluster.nodes.keys() {
             let struck = cluster.disk(*node_id)?.struck()?;
             ensure!(struck.contains("read fail"), "node {node_id}: {struck:?}");
             cluster.disk(*node_id)?.heal()?;
         }
-        start_all(&mut cluster)?;
+        cluster.start_all_nodes()?;
         cluster.wait_nodes_ready(START_WITHIN).await?;
         cluster.wait_healthy(START_WITHIN).await?;
         let read = read(&cluster, &conversation).await?;
@@ -83,23 +83,9 @@ async fn disks_that_cannot_be_read_end_their_nodes_and_lose_nothing() -> Result<
     Ok(())
 }
 
-fn kill_all(cluster: &mut Cluster) -> Result<()> {
-    for node in cluster.nodes.values_mut() {
-        node.kill()?;
-    }
-    Ok(())
-}
-
-fn start_all(cluster: &mut Cluster) -> Result<()> {
-    for node in cluster.nodes.values_mut() {
-        node.start()?;
-    }
-    Ok(())
-}
-
 /// Each node serves, or has stopped and says what to do. Where enough of them serve, all is as it was.
 async fn right_or_refused(cluster: &mut Cluster, conversation: &str) -> Result<()> {
-    start_all(cluster)?;
+    cluster.start_all_nodes()?;
     let mut serving = 0;
     for node_id in cluster.nodes.keys().copied().collect::<Vec<_>>() {
         serving += usize::from(serves(cluster, node_id).await?);

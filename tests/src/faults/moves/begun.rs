@@ -9,6 +9,7 @@ use super::super::Stage;
 use super::Move;
 use super::armed::Armed;
 use super::background::Background;
+use super::onto::FULL;
 use crate::cluster::links::{Direction, Gateway};
 use crate::cluster::network::{Disturbance, Struck};
 use crate::cluster::replace::Replacing;
@@ -29,7 +30,8 @@ pub(super) enum Undo {
     Calm(Struck),
     Open(Vec<(u64, Gateway, Direction)>, u64),
     TrueClock(String),
-    HealDisk(u64),
+    /// What its fault is called, and how often it had struck before.
+    HealDisk(u64, &'static str, u64),
     Stop(Background),
     Crash(Armed),
     Split(u32, Splitting, Option<Armed>),
@@ -105,9 +107,8 @@ impl Undo {
                 clocks.hand(&name)?.set(0)?;
                 (on, 1)
             }
-            Undo::HealDisk(node) => {
-                heal_disk(stage, node)?;
-                (on, 1)
+            Undo::HealDisk(node, what, before) => {
+                (on, heal_disk(stage, node, what).await? - before)
             }
             Undo::Stop(background) => (on, background.stop(stage)?),
             Undo::Crash(armed) => (on, armed.end(stage).await?),
@@ -145,15 +146,23 @@ fn calm(stage: &mut Stage<'_>, before: Struck) -> u64 {
     least.unwrap_or_default()
 }
 
-/// What a disk did is said in errors; a node that it ended is started, as whoever looks after it would.
-fn heal_disk(stage: &mut Stage<'_>, node: u64) -> Result<()> {
-    stage.cluster.disk(node)?.heal()?;
-    let process = stage.cluster.node(node)?;
+/// What a disk did is said in errors; a node that it ended is started, as whoever looks after it would. Says how often it has
+/// struck in all: a node that stops writing before its disk is full, or ends over it, was struck too.
+async fn heal_disk(stage: &mut Stage<'_>, node: u64, what: &str) -> Result<u64> {
+    let cluster = &mut *stage.cluster;
+    let name = "parlance_node_disk_lacking";
+    let lacking = cluster.node_metric(node, name, "").await;
+    let noticed = what == FULL && lacking.is_ok_and(|bytes| bytes > 0.0);
+    let disk = cluster.disk(node)?;
+    let struck = disk.times(what)?;
+    disk.heal()?;
+    let process = cluster.node(node)?;
     stage.allowed.processes.push(process.name.clone());
-    if process.ended()?.is_some() {
+    let ended = process.ended()?.is_some();
+    if ended {
         process.start()?;
     }
-    Ok(())
+    Ok(struck + u64::from(noticed || ended))
 }
 
 /// How often a split or a replacement struck: once, or as often as the crash in it that it is there for.
@@ -183,7 +192,7 @@ impl fmt::Display for Undo {
                 write!(f, "bytes between node {nodes:?} and {whose}")
             }
             Undo::TrueClock(name) => f.write_str(name),
-            Undo::HealDisk(node) => write!(f, "the disk of node {node}"),
+            Undo::HealDisk(node, ..) => write!(f, "the disk of node {node}"),
             Undo::Stop(background) => write!(f, "{background}"),
             Undo::Crash(armed) => write!(f, "{armed}"),
             Undo::Split(shard, _, armed) => {

@@ -16,9 +16,13 @@ use super::begun::Undo;
 use super::board::Board;
 use crate::cluster::links::{Direction, Gateway, Held};
 use crate::cluster::network::Disturbance;
-use crate::disk::DiskOp;
+use crate::disk::{Disk, DiskOp};
 
 const SLOW_SYNC_MS: u64 = 200;
+/// What disks call what they did.
+const SLOW: &str = "sync slow";
+const SILENT: &str = "sync hang";
+pub(super) const FULL: &str = "write full";
 /// The cluster takes no new node while anything else is moving or missing.
 const REPLACED_WITHIN: Duration = Duration::from_secs(90);
 /// What a clock may be off, in ms.
@@ -71,6 +75,21 @@ impl Move {
         let within = REPLACED_WITHIN + stage.patience;
         let replacing = stage.cluster.begin_to_replace(old, within)?;
         Ok(Undo::Replace(replacing, armed))
+    }
+
+    fn to_disk(self, disk: &Disk, node: u64) -> Result<Undo> {
+        let what = match self {
+            Move::SlowDisk => SLOW,
+            Move::SilentDisk => SILENT,
+            _ => FULL,
+        };
+        let before = disk.times(what)?;
+        match self {
+            Move::SlowDisk => disk.slow(DiskOp::Sync, "*", SLOW_SYNC_MS)?,
+            Move::SilentDisk => disk.hang(DiskOp::Sync, "*")?,
+            _ => disk.fill(0)?,
+        }
+        Ok(Undo::HealDisk(node, what, before))
     }
 
     pub(super) fn to_node(
@@ -130,17 +149,8 @@ impl Move {
                 }
                 Undo::StartNode(node)
             }
-            Move::SlowDisk => {
-                cluster.disk(node)?.slow(DiskOp::Sync, "*", SLOW_SYNC_MS)?;
-                Undo::HealDisk(node)
-            }
-            Move::SilentDisk => {
-                cluster.disk(node)?.hang(DiskOp::Sync, "*")?;
-                Undo::HealDisk(node)
-            }
-            Move::FullDisk => {
-                cluster.disk(node)?.fill(0)?;
-                Undo::HealDisk(node)
+            Move::SlowDisk | Move::SilentDisk | Move::FullDisk => {
+                self.to_disk(cluster.disk(node)?, node)?
             }
             Move::ClockStrobe => Undo::Stop(Background::strobe(stage, node)?),
             _ => bail!("{self} is not done to a node"),
