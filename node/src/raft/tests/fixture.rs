@@ -22,6 +22,7 @@ use crate::machine::{CommittedEntry, Outcome, StateMachine};
 use crate::raft::*;
 use crate::store::faulty::FaultyStore;
 use crate::store::manifest::Existing;
+use crate::store::rocks::RocksStore;
 use crate::store::{Order, RowRange, StateStore, StoreError, Table, WriteBatch, key};
 
 /// Appends every payload as a row: event number in the shard's order.
@@ -222,7 +223,12 @@ impl TestNode {
             .lock()
             .insert(id, (link.local_addr().unwrap(), store_id.clone()));
         let data_dir = dir.join(format!("node-{id}"));
-        let store = Arc::new(FaultyStore::open(&data_dir.join("state")));
+        // And its store.
+        let rows = eventually("the node's store is free", || {
+            RocksStore::open(&data_dir.join("state"), Existing::No).ok()
+        })
+        .await;
+        let store = Arc::new(FaultyStore::over(Arc::new(rows)));
         let peers = Arc::new(SlowLink::over(link.clone()));
         let host_config = RaftHostConfig {
             node_id: id,
