@@ -174,6 +174,10 @@ impl Move {
             }
         };
         stage.history.note(format!("{self} begins: {undo}"));
-        Ok(Some(Begun { what: self, undo }))
+        Ok(Some(Begun {
+            what: self,
+            undo,
+            crashed: None,
+        }))
     }
 }

@@ -85,11 +85,17 @@ pub async fn round(stage: &mut Stage<'_>, moves: &[Move]) -> Result<()> {
     }
     sleep(Duration::from_millis(stage.rng.random_range(LENGTH_MS))).await;
     begun.shuffle(stage.rng);
-    begun.sort_by_key(Begun::waits);
+    let (mut last, first): (Vec<_>, Vec<_>) = begun.into_iter().partition(Begun::waits);
     let mut struck = 0;
-    for one in begun {
+    for one in first {
         struck += usize::from(one.end(stage).await?);
         sleep(Duration::from_millis(stage.rng.random_range(APART_MS) / 2)).await;
+    }
+    for one in &mut last {
+        one.start_crashed(stage).await?;
+    }
+    for one in last {
+        struck += usize::from(one.end(stage).await?);
     }
     if struck == 0 {
         bail!("none of {moves:?} struck");

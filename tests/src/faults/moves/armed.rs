@@ -33,7 +33,7 @@ impl Armed {
     }
 
     /// Waits until one has ended there, lets the others be, and starts whoever ended. Says how many did.
-    pub(super) async fn end(self, stage: &mut Stage<'_>) -> Result<u64> {
+    pub(super) async fn end(&self, stage: &mut Stage<'_>) -> Result<u64> {
         let cluster = &mut *stage.cluster;
         let files = self.nodes.iter().map(|id| cluster.crash_file(&name(*id)));
         let files: Vec<_> = files.collect();

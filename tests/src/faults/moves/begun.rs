@@ -19,6 +19,8 @@ use crate::cluster::shards::Splitting;
 pub struct Begun {
     pub(super) what: Move,
     pub(super) undo: Undo,
+    /// How often the crash in it has struck, once its nodes have been started again.
+    pub(super) crashed: Option<u64>,
 }
 
 pub(super) enum Undo {
@@ -47,15 +49,30 @@ impl Begun {
         )
     }
 
+    /// Waits until whoever is to crash in it has, and starts them again: before anything that needs them is waited for.
+    pub async fn start_crashed(&mut self, stage: &mut Stage<'_>) -> Result<()> {
+        let armed = match &self.undo {
+            Undo::Crash(armed) => Some(armed),
+            Undo::Split(.., armed) | Undo::Replace(_, armed) => armed.as_ref(),
+            _ => None,
+        };
+        if let Some(armed) = armed {
+            self.crashed = Some(armed.end(stage).await?);
+        }
+        Ok(())
+    }
+
     /// Ends it; says whether it struck anything.
-    pub async fn end(self, stage: &mut Stage<'_>) -> Result<bool> {
+    pub async fn end(mut self, stage: &mut Stage<'_>) -> Result<bool> {
         let what = self.what;
         stage.history.note(format!("{what} ends"));
-        let struck = self.undo.undo(stage).await?;
-        stage
-            .strikes
-            .add(format!("{what} of {}", struck.0), struck.1);
-        Ok(struck.1 > 0)
+        if self.crashed.is_none() {
+            self.start_crashed(stage).await?;
+        }
+        let (on, struck) = self.undo.undo(stage).await?;
+        let struck = self.crashed.unwrap_or(struck);
+        stage.strikes.add(format!("{what} of {on}"), struck);
+        Ok(struck > 0)
     }
 }
 
@@ -111,18 +128,17 @@ impl Undo {
                 (on, heal_disk(stage, node, what).await? - before)
             }
             Undo::Stop(background) => (on, background.stop(stage)?),
-            Undo::Crash(armed) => (on, armed.end(stage).await?),
-            Undo::Split(_, splitting, armed) => {
-                let struck = ended(armed, stage).await?;
+            // Its nodes have been started.
+            Undo::Crash(_) => (on, 0),
+            Undo::Split(_, splitting, _) => {
                 let child = splitting.done().await?.child;
                 stage.history.note(format!("shard {child} is there"));
-                (on, struck)
+                (on, 1)
             }
-            Undo::Replace(replacing, armed) => {
-                let struck = ended(armed, stage).await?;
+            Undo::Replace(replacing, _) => {
                 let new = replacing.taken(stage.cluster).await?;
                 stage.history.note(format!("node {new} is in"));
-                (on, struck)
+                (on, 1)
             }
         })
     }
@@ -163,14 +179,6 @@ async fn heal_disk(stage: &mut Stage<'_>, node: u64, what: &str) -> Result<u64> 
         process.start()?;
     }
     Ok(struck + u64::from(noticed || ended))
-}
-
-/// How often a split or a replacement struck: once, or as often as the crash in it that it is there for.
-async fn ended(armed: Option<Armed>, stage: &mut Stage<'_>) -> Result<u64> {
-    match armed {
-        Some(armed) => armed.end(stage).await,
-        None => Ok(1),
-    }
 }
 
 impl fmt::Display for Undo {
