@@ -1,7 +1,7 @@
 // The facade: holds the parts and passes calls on. No logic of its own.
 import { Cache } from "./cache/cache.js";
-import type { CancelSignal } from "./cancel.js";
 import { eventFromWire, readTarget, type ServerFrame } from "./codec.js";
+import { ClusterTime } from "./clock.js";
 import { Connection } from "./connection.js";
 import { Conversations } from "./conversations.js";
 import { ClosedError, ParlanceError } from "./errors.js";
@@ -38,6 +38,7 @@ const ALL = "";
 /** A client of a Parlance cluster, for one user. */
 export class ParlanceClient extends Listenable {
   readonly #settings: Settings;
+  readonly #time: ClusterTime;
   readonly #watchers = new Watchers();
   readonly #cache: Cache;
   readonly #recall: Recall;
@@ -55,11 +56,12 @@ export class ParlanceClient extends Listenable {
   constructor(options: ClientOptions) {
     super();
     this.#settings = settingsFrom(options);
-    const { clock, random, backoff, store, cacheBytesMax } = this.#settings;
+    const { clock, random, backoff, store, locks, cacheBytesMax } = this.#settings;
     const shared = { clock, random, backoff };
     const failed = (error: ParlanceError): void => this.emitter.emit("error", error);
     this.#waiters = new Waiters(clock);
-    this.#cache = new Cache({ store, bytesMax: cacheBytesMax, failed });
+    this.#time = new ClusterTime(clock);
+    this.#cache = new Cache({ clock, random, store, locks, bytesMax: cacheBytesMax, failed });
     this.#requests = new Requests({
       ...shared,
       timeoutMs: this.#settings.requestTimeoutMs,
@@ -68,14 +70,16 @@ export class ParlanceClient extends Listenable {
     });
     this.#outbox = new Outbox({
       ...shared,
+      time: this.#time,
       timeoutMs: this.#settings.sendTimeoutMs,
       max: this.#settings.outboxMax,
       aheadMax: this.#settings.sendsAheadMax,
       requests: this.#requests,
       userId: () => this.self?.userId,
       stored: (event) => this.#sync.push(event),
-      sending: (pending) => this.#cache.sending(pending),
-      settled: ({ clientMessageId }) => this.#cache.settled(clientMessageId),
+      sending: (message) => this.#cache.sending(message),
+      settled: (clientMessageId) => this.#cache.settled(clientMessageId),
+      failed: (message, error) => this.#failed(message, error),
       unsent: (message, error) => this.#unsent(message, error),
       changed: (conversationId) => this.#timelines.changed(conversationId),
     });
@@ -84,7 +88,7 @@ export class ParlanceClient extends Listenable {
       watchers: this.#watchers,
       history: (wanted) => this.history(wanted),
       onTheWay: (conversationId) => this.#outbox.pending(conversationId),
-      send: (pending) => this.#post(pending),
+      send: (pending) => this.#outbox.send(pending, undefined, true),
     });
     this.#conversations = new Conversations({
       changed: (conversation) => {
@@ -97,11 +101,10 @@ export class ParlanceClient extends Listenable {
       unsure: () => this.#sync.refresh(),
     });
     this.#recall = new Recall({
-      clock,
       cache: this.#cache,
       conversations: this.#conversations,
       outbox: this.#outbox,
-      unsent: (message, error) => this.#unsent(message, error),
+      failed,
     });
     this.#sync = new Sync({
       ...shared,
@@ -130,6 +133,7 @@ export class ParlanceClient extends Listenable {
         else this.#waiters.failed(change.error);
         this.emitter.emit("state", change);
       },
+      accept: (session) => this.#accept(session),
       loggedIn: (session) => this.#logIn(session),
       lost: () => {
         this.#renewal.stop();
@@ -183,15 +187,23 @@ export class ParlanceClient extends Listenable {
     return loggedIn;
   }
 
-  /** Ends: what is unanswered rejects with a ClosedError. `connect` opens it again, for the same user. */
+  /**
+   * Ends: what is unanswered rejects with a ClosedError, and is not sent later either. `connect` opens it again, for the
+   * same user.
+   */
   close(): void {
     this.#connection.close();
   }
 
-  /** Closes, and deletes all that the store has of this user: for a log-out on a device of several people. */
+  /**
+   * Closes, and deletes all that the store has of this user: for a log-out on a device of several people. Rejects when
+   * nobody knows who that is (no log-in yet, and no `owner`), and when the store fails.
+   */
   async forget(): Promise<void> {
+    const owner = this.self;
     this.close();
-    await this.#cache.erase();
+    if (owner === undefined) throw new ParlanceError("not_logged_in", "whom to forget: give the option owner");
+    await this.#cache.erase(owner);
   }
 
   /** The network may be back (call it on the platform's own sign): connects now instead of after the wait. */
@@ -202,9 +214,9 @@ export class ParlanceClient extends Listenable {
   /** Resolves when the message is durable. Goes on over reconnects until `sendTimeoutMs`, and over reloads. */
   async send(options: SendOptions): Promise<SendResult> {
     const clientMessageId = options.clientMessageId ?? this.newMessageId();
-    const timeMs = this.#settings.clock.now();
+    const timeMs = this.#time.now();
     const pending = { target: targetOf(options), content: contentOf(options), clientMessageId, timeMs };
-    return this.#post(pending, options.signal);
+    return this.#outbox.send(pending, options.signal);
   }
 
   /** An id for `send`, for apps that want to know it before. */
@@ -258,12 +270,17 @@ export class ParlanceClient extends Listenable {
     return { conversationId, readSeq, unreadCount };
   }
 
-  #logIn(session: Session): ParlanceError | undefined {
+  #accept(session: Session): ParlanceError | undefined {
     const before = this.self;
     if (before !== undefined && (before.userId !== session.userId || before.appId !== session.appId)) {
       return new ParlanceError("user_changed", `getToken gave a token of ${session.userId}, not of ${before.userId}`);
     }
     this.#session = session;
+    this.#time.learn(session.serverTimeMs);
+    return undefined;
+  }
+
+  #logIn(session: Session): void {
     this.#requests.attach((frame) => this.#connection.write(frame), session.limits);
     this.#sync.start(session);
     // What an earlier run left unsent goes first; if it cannot be read, the rest does not wait for it.
@@ -272,7 +289,6 @@ export class ParlanceClient extends Listenable {
       .catch(() => {})
       .then(() => this.#outbox.online(session));
     this.#waiters.resolve(session);
-    return undefined;
   }
 
   #receive(frame: ServerFrame): void {
@@ -293,17 +309,11 @@ export class ParlanceClient extends Listenable {
     if (event.type === "message") this.emitter.emit("message", event);
   }
 
-  async #post(pending: PendingMessage, signal?: CancelSignal): Promise<SendResult> {
-    try {
-      return await this.#outbox.send(pending, signal);
-    } catch (error) {
-      this.#failed(pending, error as ParlanceError);
-      throw error;
-    }
-  }
-
   #failed(pending: PendingMessage, error: ParlanceError): void {
-    if (this.self !== undefined) this.#timelines.failed(conversationOf(pending, this.self.userId), pending, error);
+    if (this.self === undefined) return;
+    // What the app closed over is no failure; what the cluster closed over is.
+    const reason = error instanceof ClosedError && error.cause instanceof ParlanceError ? error.cause : error;
+    this.#timelines.failed(conversationOf(pending, this.self.userId), pending, reason);
   }
 
   #unsent(message: PendingMessage, error: ParlanceError): void {
@@ -321,6 +331,7 @@ export class ParlanceClient extends Listenable {
     const error = new ClosedError(cause);
     this.#sync.close();
     this.#outbox.close(error);
+    this.#cache.close();
     this.#requests.close(error);
     this.#waiters.reject(cause ?? error);
   }

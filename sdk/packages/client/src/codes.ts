@@ -38,6 +38,7 @@ export type ErrorName =
   | "store"
   | "listener"
   | "user_changed"
+  | "replaced"
   | "protocol";
 
 const NAMES: Readonly<Record<number, ErrorName>> = {

@@ -8,7 +8,7 @@
 // It knows sockets, addresses, tokens and time, and nothing of messages. Each attempt has a number; what an older
 // attempt's socket still says is ignored.
 import { Backoff } from "./backoff.js";
-import { Alarm } from "./clock.js";
+import { Alarm, stopwatch } from "./clock.js";
 import { CloseCode, closeAction } from "./codes.js";
 import { decodeFrame, encodeRequest, loginToWire, type ServerFrame, sessionFromWire, SUBPROTOCOL } from "./codec.js";
 import {
@@ -33,9 +33,11 @@ import { PROTOCOLS } from "./version.js";
 /** What the rest of the client does with a connection. */
 export interface ConnectionEvents {
   changed(change: StateChange): void;
-  /** Returns an error when this session is not wanted; then the connection closes for good. */
-  loggedIn(session: Session): ParlanceError | undefined;
-  /** After `loggedIn`: the connection is gone. */
+  /** Takes the session as the client's, or returns why it is not wanted: then the connection closes for good. */
+  accept(session: Session): ParlanceError | undefined;
+  /** The session is open, and `online` was told. */
+  loggedIn(session: Session): void;
+  /** After `online`: the connection is gone. */
   lost(): void;
   /** The cluster refused a fresh token too. It is asked for another one after a wait. */
   refused(error: ParlanceError): void;
@@ -64,6 +66,8 @@ export class Connection {
   #attempt = 0;
   #address: number;
   #socket: Socket | undefined;
+  /** Time that never goes back, however the clock is set. */
+  readonly #passed: () => number;
   #onlineSince = 0;
   /** Planned moves in a row, none of which led to a lasting connection. */
   #moves = 0;
@@ -71,7 +75,8 @@ export class Connection {
   constructor(settings: Settings, events: ConnectionEvents) {
     this.#settings = settings;
     this.#events = events;
-    this.#tokens = new Tokens(settings.getToken);
+    this.#passed = stopwatch(settings.clock);
+    this.#tokens = new Tokens(settings.getToken, settings.clock, settings.connectTimeoutMs);
     this.#backoff = new Backoff(settings.backoff, settings.random);
     this.#alarm = new Alarm(settings.clock);
     this.#move = new Alarm(settings.clock);
@@ -153,14 +158,13 @@ export class Connection {
   }
 
   #dial(attempt: number, token: string): void {
-    const { clock, transport, connectTimeoutMs } = this.#settings;
+    const { transport, connectTimeoutMs } = this.#settings;
     const url = this.#url();
     let reader = (bytes: Uint8Array): void => this.#readLogin(bytes, url);
     const current = (act: () => void): void => {
       if (attempt === this.#attempt) act();
     };
     this.#alarm.start(connectTimeoutMs, () => this.#end(new ConnectionError(`${url} did not answer in time`)));
-    this.#onlineSince = clock.now();
     try {
       this.#socket = transport.connect(url, SUBPROTOCOL, {
         opened: () => current(() => this.#login(token)),
@@ -193,12 +197,14 @@ export class Connection {
     }
     this.#alarm.stop();
     this.#tokens.accept();
-    this.#onlineSince = this.#settings.clock.now();
-    this.#heartbeat.start(Math.min(this.#settings.pingIntervalMs, session.limits.idleTimeoutMs / 3));
-    this.#state = "online";
-    const refusal = this.#events.loggedIn(session);
+    const refusal = this.#events.accept(session);
     if (refusal !== undefined) return this.close(refusal);
-    this.#events.changed({ state: "online", previous: "connecting" });
+    this.#onlineSince = this.#passed();
+    this.#heartbeat.start(Math.min(this.#settings.pingIntervalMs, session.limits.idleTimeoutMs / 3));
+    const attempt = this.#attempt;
+    this.#enter("online");
+    // Whoever was told may have closed it.
+    if (attempt === this.#attempt) this.#events.loggedIn(session);
   }
 
   /** What the gateway says of itself and not of the log-in, such as that it was slow to come, can pass. */
@@ -227,7 +233,7 @@ export class Connection {
 
   /** This attempt is over: decides what comes next. */
   #end(error: ParlanceError): void {
-    const lasted = this.#state === "online" ? this.#settings.clock.now() - this.#onlineSince : 0;
+    const lasted = this.#state === "online" ? this.#passed() - this.#onlineSince : 0;
     if (lasted >= STABLE_MS) this.#fresh();
     const wasOnline = this.#drop();
     this.#address += 1;

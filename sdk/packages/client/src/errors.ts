@@ -123,6 +123,14 @@ export class VersionError extends ParlanceError {
   }
 }
 
+/** Newer sessions of this user took the place of this one: a user may have no more at the same time. */
+export class ReplacedError extends ParlanceError {
+  override name = "ReplacedError";
+  constructor(cause?: unknown) {
+    super("replaced", "newer sessions of this user took the place of this one", { cause });
+  }
+}
+
 /** The other side sent what the protocol does not allow. */
 export class ProtocolError extends ParlanceError {
   override name = "ProtocolError";
@@ -161,6 +169,7 @@ export function loginError(error: WireError): ParlanceError {
 export function finalError(error: ParlanceError): ParlanceError {
   const code = error instanceof ConnectionError ? error.closeCode : undefined;
   if (code === CloseCode.unsupported) return new VersionError("the gateway none of them", error);
+  if (code === CloseCode.replaced) return new ReplacedError(error);
   if (code === CloseCode.kicked)
     return new PermissionError("kicked", "an operator threw this user out", { cause: error });
   if (code === CloseCode.appDisabled)

@@ -16,6 +16,7 @@ export {
   PermissionError,
   ProtocolError,
   QueueFullError,
+  ReplacedError,
   RequestError,
   StateError,
   TimedOutError,
@@ -35,6 +36,7 @@ export type {
 export type { HistoryOptions } from "./history.js";
 export { directConversationId } from "./ids.js";
 export { jsonOf } from "./json.js";
+export type { Locks } from "./locks.js";
 export type {
   Content,
   Conversation,

@@ -60,8 +60,17 @@ export interface PendingMessage {
   readonly target: Target;
   readonly clientMessageId: string;
   readonly content: Content;
-  /** When it was sent here, in ms since 1970 UTC by the clock of this device. */
+  /**
+   * In ms since 1970 UTC: when it first went out, by the cluster's time; before that when it was written, by the clock
+   * of this device.
+   */
   readonly timeMs: number;
+}
+
+/** As it is remembered. */
+export interface Unsent extends PendingMessage {
+  /** It went out: it may have been stored, at `timeMs` at the earliest. */
+  readonly left: boolean;
 }
 
 /** Either the other user of a direct conversation, or the id of a conversation. */

@@ -1,6 +1,7 @@
 // What an app may set, with defaults.
 import type { BackoffOptions } from "./backoff.js";
 import { type Clock, systemClock } from "./clock.js";
+import { type Locks, platformLocks } from "./locks.js";
 import { platformRandom, type RandomSource } from "./random.js";
 import type { Store, StoreOwner } from "./store.js";
 import { MemoryStore } from "./store/memory.js";
@@ -28,14 +29,19 @@ export interface ClientOptions {
   readonly transport?: Transport;
   /** Default: a `MemoryStore`. */
   readonly store?: Store;
+  /**
+   * How clients that share a store know which of them live, so that what is unsent is sent by one of them. Default:
+   * `navigator.locks` where there is one. Without it several may send the same message, which is stored once.
+   */
+  readonly locks?: Locks;
   /** Free text for device lists, 64 bytes at most. */
   readonly platform?: string;
   readonly deviceId?: string;
-  /** Time for the socket to open, and again for the log-in. Default: 10,000. */
+  /** Time for `getToken`, for the socket to open, and again for the log-in. Default: 10,000. */
   readonly connectTimeoutMs?: number;
   /** Time for history, list and read requests, over reconnects. Default: 20,000. */
   readonly requestTimeoutMs?: number;
-  /** Time for a send to be acknowledged, over reconnects. Default: 60,000. */
+  /** Time for a send to be acknowledged, over reconnects; for one of an earlier run from the log-in on. Default: 60,000. */
   readonly sendTimeoutMs?: number;
   /** Longest time between two pings; the gateway's idle limit can make it shorter. Default: 25,000. */
   readonly pingIntervalMs?: number;
@@ -50,7 +56,10 @@ export interface ClientOptions {
    * without a network.
    */
   readonly owner?: StoreOwner;
-  /** About the size of all events that are kept in the store; the oldest go. In bytes. Default: 4 MiB. */
+  /**
+   * About the size of all events that are kept in the store; the oldest go. A quarter more is for conversations as last
+   * shown, and one for unsent messages. In bytes. Default: 4 MiB.
+   */
   readonly cacheBytesMax?: number;
   /** Sends of one conversation that may be on their way at the same time. Default: 16. */
   readonly sendsAheadMax?: number;
@@ -67,8 +76,9 @@ export interface ClientOptions {
 }
 
 /** Options with every default filled in. */
-export interface Settings extends Required<Omit<ClientOptions, "backoff" | "owner">> {
+export interface Settings extends Required<Omit<ClientOptions, "backoff" | "owner" | "locks">> {
   readonly owner: StoreOwner | undefined;
+  readonly locks: Locks | undefined;
   readonly backoff: BackoffOptions;
 }
 
@@ -96,6 +106,7 @@ export function settingsFrom(options: ClientOptions): Settings {
       maxMs: positive("backoff.maxMs", options.backoff?.maxMs, 20_000),
     },
     owner: options.owner,
+    locks: options.locks ?? platformLocks(),
     cacheBytesMax: positive("cacheBytesMax", options.cacheBytesMax, 4 * 1024 * 1024),
     sendsAheadMax: positive("sendsAheadMax", options.sendsAheadMax, 16),
     outboxMax: positive("outboxMax", options.outboxMax, 1_000),

@@ -1,12 +1,12 @@
 // Sends until they are acknowledged. Each conversation has its lane, and lanes do not wait for each other. Whatever
 // becomes of a send (a lost connection, an outcome that nobody knows), it can be tried again with the same id.
 import { type CancelSignal, onCancel } from "./cancel.js";
-import { Alarm, type Clock } from "./clock.js";
+import { Alarm, type Clock, type ClusterTime } from "./clock.js";
 import type { BackoffOptions } from "./backoff.js";
 import type { SendResponse } from "./gen/parlance/client/v1/message.js";
-import { type ClosedError, type ParlanceError, QueueFullError, RequestError, TimedOutError } from "./errors.js";
+import { type ClosedError, ParlanceError, QueueFullError, RequestError, TimedOutError } from "./errors.js";
 import { directConversationId } from "./ids.js";
-import type { Content, ConversationMessage, PendingMessage, SendResult, Session } from "./model.js";
+import type { Content, ConversationMessage, PendingMessage, SendResult, Session, Unsent } from "./model.js";
 import { type Item, Lane } from "./outbox/lane.js";
 import type { RandomSource } from "./random.js";
 import type { Requests } from "./requests.js";
@@ -16,6 +16,7 @@ import { ORDERED_SENDS } from "./version.js";
 /** What an outbox needs. */
 export interface OutboxContext {
   readonly clock: Clock;
+  readonly time: ClusterTime;
   readonly random: RandomSource;
   readonly backoff: BackoffOptions;
   readonly timeoutMs: number;
@@ -27,14 +28,19 @@ export interface OutboxContext {
   readonly userId: () => string | undefined;
   /** The gateway leaves out the echo to the session that sent: the event comes from its acknowledgement. */
   stored(event: ConversationMessage): void;
-  /** It is to be remembered until `settled`. */
-  sending(pending: PendingMessage): void;
-  settled(pending: PendingMessage): void;
+  /** It is to be remembered until `settled`, as it is now. */
+  sending(message: Unsent): void;
+  settled(clientMessageId: string): void;
+  /** It is to be shown as one that failed. */
+  failed(pending: PendingMessage, error: ParlanceError): void;
   /** One from an earlier run failed: there is no promise to say so. */
   unsent(pending: PendingMessage, error: ParlanceError): void;
   /** Something in this conversation's lane is new or gone. */
   changed(conversationId: string): void;
 }
+
+/** The cluster knows a message's id for at least a day: one that may have been stored before that is not sent again. */
+const RESEND_MS_MAX = 20 * 3_600_000;
 
 export class Outbox {
   readonly #context: OutboxContext;
@@ -49,24 +55,33 @@ export class Outbox {
     this.#context = context;
   }
 
-  send(pending: PendingMessage, signal?: CancelSignal): Promise<SendResult> {
+  /** `left`: it went out before, at `timeMs` at the earliest. */
+  send(pending: PendingMessage, signal?: CancelSignal, left = false): Promise<SendResult> {
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) throw this.#closed;
       if (this.#count >= this.#context.max) {
-        throw new QueueFullError(`${this.#context.max} sends are waiting for their acknowledgement already`);
+        const full = new QueueFullError(`${this.#context.max} sends are waiting for their acknowledgement already`);
+        this.#context.failed(pending, full);
+        throw full;
       }
-      const item = this.#item(pending, resolve, reject);
-      const forget = onCancel(signal, (error) => this.#giveUp(item, error));
-      const { resolve: resolved, reject: rejected } = item;
-      item.resolve = (result) => {
-        forget();
-        resolved(result);
-      };
-      item.reject = (error) => {
-        forget();
-        rejected(error);
-      };
-      this.#context.sending(pending);
+      let forget = (): void => {};
+      const item = this.#item(
+        { ...pending, left, restored: false },
+        (result) => {
+          forget();
+          resolve(result);
+        },
+        (error) => {
+          forget();
+          this.#context.failed(item, error);
+          reject(error);
+        },
+      );
+      forget = onCancel(signal, (error) => this.#giveUp(item, error));
+      // From here on nothing throws.
+      this.#count += 1;
+      this.#limit(item);
+      if (this.#session === undefined || left) this.#context.sending(item);
       if (this.#session === undefined) this.#wait(item);
       else this.#route(item, this.#session);
       this.pump();
@@ -74,18 +89,26 @@ export class Outbox {
   }
 
   /** What an earlier run left unsent goes before all that waits now. */
-  restore(unsent: readonly PendingMessage[]): void {
+  restore(unsent: readonly Unsent[]): void {
+    if (this.#closed !== undefined) return;
     const known = new Set(this.#items().map((item) => item.clientMessageId));
-    const fresh = unsent.filter((pending) => !known.has(pending.clientMessageId));
-    const items = fresh.map((pending) =>
-      this.#item(
-        pending,
+    const items: Item[] = [];
+    for (const message of unsent) {
+      if (known.has(message.clientMessageId)) continue;
+      known.add(message.clientMessageId);
+      const item: Item = this.#item(
+        { ...message, restored: true },
         () => {},
-        (error) => this.#context.unsent(pending, error),
-      ),
-    );
-    this.#unrouted.unshift(...items);
+        (error) => this.#context.unsent(plain(item), error),
+      );
+      items.push(item);
+    }
+    this.#count += items.length;
+    const session = this.#session;
+    if (session === undefined) this.#unrouted.unshift(...items);
+    else for (const item of items) this.#route(item, session);
     for (const item of items) this.#told(item);
+    this.pump();
   }
 
   /** Logged in: what waits goes out, in order. */
@@ -102,13 +125,22 @@ export class Outbox {
     this.#closed = undefined;
   }
 
+  /**
+   * Ends. What the app sent and closed over is over. What an earlier run left, and after a close by the cluster all of
+   * it, stays to be sent in the next run.
+   */
   close(error: ClosedError): void {
     this.#closed = error;
+    const cause = error.cause instanceof ParlanceError ? error.cause : undefined;
     const items = this.#items();
     for (const lane of this.#lanes.values()) lane.stop();
     this.#unrouted = [];
     this.#lanes.clear();
-    for (const item of items) item.reject(error);
+    this.#session = undefined;
+    for (const item of items) {
+      if (cause === undefined && !item.restored) item.reject(error);
+      else this.#leave(item, error, cause);
+    }
   }
 
   /** What waits for its acknowledgement in a conversation, in order. */
@@ -119,12 +151,22 @@ export class Outbox {
     return items.filter((item) => !item.done);
   }
 
-  /** Hands out what there is room for. */
+  /** Hands out what there is room for, one of each conversation in turns: those that were served are behind the rest. */
   pump(): void {
     for (const [conversationId, lane] of this.#lanes) {
       lane.tidy();
       if (lane.empty) this.#lanes.delete(conversationId);
-      else if (this.#context.requests.hasRoom) lane.pump();
+    }
+    for (let moved = true; moved; ) {
+      moved = false;
+      for (const [conversationId, lane] of [...this.#lanes]) {
+        if (!this.#context.requests.hasRoom) return;
+        if (!lane.next()) continue;
+        moved = true;
+        if (this.#lanes.get(conversationId) !== lane) continue;
+        this.#lanes.delete(conversationId);
+        this.#lanes.set(conversationId, lane);
+      }
     }
   }
 
@@ -134,42 +176,77 @@ export class Outbox {
     return items;
   }
 
-  #item(pending: PendingMessage, resolve: (result: SendResult) => void, reject: (error: ParlanceError) => void): Item {
-    const { timeoutMs, clock } = this.#context;
+  /** Nothing happens yet. */
+  #item(
+    message: Unsent & { readonly restored: boolean },
+    resolve: (result: SendResult) => void,
+    reject: (error: ParlanceError) => void,
+  ): Item {
     const settle = (act: () => void): void => {
-      if (item.done) return;
-      item.done = true;
-      item.deadline.stop();
-      this.#count -= 1;
-      this.#context.settled(pending);
+      if (!this.#done(item)) return;
+      this.#context.settled(item.clientMessageId);
       act();
       this.#told(item);
     };
     const item: Item = {
-      ...pending,
-      deadline: new Alarm(clock),
+      ...message,
+      deadline: new Alarm(this.#context.clock),
       posted: false,
       done: false,
       error: undefined,
       resolve: (result) => settle(() => resolve(result)),
       reject: (error) => settle(() => reject(error)),
+      tell: reject,
     };
+    return item;
+  }
+
+  #limit(item: Item): void {
+    const { timeoutMs } = this.#context;
     item.deadline.start(timeoutMs, () =>
       this.#giveUp(item, new TimedOutError(`not acknowledged within ${timeoutMs} ms`, item.error)),
     );
-    this.#count += 1;
-    return item;
+  }
+
+  /** False if it was done before. */
+  #done(item: Item): boolean {
+    if (item.done) return false;
+    item.done = true;
+    item.deadline.stop();
+    this.#count -= 1;
+    return true;
+  }
+
+  /** It is over for this run, and stays for the next. */
+  #leave(item: Item, error: ClosedError, cause: ParlanceError | undefined): void {
+    if (!this.#done(item)) return;
+    if (!item.restored) item.tell(error);
+    else if (cause !== undefined) this.#context.failed(item, cause);
+    this.#told(item);
   }
 
   #route(item: Item, session: Session): void {
     if (item.done) return;
-    const tooLarge = contentProblem(item.content, session.limits.contentBytesMax);
-    if (tooLarge !== undefined) return item.reject(tooLarge);
+    const problem = contentProblem(item.content, session.limits.contentBytesMax) ?? this.#tooOld(item);
+    if (problem !== undefined) return item.reject(problem);
+    if (!item.left) {
+      item.left = true;
+      item.timeMs = this.#context.time.now();
+      this.#context.sending(item);
+    }
+    // The time of what an earlier run left counts from here on: nobody could do anything before.
+    if (!item.deadline.running) this.#limit(item);
     const conversationId = conversationOf(item, session.userId);
     const lane = this.#lanes.get(conversationId) ?? this.#lane();
     this.#lanes.set(conversationId, lane);
     lane.add(item);
     this.#context.changed(conversationId);
+  }
+
+  /** The cluster may know its id no longer. */
+  #tooOld(item: Item): TimedOutError | undefined {
+    if (!item.left || this.#context.time.now() - item.timeMs <= RESEND_MS_MAX) return undefined;
+    return new TimedOutError("too old to be sent again with the same id: it may have been stored");
   }
 
   #lane(): Lane {
@@ -204,6 +281,12 @@ export class Outbox {
     const userId = this.#context.userId();
     if (userId !== undefined) this.#context.changed(conversationOf(item, userId));
   }
+}
+
+/** What the app may see of it. */
+function plain(item: Item): PendingMessage {
+  const { target, clientMessageId, content, timeMs } = item;
+  return { target, clientMessageId, content, timeMs };
 }
 
 export function conversationOf(pending: PendingMessage, userId: string): string {

@@ -1,45 +1,55 @@
 // Shows and sends what an earlier run left.
 import type { Cache, Remembered } from "./cache/cache.js";
-import type { Clock } from "./clock.js";
 import type { Conversations } from "./conversations.js";
-import { type ParlanceError, TimedOutError } from "./errors.js";
-import type { PendingMessage } from "./model.js";
+import { AppError, type ParlanceError } from "./errors.js";
 import type { Outbox } from "./outbox.js";
 import type { StoreOwner } from "./store.js";
 
 export interface RecallContext {
-  readonly clock: Clock;
   readonly cache: Cache;
   readonly conversations: Conversations;
   readonly outbox: Outbox;
-  unsent(message: PendingMessage, error: ParlanceError): void;
+  failed(error: ParlanceError): void;
 }
-
-/** The cluster knows a message's id for at least a day: a message that is older is not sent again. */
-const RESEND_MS_MAX = 20 * 3_600_000;
 
 export class Recall {
   readonly #context: RecallContext;
-  #done = false;
+  #shown = false;
+  #running: Promise<Remembered> | undefined;
 
   constructor(context: RecallContext) {
     this.#context = context;
   }
 
-  /** Does it once; rejects when the store cannot be read, and may then be called again. */
-  async of(owner: StoreOwner): Promise<Remembered> {
-    const { cache, conversations, outbox, clock, unsent } = this.#context;
+  /**
+   * What is left is shown once, and what is unsent is looked for each time. Rejects when the store cannot be read, and
+   * may then be called again.
+   */
+  of(owner: StoreOwner): Promise<Remembered> {
+    this.#running ??= this.#of(owner);
+    return this.#running;
+  }
+
+  async #of(owner: StoreOwner): Promise<Remembered> {
+    const { cache, conversations } = this.#context;
     conversations.setUser(owner.userId);
-    const remembered = await cache.open(owner);
-    if (this.#done) return remembered;
-    this.#done = true;
-    conversations.restore(remembered.conversations);
-    const oldest = clock.now() - RESEND_MS_MAX;
-    outbox.restore(remembered.unsent.filter(({ timeMs }) => timeMs >= oldest));
-    for (const message of remembered.unsent.filter(({ timeMs }) => timeMs < oldest)) {
-      cache.settled(message.clientMessageId);
-      unsent(message, new TimedOutError("too old to be sent again: it may have been stored"));
+    try {
+      const remembered = await cache.open(owner);
+      if (!this.#shown) conversations.restore(remembered.conversations);
+      this.#shown = true;
+      await this.#unsent();
+      return remembered;
+    } finally {
+      this.#running = undefined;
     }
-    return remembered;
+  }
+
+  async #unsent(): Promise<void> {
+    const { cache, outbox, failed } = this.#context;
+    try {
+      outbox.restore(await cache.unsent());
+    } catch (cause) {
+      failed(new AppError("store", "what was left unsent could not be read", { cause }));
+    }
   }
 }

@@ -1,5 +1,6 @@
 // What the app says when it sends, and what becomes of it.
 import type { CancelSignal } from "./cancel.js";
+import { RequestError } from "./errors.js";
 import { jsonData } from "./json.js";
 import type { Content, Target } from "./model.js";
 
@@ -17,13 +18,28 @@ export type SendOptions = Target &
     readonly signal?: CancelSignal;
   };
 
-/** Nothing but the target. */
+/** Nothing but the target. Throws where an app without types gave something else. */
 export function targetOf(options: Target): Target {
-  return "to" in options ? { to: options.to } : { conversationId: options.conversationId };
+  if ("to" in options) {
+    demand(typeof options.to === "string", "to must be a text", "target");
+    return { to: options.to };
+  }
+  demand(typeof options.conversationId === "string", "to or conversationId must be given", "target");
+  return { conversationId: options.conversationId };
 }
 
+/** What to say; throws as above. */
 export function contentOf(said: Said): Content {
-  if ("text" in said) return { type: "text", text: said.text };
+  if ("text" in said) {
+    demand(typeof said.text === "string", "text must be a text", "content");
+    return { type: "text", text: said.text };
+  }
+  demand(Number.isSafeInteger(said.customType), "text, or customType with data or json, must be given", "content");
   const data = "json" in said ? jsonData(said.json) : said.data;
+  demand(Object.prototype.toString.call(data) === "[object Uint8Array]", "data must be a Uint8Array", "content");
   return { type: "custom", customType: said.customType, data };
+}
+
+function demand(holds: boolean, message: string, field: string): void {
+  if (!holds) throw new RequestError("invalid_argument", message, { field });
 }

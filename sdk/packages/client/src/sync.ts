@@ -179,8 +179,7 @@ export class Sync {
 
   #list(after: string): ReturnType<typeof listPage> {
     const { pace } = this.#fetcher;
-    const { requests, clock } = this.#context;
-    return listPage(requests, { after }, () => pace.bytes, { late: () => pace.slow(clock.now()) });
+    return listPage(this.#context.requests, { after }, () => pace.bytes, { late: () => pace.slow() });
   }
 
   #history(sequence: Sequence, on: { asked(): void; late(): void }): Promise<HistoryPage> {

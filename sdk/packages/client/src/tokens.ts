@@ -1,18 +1,25 @@
 // Keeps the token between connections and asks the app for a new one only when the cluster refused it.
-import { asError, TokenError } from "./errors.js";
+import type { Clock } from "./clock.js";
+import { within } from "./deadline.js";
+import { AppError, TokenError } from "./errors.js";
 import type { TokenReason } from "./options.js";
 
 /** One token at a time. */
 export class Tokens {
   readonly #get: (reason: TokenReason) => Promise<string> | string;
+  readonly #clock: Clock;
+  readonly #timeoutMs: number;
   #token: string | undefined;
   #reason: TokenReason = "first";
   /** The token was accepted once, so that its refusal means it became too old. */
   #accepted = false;
   #refusals = 0;
 
-  constructor(get: (reason: TokenReason) => Promise<string> | string) {
+  /** A token that does not come in time is as one that failed; when it comes later nobody wants it. */
+  constructor(get: (reason: TokenReason) => Promise<string> | string, clock: Clock, timeoutMs: number) {
     this.#get = get;
+    this.#clock = clock;
+    this.#timeoutMs = timeoutMs;
   }
 
   /** The token to log in with; rejects with an error of code `token_source`. */
@@ -26,13 +33,15 @@ export class Tokens {
   }
 
   async #ask(reason: TokenReason): Promise<string> {
+    // An app's own function may throw at once.
+    const asked = new Promise<string>((resolve) => resolve(this.#get(reason)));
     try {
-      const token = await this.#get(reason);
+      const token = await within(this.#clock, this.#timeoutMs, "getToken", asked);
       if (typeof token !== "string" || token === "") throw new TypeError("getToken gave no token");
       this.#token = token;
       return token;
     } catch (cause) {
-      throw asError("token_source", "getToken failed", cause);
+      throw new AppError("token_source", "getToken failed", { cause });
     }
   }
 

@@ -28,6 +28,38 @@ export function encodeUtf8(text: string): Uint8Array<ArrayBuffer> {
   return bytes.slice(0, at);
 }
 
+/** Bytes that `encodeUtf8` would make. */
+export function utf8Length(text: string): number {
+  let bytes = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const unit = text.charCodeAt(at);
+    bytes += unit < 0x80 ? 1 : unit < 0x800 || isPair(text, at) ? 2 : 3;
+    if (isPair(text, at)) {
+      bytes += 2;
+      at += 1;
+    }
+  }
+  return bytes;
+}
+
+/** The beginning of `text` that has no more than so many bytes in UTF-8. */
+export function cutUtf8(text: string, bytesMax: number): string {
+  let [end, bytes] = [0, 0];
+  while (end < text.length) {
+    const next = end + (isPair(text, end) ? 2 : 1);
+    bytes += utf8Length(text.slice(end, next));
+    if (bytes > bytesMax) break;
+    end = next;
+  }
+  return text.slice(0, end);
+}
+
+/** Two units that are one code point begin here. */
+function isPair(text: string, at: number): boolean {
+  const [high, low] = [text.charCodeAt(at), text.charCodeAt(at + 1)];
+  return high >= 0xd800 && high < 0xdc00 && low >= 0xdc00 && low < 0xe000;
+}
+
 /** Text of `bytes`; what is no UTF-8 becomes U+FFFD, or throws when `strict`. */
 export function decodeUtf8(bytes: Uint8Array, strict = false): string {
   let text = "";

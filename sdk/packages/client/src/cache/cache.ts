@@ -1,24 +1,36 @@
 // What a client remembers over restarts, for one user:
 //
-//   m                                   "first": the first log-in is under way; "based": it was complete once
-//   p/<conversation>                    the last seq that was handed to the app
-//   e/<conversation>/<seq>/<time>/<n>   an event in n characters; those are bounded, and the oldest go
-//   c/<conversation>                    the conversation as last shown
-//   o/<number>                          a message that is not acknowledged
+//   m/first, m/based                    the first log-in is under way; it was complete once
+//   p/<conversation>/<seq>              the last seq that was handed to the app: see places.ts
+//   e/<conversation>/<seq>/<time>/<n>   an event in n bytes; those are bounded, and the oldest go
+//   c/<conversation>                    the conversation as last shown; bounded too
+//   o/<time>/<run>/<n>                  a message that is not acknowledged: see letters.ts
 //
-// A row that was damaged is as if it were not there, which leads to asking the cluster again: a conversation without a
-// position starts at 1, never at its head, once there was a log-in.
-import type { ParlanceError } from "../errors.js";
-import { asError } from "../errors.js";
-import type { Conversation, ConversationEvent, PendingMessage } from "../model.js";
+// Several clients may share a store: a row that is gone was deleted by another one. A row that was damaged is as if it
+// were not there, which leads to asking the cluster again: a conversation without a position starts at 1, never at its
+// head, once there was a log-in.
+import type { Clock } from "../clock.js";
+import { within } from "../deadline.js";
+import { AppError, asError, type ParlanceError } from "../errors.js";
+import type { Locks } from "../locks.js";
+import type { Conversation, ConversationEvent, Unsent } from "../model.js";
+import type { RandomSource } from "../random.js";
 import type { Store, StoreOwner } from "../store.js";
+import { MemoryStore } from "../store/memory.js";
+import { utf8Length } from "../utf8.js";
+import { Faces } from "./faces.js";
+import { Letters } from "./letters.js";
+import { Places } from "./places.js";
 import { Shelf } from "./shelf.js";
 import { idPart, seal, unseal } from "./text.js";
-import { fromConversation, fromMessage, fromPending, toConversation, toMessage, toPending } from "./values.js";
+import { fromConversation, fromMessage, toConversation, toMessage } from "./values.js";
 import { Writer } from "./writer.js";
 
 export interface CacheContext {
+  readonly clock: Clock;
+  readonly random: RandomSource;
   readonly store: Store;
+  readonly locks: Locks | undefined;
   readonly bytesMax: number;
   failed(error: ParlanceError): void;
 }
@@ -30,65 +42,96 @@ export interface Remembered {
   /** This user's first log-in here was complete: what is not in `positions` is new. */
   readonly based: boolean;
   readonly conversations: readonly Conversation[];
-  /** In the order in which they were sent. */
-  readonly unsent: readonly PendingMessage[];
 }
 
-/** When the store is full in spite of its bound: so much of the bound is left. */
-const LEFT_WHEN_FULL = 0.5;
-const NUMBER_DIGITS = 12;
+/** A store that cannot be read so often is given up. */
+const TRIES_MAX = 4;
+/** A store that does not answer so long cannot be read. */
+const READ_TIMEOUT_MS = 10_000;
+/** Part of the bound for events that conversations and unsent messages may take, each, beside them. */
+const OTHERS_PART = 0.25;
+/** After so much of the bound was written it is time to see what others wrote. */
+const LOOK_PART = 0.1;
 
 export class Cache {
   readonly #context: CacheContext;
   readonly #shelf: Shelf;
-  readonly #unsent = new Map<string, string>();
-  readonly #positions = new Map<string, number>();
+  readonly #faces: Faces;
+  readonly #letters: Letters;
+  readonly #places = new Places();
+  #store: Store;
+  #tries = 0;
   /** What came before it was known whose it is. */
-  #early: (() => void)[] = [];
+  #early: ((writer: Writer) => void)[] = [];
   #opened: Promise<Remembered> | undefined;
   #writer: Writer | undefined;
   #prefix = "";
-  #nextUnsent = 1;
+  #keptSinceLook = 0;
   #erased = false;
 
   constructor(context: CacheContext) {
+    const { bytesMax, store } = context;
     this.#context = context;
-    this.#shelf = new Shelf(context.bytesMax);
+    this.#store = store;
+    this.#shelf = new Shelf(bytesMax);
+    this.#faces = new Faces(bytesMax * OTHERS_PART);
+    this.#letters = new Letters({
+      ...context,
+      bytesMax: bytesMax * OTHERS_PART,
+      damaged: (key) => this.#damaged(key),
+    });
   }
 
-  /** Reads what is there, once; rejects when the store cannot be read, and may then be called again. */
+  /**
+   * Reads what is there, once; rejects when the store cannot be read, and may then be called again. After some tries
+   * the store is given up, and what is to be remembered is kept in memory.
+   */
   open(owner: StoreOwner): Promise<Remembered> {
-    this.#opened ??= this.#open(owner).catch((cause: unknown) => {
+    this.#prefix = prefixOf(owner);
+    this.#opened ??= this.#open().catch((cause: unknown) => {
       this.#opened = undefined;
+      this.#tries += 1;
       // Going on without positions would turn what was missed into history, silently.
-      throw asError("store", "the store failed to load", cause);
+      if (this.#tries < TRIES_MAX) throw new AppError("store", "the store failed to load", { cause });
+      const message = "the store cannot be read: it is left as it is, and the client goes on from the newest events";
+      this.#context.failed(new AppError("store", message, { cause }));
+      this.#store = new MemoryStore();
+      this.#opened = this.#open();
+      return this.#opened;
     });
     return this.#opened;
   }
 
   /** Positions are those of a first log-in until `based`. */
   begun(): void {
-    this.#put("m", seal("first"));
+    this.#put("m/first", seal(true));
   }
 
   based(): void {
-    this.#put("m", seal("based"));
+    this.#put("m/based", seal(true));
+    this.#put("m/first", undefined);
   }
 
   /** Everything up to `seq` was handed to the app. */
   position(conversationId: string, seq: number): void {
-    this.#positions.set(conversationId, seq);
-    this.#put(`p/${idPart(conversationId)}`, seal([conversationId, seq]));
+    this.#whenOpen((writer) => {
+      const moved = this.#places.move(conversationId, seq);
+      if (moved === undefined) return;
+      writer.put(moved.key, seal(seq));
+      if (moved.before !== undefined) writer.replaced(moved.before);
+    });
   }
 
   /** Nothing that is kept of this conversation is true any more. */
   forget(conversationId: string): void {
-    this.#positions.delete(conversationId);
-    for (const kind of ["p", "c"]) this.#put(`${kind}/${idPart(conversationId)}`, undefined);
-    for (const key of this.#shelf.all(conversationId)) {
-      this.#shelf.remove(key);
-      this.#put(key, undefined);
-    }
+    this.#whenOpen(() => {
+      const face = `c/${idPart(conversationId)}`;
+      this.#faces.remove(face);
+      const position = this.#places.forget(conversationId);
+      const events = this.#shelf.all(conversationId);
+      for (const key of events) this.#shelf.remove(key);
+      this.#delete([face, ...(position === undefined ? [] : [position]), ...events]);
+    });
   }
 
   /** Keeps events; of what is kept the oldest goes when there is too much. */
@@ -97,10 +140,14 @@ export class Cache {
       const value = event.type === "message" ? fromMessage(event) : undefined;
       if (value === undefined) continue;
       const row = seal(value);
-      const key = this.#shelf.add(event, row.length);
-      if (key !== undefined) this.#put(key, row);
+      const bytes = utf8Length(row);
+      const key = this.#shelf.add(event, bytes);
+      if (key === undefined) continue;
+      this.#put(key, row);
+      this.#keptSinceLook += bytes;
     }
-    for (const key of this.#shelf.clear()) this.#put(key, undefined);
+    this.#delete(this.#shelf.clear());
+    if (this.#keptSinceLook > this.#context.bytesMax * LOOK_PART) void this.#look();
   }
 
   /**
@@ -110,14 +157,16 @@ export class Cache {
   async older(conversationId: string, before: number | undefined, limit: number): Promise<ConversationEvent[]> {
     // If the store cannot be read, the cluster can be asked.
     await this.#opened?.catch(() => {});
-    const below = before ?? (this.#positions.get(conversationId) ?? 0) + 1;
+    const below = before ?? (this.#places.all.get(conversationId) ?? 0) + 1;
     const keys = this.#shelf.below(conversationId, below, limit);
-    const rows = (await this.#writer?.read(keys).catch(() => [])) ?? [];
+    const rows = this.#writer === undefined ? [] : await this.#inTime(this.#writer.read(keys)).catch(() => []);
     const events: ConversationEvent[] = [];
     for (const [index, row] of rows.entries()) {
+      const key = keys[index] ?? "";
       const event = row === undefined ? undefined : toMessage(unseal(row));
       if (event === undefined) {
-        this.#damaged(keys[index] ?? "");
+        this.#shelf.remove(key);
+        if (row !== undefined) this.#damaged(key);
         break;
       }
       events.unshift(event);
@@ -126,115 +175,138 @@ export class Cache {
   }
 
   shown(conversation: Conversation): void {
-    this.#put(`c/${idPart(conversation.conversationId)}`, seal(fromConversation(conversation)));
+    const key = `c/${idPart(conversation.conversationId)}`;
+    const row = seal(fromConversation(conversation));
+    this.#put(key, row);
+    this.#delete(this.#faces.add(key, conversation.lastEvent?.timeMs ?? 0, utf8Length(row)));
   }
 
-  /** Remembers a message until `settled`. */
-  sending(pending: PendingMessage): void {
-    this.#whenOpen(() => {
-      if (this.#unsent.has(pending.clientMessageId)) return;
-      const key = `o/${String(this.#nextUnsent).padStart(NUMBER_DIGITS, "0")}`;
-      this.#nextUnsent += 1;
-      this.#unsent.set(pending.clientMessageId, key);
-      this.#put(key, seal(fromPending(pending)));
-    });
+  /** Remembers a message until `settled`, or how it is now. */
+  sending(message: Unsent): void {
+    this.#whenOpen((writer) => this.#letters.put(writer, message));
   }
 
   settled(clientMessageId: string): void {
-    this.#whenOpen(() => {
-      const key = this.#unsent.get(clientMessageId);
-      if (key === undefined) return;
-      this.#unsent.delete(clientMessageId);
-      this.#put(key, undefined);
-    });
+    this.#whenOpen((writer) => this.#letters.delete(writer, clientMessageId));
+  }
+
+  /**
+   * What was left unsent, in the order in which it was sent: by earlier runs and by clients that ended since. Each of
+   * them is told once, until `close`.
+   */
+  async unsent(): Promise<Unsent[]> {
+    if (this.#writer === undefined || this.#erased) return [];
+    return await this.#inTime(this.#letters.left(this.#writer));
+  }
+
+  /** What is left unsent is for whoever comes next, and may be this client. */
+  close(): void {
+    this.#letters.release();
   }
 
   /** Deletes everything of this user; nothing is kept from now on. */
-  async erase(): Promise<void> {
+  async erase(owner: StoreOwner): Promise<void> {
     this.#erased = true;
+    this.#early = [];
     await this.#opened?.catch(() => {});
     await this.#writer?.stop();
-    if (this.#prefix === "") return;
-    const keys = await this.#context.store.keys(this.#prefix);
-    await this.#context.store.write(new Map(keys.map((key) => [key, undefined])));
+    const { store } = this.#context;
+    try {
+      const keys = await store.keys(prefixOf(owner));
+      await store.write(new Map(keys.map((key) => [key, undefined])));
+    } catch (cause) {
+      throw asError("store", "the store failed to delete", cause);
+    }
   }
 
-  async #open(owner: StoreOwner): Promise<Remembered> {
-    const { store, failed } = this.#context;
-    this.#prefix = `parlance/${idPart(owner.appId)}/${idPart(owner.userId)}/`;
-    const keys = (await store.keys(this.#prefix)).map((key) => key.slice(this.#prefix.length)).sort();
-    const wanted = keys.filter((key) => !key.startsWith("e/"));
-    const rows = await store.read(wanted.map((key) => this.#prefix + key));
+  async #open(): Promise<Remembered> {
+    const [store, prefix] = [this.#store, this.#prefix];
+    const reading = async (): Promise<[string, string | undefined][]> => {
+      const keys = (await store.keys(prefix)).map((key) => key.slice(prefix.length)).sort();
+      const wanted = keys.filter((key) => /^[mpc]\//.test(key));
+      const rows = await store.read(wanted.map((key) => prefix + key));
+      for (const key of keys) if (key.startsWith("e/")) events.push(key);
+      return wanted.map((key, index) => [key, rows[index]]);
+    };
+    const events: string[] = [];
+    const rows = await this.#inTime(reading());
     this.#writer = new Writer({
       store,
-      prefix: this.#prefix,
-      failed,
-      makeRoom: () => this.#shelf.clear(LEFT_WHEN_FULL),
+      prefix,
+      failed: (error) => this.#context.failed(error),
+      makeRoom: () => [...this.#shelf.halve(), ...this.#faces.halve()],
+      dropped: (keys) => {
+        for (const key of keys) (key.startsWith("e/") ? this.#shelf : this.#faces).remove(key);
+      },
     });
-    for (const key of keys) if (key.startsWith("e/") && !this.#shelf.restore(key)) this.#damaged(key);
-    const remembered = this.#read(wanted, rows);
-    for (const [conversationId, seq] of remembered.positions) this.#positions.set(conversationId, seq);
-    for (const act of this.#early.splice(0)) act();
-    for (const key of this.#shelf.clear()) this.#put(key, undefined);
+    for (const key of events) if (!this.#shelf.restore(key)) this.#damaged(key);
+    const remembered = this.#read(rows, events.length > 0);
+    for (const act of this.#early.splice(0)) act(this.#writer);
+    this.#delete(this.#shelf.clear());
     return remembered;
   }
 
-  #read(keys: readonly string[], rows: readonly (string | undefined)[]): Remembered {
-    const positions = new Map<string, number>();
+  #read(rows: readonly [string, string | undefined][], events: boolean): Remembered {
     const conversations: Conversation[] = [];
-    const unsent: PendingMessage[] = [];
-    let first = false;
-    for (const [index, key] of keys.entries()) {
-      const value = unseal(rows[index] ?? "");
-      const read = (): unknown => {
-        if (key === "m") return typeof value === "string" ? value : undefined;
-        if (key.startsWith("p/")) return addPosition(positions, value);
-        if (key.startsWith("c/")) return add(conversations, toConversation(value));
-        return key.startsWith("o/") ? this.#restoreUnsent(key, unsent, toPending(value)) : undefined;
-      };
-      const done = read();
-      if (done === undefined) this.#damaged(key);
-      first ||= done === "first";
+    let [first, based] = [false, false];
+    for (const [key, row] of rows) {
+      const value = unseal(row ?? "");
+      let sound = row === undefined || value !== undefined;
+      if (key.startsWith("p/")) {
+        const needless = this.#places.restore(key, value, row === undefined);
+        sound = needless !== false;
+        if (typeof needless === "string") this.#delete([needless]);
+      } else if (key.startsWith("c/") && row !== undefined) {
+        const conversation = toConversation(value);
+        sound = conversation !== undefined;
+        if (conversation !== undefined) {
+          conversations.push(conversation);
+          this.#delete(this.#faces.add(key, conversation.lastEvent?.timeMs ?? 0, utf8Length(row)));
+        }
+      }
+      based ||= key === "m/based";
+      first ||= key === "m/first" && sound;
+      if (!sound) this.#damaged(key);
     }
-    // Rows without the mark, or with a damaged one: the user was here. It is safer to hand out too much.
-    return { positions, based: keys.length > 0 && !first, conversations, unsent };
+    // Rows without a mark, or with a damaged one: the user was here. It is safer to hand out too much.
+    based ||= (rows.length > 0 || events) && !first;
+    return { positions: new Map(this.#places.all), based, conversations };
   }
 
-  #restoreUnsent(key: string, unsent: PendingMessage[], pending: PendingMessage | undefined): true | undefined {
-    if (pending === undefined) return undefined;
-    this.#unsent.set(pending.clientMessageId, key);
-    this.#nextUnsent = Math.max(this.#nextUnsent, Number(key.slice(2)) + 1);
-    unsent.push(pending);
-    return true;
+  /** Other clients on this store keep events, and let them go: what counts is what is there. */
+  async #look(): Promise<void> {
+    this.#keptSinceLook = 0;
+    const writer = this.#writer;
+    const keys = await writer?.keys("e/").catch(() => undefined);
+    if (keys === undefined || writer !== this.#writer) return;
+    this.#shelf.reload(keys);
+    this.#delete(this.#shelf.clear());
+  }
+
+  #inTime<T>(reading: Promise<T>): Promise<T> {
+    return within(this.#context.clock, READ_TIMEOUT_MS, "the store", reading);
   }
 
   #damaged(key: string): void {
-    this.#shelf.remove(key);
-    this.#put(key, undefined);
+    this.#delete([key]);
     this.#context.failed(asError("store", `the row ${key} was damaged: it is fetched again`, undefined));
   }
 
-  #put(key: string, row: string | undefined): void {
-    this.#whenOpen(() => this.#writer?.put(key, row));
+  #delete(keys: readonly string[]): void {
+    for (const key of keys) this.#put(key, undefined);
   }
 
-  #whenOpen(act: () => void): void {
+  #put(key: string, row: string | undefined): void {
+    this.#whenOpen((writer) => writer.put(key, row));
+  }
+
+  #whenOpen(act: (writer: Writer) => void): void {
     if (this.#erased) return;
     if (this.#writer === undefined) this.#early.push(act);
-    else act();
+    else act(this.#writer);
   }
 }
 
-function addPosition(positions: Map<string, number>, value: unknown): true | undefined {
-  if (!Array.isArray(value)) return undefined;
-  const [conversationId, seq] = value as unknown[];
-  if (typeof conversationId !== "string" || !Number.isSafeInteger(seq)) return undefined;
-  positions.set(conversationId, seq as number);
-  return true;
-}
-
-function add<T>(list: T[], value: T | undefined): true | undefined {
-  if (value === undefined) return undefined;
-  list.push(value);
-  return true;
+function prefixOf(owner: StoreOwner): string {
+  return `parlance/${idPart(owner.appId)}/${idPart(owner.userId)}/`;
 }

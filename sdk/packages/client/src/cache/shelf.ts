@@ -38,12 +38,12 @@ export class Shelf {
     return true;
   }
 
-  /** The key for an event with a row of so many characters; undefined if it is kept already. */
-  add(event: { conversationId: string; seq: number; timeMs: number }, length: number): string | undefined {
+  /** The key for an event with a row of so many bytes; undefined if it is kept already. */
+  add(event: { conversationId: string; seq: number; timeMs: number }, bytes: number): string | undefined {
     const { seq, timeMs } = event;
     const conversation = idPart(event.conversationId);
-    const key = `e/${conversation}/${seq}/${timeMs}/${length}`;
-    return this.#insert(conversation, { key, seq, timeMs, bytes: length }) ? key : undefined;
+    const key = `e/${conversation}/${seq}/${timeMs}/${bytes}`;
+    return this.#insert(conversation, { key, seq, timeMs, bytes }) ? key : undefined;
   }
 
   /** Keys of the events right below `before`, without a gap, `limit` at most; the newest first. */
@@ -75,15 +75,30 @@ export class Shelf {
     if (events.length === 0) this.#events.delete(conversation);
   }
 
-  /** Takes the oldest away until there is room; with `most` until no more than that part of the bound is left. */
-  clear(most = LEFT): string[] {
-    if (this.#bytes <= this.#bytesMax && most === LEFT) return [];
+  /** What is there by now: other clients on the same store write and delete, too. */
+  reload(keys: Iterable<string>): void {
+    this.#events.clear();
+    this.#bytes = 0;
+    for (const key of keys) this.restore(key);
+  }
+
+  /** Takes the oldest away until there is room, if there is too much. */
+  clear(): string[] {
+    return this.#bytes <= this.#bytesMax ? [] : this.#clear(this.#bytesMax * LEFT);
+  }
+
+  /** Takes the older half away. */
+  halve(): string[] {
+    return this.#clear(this.#bytes / 2);
+  }
+
+  #clear(left: number): string[] {
     const all: Kept[] = [];
     for (const events of this.#events.values()) all.push(...events);
     all.sort((a, b) => a.timeMs - b.timeMs || a.seq - b.seq);
     const gone: string[] = [];
     for (const { key } of all) {
-      if (this.#bytes <= this.#bytesMax * most) break;
+      if (this.#bytes <= left) break;
       this.remove(key);
       gone.push(key);
     }

@@ -25,3 +25,12 @@ function sum(text: string): string {
 export function idPart(id: string): string {
   return encodeURIComponent(id);
 }
+
+/** The id that stands in a key; undefined if it is none. */
+export function idOf(part: string): string | undefined {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,31 +1,46 @@
-// Writes rows: one write at a time, everything since the last one together, and only what changed.
+// Writes rows: one write at a time, everything since the last one together, and only what changed. When that fails the
+// store may be full: then room is made, and what matters most goes first. What could be fetched again is let go.
 import { asError, type ParlanceError } from "../errors.js";
 import type { Store } from "../store.js";
+
+type Rows = Map<string, string | undefined>;
 
 export interface WriterContext {
   readonly store: Store;
   /** What stands before each key. */
   readonly prefix: string;
   failed(error: ParlanceError): void;
-  /** The store may be full: keys of rows that can go, most of all those of what is being written. */
+  /** The store may be full: keys of rows that can go, perhaps of some that are being written. */
   makeRoom(): readonly string[];
+  /** These found no room, and are not asked for again. */
+  dropped(keys: readonly string[]): void;
 }
 
 export class Writer {
   readonly #context: WriterContext;
-  #changed = new Map<string, string | undefined>();
+  #changed: Rows = new Map();
   /** What is being written. */
-  #saving: ReadonlyMap<string, string | undefined> = new Map();
+  #saving: Rows = new Map();
   #writing: Promise<void> | undefined;
 
   constructor(context: WriterContext) {
     this.#context = context;
   }
 
+  get prefix(): string {
+    return this.#context.prefix;
+  }
+
   /** Keys without the prefix; undefined deletes. */
   put(key: string, row: string | undefined): void {
     this.#changed.set(key, row);
     this.#writing ??= this.#write();
+  }
+
+  /** Deletes a row that another one stands for, once that is written. */
+  replaced(key: string): void {
+    if (this.#changed.get(key) === undefined) this.put(key, undefined);
+    else this.#changed.delete(key);
   }
 
   /** Forgets what is not written yet; resolves when nothing is being written. */
@@ -44,6 +59,17 @@ export class Writer {
     return keys.map((key) => (known.find((changes) => changes.has(key)) ?? read).get(key));
   }
 
+  /** Keys that begin with `start`, as they are or will be. */
+  async keys(start: string): Promise<string[]> {
+    const { store, prefix } = this.#context;
+    const keys = new Set((await store.keys(prefix + start)).map((key) => key.slice(prefix.length)));
+    for (const [key, row] of [...this.#saving, ...this.#changed]) {
+      if (row === undefined) keys.delete(key);
+      else if (key.startsWith(start)) keys.add(key);
+    }
+    return [...keys];
+  }
+
   async #write(): Promise<void> {
     // Lets what belongs together gather.
     await Promise.resolve();
@@ -57,30 +83,55 @@ export class Writer {
     this.#writing = undefined;
   }
 
-  /** False: it goes along with the next change. */
-  async #tried(changes: Map<string, string | undefined>): Promise<boolean> {
-    try {
-      await this.#save(changes);
-      return true;
-    } catch (first) {
-      this.#context.failed(asError("store", "the store failed to save, and is asked again with less", first));
+  /** False: something goes along with the next change. */
+  async #tried(changes: Rows): Promise<boolean> {
+    const first = await this.#save(changes);
+    if (first === undefined) return true;
+    this.#context.failed(asError("store", "the store failed to save, and is asked again with less", first.cause));
+    let failure: { cause: unknown } | undefined;
+    const weights = byWeight(changes);
+    for (const rows of weights) {
+      if ((await this.#save(rows)) === undefined) continue;
+      await this.#makeRoom(weights);
+      const second = await this.#save(rows);
+      if (second === undefined) continue;
+      failure = second;
+      for (const [key, row] of rows) if (!canGo(key, row) && !this.#changed.has(key)) this.#changed.set(key, row);
+      this.#context.dropped([...rows].filter(([key, row]) => canGo(key, row)).map(([key]) => key));
     }
-    const gone = this.#context.makeRoom();
-    for (const key of gone) changes.set(key, undefined);
-    try {
-      // Deletions first: they make the room.
-      await this.#save(new Map([...changes].filter(([, row]) => row === undefined)));
-      await this.#save(changes);
-      return true;
-    } catch (cause) {
-      for (const [key, row] of changes) if (!this.#changed.has(key)) this.#changed.set(key, row);
-      this.#context.failed(asError("store", "the store failed to save", cause));
-      return false;
-    }
+    if (failure === undefined) return true;
+    this.#context.failed(asError("store", "the store failed to save", failure.cause));
+    return false;
   }
 
-  async #save(changes: ReadonlyMap<string, string | undefined>): Promise<void> {
-    const { store, prefix } = this.#context;
-    await store.write(new Map([...changes].map(([key, row]) => [prefix + key, row])));
+  async #makeRoom(unsaved: readonly Rows[]): Promise<void> {
+    const gone = this.#context.makeRoom();
+    for (const rows of [...unsaved, this.#changed]) for (const key of gone) rows.delete(key);
+    const failure = await this.#save(new Map(gone.map((key) => [key, undefined])));
+    if (failure !== undefined) for (const key of gone) this.#changed.set(key, undefined);
   }
+
+  async #save(changes: Rows): Promise<{ cause: unknown } | undefined> {
+    const { store, prefix } = this.#context;
+    try {
+      if (changes.size > 0) await store.write(new Map([...changes].map(([key, row]) => [prefix + key, row])));
+      return undefined;
+    } catch (cause) {
+      return { cause };
+    }
+  }
+}
+
+/** It can be had from the cluster. */
+function canGo(key: string, row: string | undefined): boolean {
+  return row !== undefined && /^[ec]\//.test(key);
+}
+
+/** Where the user is, and what goes; what is not sent yet; what can be had from the cluster. */
+function byWeight(changes: Rows): Rows[] {
+  const weights: [Rows, Rows, Rows] = [new Map(), new Map(), new Map()];
+  for (const [key, row] of changes) {
+    weights[canGo(key, row) ? 2 : row !== undefined && key.startsWith("o/") ? 1 : 0].set(key, row);
+  }
+  return weights;
 }

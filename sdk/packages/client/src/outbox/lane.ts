@@ -6,12 +6,16 @@ import { Alarm, type Clock } from "../clock.js";
 import { contentToWire, type RequestBody } from "../codec.js";
 import { type ParlanceError, ProtocolError } from "../errors.js";
 import type { SendResponse } from "../gen/parlance/client/v1/message.js";
-import type { PendingMessage, SendResult } from "../model.js";
+import type { PendingMessage, SendResult, Unsent } from "../model.js";
 import type { RandomSource } from "../random.js";
 import type { Outcome, Requests } from "../requests.js";
 
 /** One message to send. */
-export interface Item extends PendingMessage {
+export interface Item extends Unsent {
+  timeMs: number;
+  left: boolean;
+  /** An earlier run left it: it goes before those of this one. */
+  readonly restored: boolean;
   readonly deadline: Alarm;
   /** It is on its way, perhaps although it timed out here. */
   posted: boolean;
@@ -20,6 +24,8 @@ export interface Item extends PendingMessage {
   error: ParlanceError | undefined;
   resolve(result: SendResult): void;
   reject(error: ParlanceError): void;
+  /** Rejects, and what is remembered of it stays. */
+  tell(error: ParlanceError): void;
 }
 
 /** What a lane needs. */
@@ -58,8 +64,10 @@ export class Lane {
     return this.#items.length === 0;
   }
 
+  /** One from an earlier run goes before all of this one that are not on their way. */
   add(item: Item): void {
-    this.#items.push(item);
+    const place = this.#items.findIndex((other) => !other.restored && !other.posted);
+    this.#items.splice(item.restored && place >= 0 ? place : this.#items.length, 0, item);
   }
 
   stop(): void {
@@ -72,18 +80,18 @@ export class Lane {
     if (this.empty) this.stop();
   }
 
-  /** Hands out what there is room for. */
-  pump(): void {
-    if (this.#refused !== undefined || this.#pause.running) return;
+  /** Hands out the next one, if it may go now. */
+  next(): boolean {
+    if (this.#refused !== undefined || this.#pause.running || this.#onTheWay >= this.#context.ahead()) return false;
     let before: Item | undefined;
-    for (const item of [...this.#items]) {
-      if (this.#refused !== undefined) return;
-      if (!item.posted && !item.done) {
-        if (this.#onTheWay >= this.#context.ahead() || !this.#context.requests.hasRoom) return;
-        this.#post(item, before);
-      }
+    for (const item of this.#items) {
       if (item.posted) before = item;
+      else if (!item.done) {
+        this.#post(item, before);
+        return true;
+      }
     }
+    return false;
   }
 
   #post(item: Item, before: Item | undefined): void {

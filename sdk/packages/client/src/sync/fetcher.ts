@@ -1,7 +1,7 @@
 // Fetches what conversations lack: one page of each in turns, so that a long one does not hold up the others, and as
 // much at a time as the line bears. One that fails rests for a while, and the others go on.
 import { Backoff, type BackoffOptions } from "../backoff.js";
-import { Alarm, type Clock } from "../clock.js";
+import { Alarm, type Clock, stopwatch } from "../clock.js";
 import { ParlanceError } from "../errors.js";
 import type { HistoryPage } from "../model.js";
 import type { RandomSource } from "../random.js";
@@ -26,7 +26,7 @@ export interface FetcherContext {
 
 export class Fetcher {
   /** How much to ask for at a time. */
-  readonly pace = new Pace();
+  readonly pace: Pace;
   readonly #context: FetcherContext;
   /** In the order in which they get their next page. */
   readonly #wanted = new Set<Sequence>();
@@ -39,6 +39,7 @@ export class Fetcher {
 
   constructor(context: FetcherContext) {
     this.#context = context;
+    this.pace = new Pace(stopwatch(context.clock));
     this.#retry = new Alarm(context.clock);
     this.#backoff = new Backoff(context.backoff, context.random);
   }
@@ -64,7 +65,7 @@ export class Fetcher {
 
   /** The connection broke. */
   lost(): void {
-    if (this.#running.size > 0) this.pace.slow(this.#context.clock.now());
+    if (this.#running.size > 0) this.pace.slow();
   }
 
   /** Fetches what this conversation lacks, if anything. */
@@ -100,20 +101,19 @@ export class Fetcher {
   }
 
   async #fetch(sequence: Sequence): Promise<void> {
-    const { clock } = this.#context;
     const from = sequence.next;
-    let askedAt = clock.now();
+    let asked = this.pace.asked();
     const on = {
       asked: () => {
-        askedAt = clock.now();
+        asked = this.pace.asked();
       },
-      late: () => this.pace.slow(clock.now()),
+      late: () => this.pace.slow(),
     };
     try {
       const page = await this.#context.history(sequence, on);
       if (this.#closed) return;
       const bytes = page.events.reduce((sum, event) => sum + sizeOf(event), 0);
-      this.pace.answered(bytes, askedAt, clock.now());
+      this.pace.answered(bytes, asked);
       this.#context.take(sequence, from, page);
       this.#wanted.delete(sequence);
       // Behind the others.

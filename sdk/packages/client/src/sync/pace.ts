@@ -15,10 +15,16 @@ const QUICK_MS = 1_000;
 const SLOW_MS = 5_000;
 
 export class Pace {
+  /** Time that never goes back. */
+  readonly #passed: () => number;
   /** Bytes that may be awaited, over all pages. */
   #window = BYTES_MOST;
   #parallel = 1;
   #changedAt = 0;
+
+  constructor(passed: () => number) {
+    this.#passed = passed;
+  }
 
   /** Bytes of a page. */
   get bytes(): number {
@@ -30,12 +36,17 @@ export class Pace {
     return this.#parallel;
   }
 
-  /** A page of about so many bytes came; times in ms. */
-  answered(bytes: number, askedAt: number, now: number): void {
+  /** A page is asked for: what to say when it comes. */
+  asked(): number {
+    return this.#passed();
+  }
+
+  /** A page of about so many bytes came that was `asked` for then. */
+  answered(bytes: number, asked: number): void {
     // What was asked for before the last change says nothing of the change.
-    if (askedAt < this.#changedAt) return;
-    const took = now - askedAt;
-    if (took > SLOW_MS) return this.slow(now);
+    if (asked < this.#changedAt) return;
+    const took = this.#passed() - asked;
+    if (took > SLOW_MS) return this.slow();
     if (took > QUICK_MS) {
       this.#parallel = 1;
       return;
@@ -46,9 +57,9 @@ export class Pace {
   }
 
   /** A page is overdue, or its connection broke. */
-  slow(now: number): void {
+  slow(): void {
     this.#window = Math.max(BYTES_LEAST, this.#window / 2);
     this.#parallel = 1;
-    this.#changedAt = now;
+    this.#changedAt = this.#passed();
   }
 }

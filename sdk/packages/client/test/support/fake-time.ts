@@ -8,11 +8,21 @@ export async function settle(): Promise<void> {
 
 export class FakeClock implements Clock {
   #now = 1_000;
+  #set = 0;
   #count = 0;
   readonly #timers = new Map<number, { at: number; task: () => void }>();
 
   now(): number {
+    return this.#now + this.#set;
+  }
+
+  monotonic(): number {
     return this.#now;
+  }
+
+  /** Somebody sets the clock: timers go on. */
+  set(byMs: number): void {
+    this.#set += byMs;
   }
 
   setTimer(task: () => void, ms: number): Timer {

@@ -29,15 +29,23 @@ export function texts(events: readonly ConversationEvent[]): string[] {
   );
 }
 
-/** A client of `alice`, not connected yet. Randomness gives the middle of every range. */
+let fixtures = 0;
+
+/** A client of `alice`, not connected yet. Randomness gives the middle of every range, and ids of its own. */
 export function fixture(options: Partial<ClientOptions> = {}, cluster = new FakeCluster()): Fixture {
   const clock = new FakeClock();
   const transport = new FakeTransport(cluster);
+  fixtures += 1;
+  const own = fixtures;
   let count = 0;
   const random = {
     bytes: (length: number) => {
       count += 1;
-      return length === 4 ? Uint8Array.of(0, 0, 0, 128) : new Uint8Array(length).fill(count);
+      if (length === 4) return Uint8Array.of(0, 0, 0, 128);
+      const bytes = new Uint8Array(length);
+      new DataView(bytes.buffer).setUint32(0, own);
+      new DataView(bytes.buffer).setUint32(4, count);
+      return bytes;
     },
   };
   const client = new ParlanceClient({

@@ -140,6 +140,7 @@ test("the public door is what it was: a change here is a change for users", () =
     "PermissionError",
     "ProtocolError",
     "QueueFullError",
+    "ReplacedError",
     "RequestError",
     "StateError",
     "TimedOutError",

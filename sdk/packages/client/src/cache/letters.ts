@@ -1,0 +1,123 @@
+// What is not acknowledged, in rows `o/<time>/<run>/<n>`: in the order in which it was sent. A client writes rows of its
+// own run, which nobody else writes, and takes over those of runs that have ended. Where nobody can tell which have, a
+// message may be sent by two clients at once: it is stored once.
+import { AppError, type ParlanceError } from "../errors.js";
+import { Claims, type Locks } from "../locks.js";
+import type { Unsent } from "../model.js";
+import { newId, type RandomSource } from "../random.js";
+import { utf8Length } from "../utf8.js";
+import { seal, unseal } from "./text.js";
+import { fromUnsent, toUnsent } from "./values.js";
+import type { Writer } from "./writer.js";
+
+export interface LettersContext {
+  readonly random: RandomSource;
+  readonly locks: Locks | undefined;
+  /** For all rows together. */
+  readonly bytesMax: number;
+  damaged(key: string): void;
+  failed(error: ParlanceError): void;
+}
+
+const TIME_DIGITS = 15;
+const NUMBER_DIGITS = 9;
+
+export class Letters {
+  readonly #context: LettersContext;
+  readonly #claims: Claims;
+  /** Client message id → its rows: after a retry elsewhere there can be two. */
+  readonly #rows = new Map<string, string[]>();
+  /** Row → its bytes. */
+  readonly #kept = new Map<string, number>();
+  #bytes = 0;
+  #run: string | undefined;
+  #lastTime = 0;
+  #count = 0;
+
+  constructor(context: LettersContext) {
+    this.#context = context;
+    this.#claims = new Claims(context.locks);
+  }
+
+  /** Writes a message, or how it is now. */
+  put(writer: Writer, message: Unsent): void {
+    const { bytesMax, failed } = this.#context;
+    const row = seal(fromUnsent(message));
+    const bytes = utf8Length(row);
+    const known = this.#rows.get(message.clientMessageId)?.[0];
+    if (known === undefined && this.#bytes + bytes > bytesMax) {
+      return failed(new AppError("store", `no room to remember message ${message.clientMessageId} over a restart`));
+    }
+    const key = known ?? this.#newKey(writer, message);
+    this.#take(message.clientMessageId, key, bytes);
+    writer.put(key, row);
+  }
+
+  /** It is no longer to be sent. */
+  delete(writer: Writer, clientMessageId: string): void {
+    for (const key of this.#rows.get(clientMessageId) ?? []) {
+      this.#bytes -= this.#kept.get(key) ?? 0;
+      this.#kept.delete(key);
+      writer.put(key, undefined);
+    }
+    this.#rows.delete(clientMessageId);
+  }
+
+  /** What nobody who lives has in hand: from now on it is in this client's. */
+  async left(writer: Writer): Promise<Unsent[]> {
+    const keys: string[] = [];
+    for (const key of (await writer.keys("o/")).sort()) {
+      const [, , run, count] = key.split("/");
+      if (run === undefined || count === undefined) this.#context.damaged(key);
+      else if (!this.#kept.has(key) && run !== this.#run && (await this.#claims.claim(writer.prefix + run))) {
+        keys.push(key);
+      }
+    }
+    const found: Unsent[] = [];
+    for (const [index, row] of (await writer.read(keys)).entries()) {
+      const key = keys[index] ?? "";
+      if (row === undefined) continue;
+      const message = toUnsent(unseal(row));
+      if (message === undefined) {
+        this.#context.damaged(key);
+        continue;
+      }
+      this.#take(message.clientMessageId, key, utf8Length(row));
+      found.push(message);
+    }
+    return found;
+  }
+
+  /** Lets go of all that is left: it is for whoever comes next. */
+  release(): void {
+    this.#rows.clear();
+    this.#kept.clear();
+    this.#bytes = 0;
+    this.#run = undefined;
+    this.#claims.release();
+  }
+
+  #newKey(writer: Writer, message: Unsent): string {
+    if (this.#run === undefined) {
+      this.#run = newId(this.#context.random);
+      void this.#claims.claim(writer.prefix + this.#run);
+    }
+    // Within a run the order holds, whatever becomes of the clock.
+    this.#lastTime = Math.max(this.#lastTime, Math.floor(message.timeMs));
+    this.#count += 1;
+    return `o/${digits(this.#lastTime, TIME_DIGITS)}/${this.#run}/${digits(this.#count, NUMBER_DIGITS)}`;
+  }
+
+  #take(clientMessageId: string, key: string, bytes: number): void {
+    const rows = this.#rows.get(clientMessageId) ?? [];
+    if (!rows.includes(key)) this.#rows.set(clientMessageId, [...rows, key]);
+    this.#bytes += bytes - (this.#kept.get(key) ?? 0);
+    this.#kept.set(key, bytes);
+  }
+}
+
+function digits(value: number, count: number): string {
+  let text = String(value);
+  while (text.length < count) text = `0${text}`;
+  return text;
+}
