@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { stopwatch } from "../../src/clock.js";
+import { Pace } from "../../src/sync/pace.js";
+import { FakeClock } from "../support/fake-time.js";
 import {
   CancelledError,
   ClosedError,
@@ -222,4 +225,69 @@ test("options are checked", () => {
   assert.throws(() => new ParlanceClient({ gateways: [], getToken, transport }), /at least one/);
   assert.throws(() => new ParlanceClient({ gateways: ["http://x"], getToken, transport }), /ws:\/\//);
   assert.throws(() => new ParlanceClient({ gateways: ["ws://x"], getToken, transport, outboxMax: 0 }), /outboxMax/);
+});
+
+test("a socket that refuses the first frame after the log-in leaves no wrong state behind", async () => {
+  const fix = fixture();
+  const { client, clock, transport, states } = fix;
+  const connect = transport.connect.bind(transport);
+  let frames = 0;
+  transport.connect = (url, protocol, events) => {
+    const socket = connect(url, protocol, events);
+    const send = (frame: Uint8Array): void => {
+      frames += 1;
+      if (frames === 2) throw new Error("InvalidStateError");
+      socket.send(frame);
+    };
+    return { ...socket, send };
+  };
+  client.connect().catch(() => {});
+  await clock.advance(0);
+  assert.deepEqual(
+    states.map(({ previous, state }) => `${previous} ${state}`),
+    ["idle connecting", "connecting online", "online waiting"],
+  );
+  assert.deepEqual([client.connection.state, client.state], ["waiting", "waiting"]);
+  await clock.advance(1_000);
+  assert.deepEqual([client.connection.state, client.state], ["online", "online"]);
+  client.close();
+});
+
+test("who closes the client when told that it is online has a closed client", async () => {
+  const { client, clock } = fixture();
+  client.on("state", ({ state }) => {
+    if (state === "online") client.close();
+  });
+  client.connect().catch(() => {});
+  await clock.advance(60_000);
+  assert.equal(client.state, "closed");
+  assert.equal(clock.pending, 0);
+});
+
+test("a connection that lasted was a good one, however the clock was set meanwhile", async () => {
+  const { client, clock, transport, states } = fixture();
+  client.connect().catch(() => {});
+  await clock.advance(0);
+  transport.last.cut();
+  await clock.advance(1_000);
+  clock.set(-3_600_000);
+  await clock.advance(20_000);
+  transport.last.cut();
+  assert.equal(states.at(-1)?.retryInMs, 250, "half of the shortest wait");
+  client.close();
+});
+
+test("a clock that was set back says nothing of the line", () => {
+  for (const monotonic of [true, false]) {
+    const clock = new FakeClock();
+    if (!monotonic) Object.assign(clock, { monotonic: undefined });
+    const pace = new Pace(stopwatch(clock));
+    pace.slow();
+    clock.set(-3_600_000);
+    for (let i = 0; i < 20; i += 1) {
+      clock.set(100);
+      pace.answered(pace.bytes, pace.asked());
+    }
+    assert.deepEqual([pace.bytes, pace.parallel], [64 * 1024, 4]);
+  }
 });

@@ -135,3 +135,29 @@ test("a session that may send ten a second sends ten a second, in order", async 
   );
   client.close();
 });
+
+test("conversations take turns: one message does not wait for eight long queues before it", async () => {
+  const fix = await online({ outboxMax: 10_000, sendTimeoutMs: 600_000 });
+  const line = { bytesPerSecond: 1_000_000, roundTripMs: 300, stallPercent: 0, stallMs: 0, tells: false };
+  fix.transport.line = () => new SlowLine(fix.clock, line);
+  fix.transport.last.cut();
+  await fix.clock.advance(5_000);
+  for (let user = 0; user < 8; user += 1) {
+    for (let i = 0; i < 200; i += 1) fix.client.send({ to: `user${user}`, text: String(i) }).catch(() => {});
+  }
+  const from = fix.clock.now();
+  let took = -1;
+  void fix.client.send({ to: "urgent", text: "x" }).then(() => {
+    took = fix.clock.now() - from;
+  });
+  await fix.clock.advance(60_000);
+  assert.ok(took >= 300 && took <= 700, `${took} ms: the round trip before it, and its own`);
+  for (let user = 0; user < 8; user += 1) {
+    const log = fix.cluster.log("alice", `user${user}`).map((event) => Number(event.body?.value.content?.kind?.value));
+    assert.deepEqual(
+      log,
+      Array.from({ length: 200 }, (_, i) => i),
+    );
+  }
+  fix.client.close();
+});

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CloseCode, TokenError, VersionError, type TokenReason } from "../../src/index.js";
+import {
+  CloseCode,
+  PermissionError,
+  ReplacedError,
+  TokenError,
+  VersionError,
+  type TokenReason,
+} from "../../src/index.js";
 import { PROTOCOLS } from "../../src/version.js";
 import { FakeCluster } from "../support/fake-cluster.js";
 import { fixture, online } from "../support/fixture.js";
@@ -109,16 +116,19 @@ test("who was thrown out and is let in again comes with another token", async ()
   client.close();
 });
 
-test("a user who was thrown out, and one of a disabled app, do not come back by themselves", async () => {
+test("who was thrown out or replaced, and users of a disabled app, do not come back by themselves", async () => {
   for (const [code, name] of [
     [CloseCode.kicked, "kicked"],
     [CloseCode.appDisabled, "app_disabled"],
+    [CloseCode.replaced, "replaced"],
   ] as const) {
     const { client, clock, states, transport } = await online();
     transport.last.cut(code);
     await clock.advance(60_000);
     assert.equal(client.state, "closed");
-    assert.equal(states.at(-1)?.error?.code, name);
+    const error = states.at(-1)?.error;
+    assert.equal(error?.code, name);
+    assert.ok(code === CloseCode.replaced ? error instanceof ReplacedError : error instanceof PermissionError);
   }
 });
 
@@ -172,6 +182,39 @@ test("a getToken that fails is asked again, and told", async () => {
     errors.map((e) => e.code),
     ["token_source", "token_source"],
   );
+  client.close();
+});
+
+test("a getToken that never answers is asked again, and what it says too late is not used", async () => {
+  const late: ((token: string) => void)[] = [];
+  let works = false;
+  const getToken = (): Promise<string> | string => (works ? "alice" : new Promise((resolve) => late.push(resolve)));
+  const { client, clock, errors, cluster } = fixture({ getToken });
+  const connected = client.connect();
+  await clock.advance(60_000);
+  assert.ok(late.length > 3, `asked ${late.length} times in a minute`);
+  assert.ok(errors.length > 2 && errors.every((error) => error.code === "token_source"));
+  late[0]?.("bob");
+  works = true;
+  await clock.advance(20_000);
+  assert.equal((await connected).userId, "alice");
+  const logIns = cluster.requests.filter((body) => body.$case === "login").map((body) => body.value.token);
+  assert.deepEqual(logIns, ["alice"]);
+  client.close();
+  assert.equal(clock.pending, 0);
+});
+
+test("a renewal whose getToken never answers is tried again", async () => {
+  let calls = 0;
+  const getToken = (): Promise<string> | string => {
+    calls += 1;
+    return calls === 2 ? new Promise(() => {}) : `alice@${calls}`;
+  };
+  const { client, clock, cluster } = await online({ getToken });
+  cluster.pushAll({ $case: "tokenExpiring", value: { tokenExpiresMs: 0, withinMs: 30_000 } });
+  await clock.advance(12_000);
+  const renewals = cluster.requests.filter((body) => body.$case === "renew").map((body) => body.value.token);
+  assert.deepEqual(renewals, ["alice@3"]);
   client.close();
 });
 

@@ -170,6 +170,29 @@ test("the outbox is bounded", async () => {
   client.close();
 });
 
+test("calls that come to nothing take no place in the outbox", async () => {
+  const { client, clock } = await online({ outboxMax: 2 });
+  const stop = new AbortController();
+  stop.abort();
+  const bad: object[] = [
+    { to: "bob", text: "x", signal: stop.signal },
+    { to: "bob" },
+    { to: "bob", text: 7 },
+    { to: undefined, text: "x" },
+    { text: "x" },
+    { to: "bob", customType: 1 },
+    { to: "bob", customType: "1", data: new Uint8Array() },
+    { to: "bob", customType: 1, json: 1n },
+  ];
+  for (const options of bad) {
+    await assert.rejects(client.send(options as never), { name: /RequestError|CancelledError|TypeError/ });
+  }
+  const sent = [client.send({ to: "bob", text: "1" }), client.send({ to: "bob", text: "2" })];
+  await Promise.all([...sent, clock.advance(0)]);
+  client.close();
+  assert.equal(clock.pending, 0);
+});
+
 test("a thousand sends respect the gateway's limit of requests in flight", async () => {
   const { client, clock, cluster, events } = await online();
   const all = Promise.all(

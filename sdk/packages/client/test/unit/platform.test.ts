@@ -7,7 +7,7 @@ import { errorName } from "../../src/codes.js";
 import { fromWire } from "../../src/errors.js";
 import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
 import { fraction, newId } from "../../src/random.js";
-import { compareBytes, decodeUtf8, encodeUtf8 } from "../../src/utf8.js";
+import { compareBytes, cutUtf8, decodeUtf8, encodeUtf8, utf8Length } from "../../src/utf8.js";
 import { VERSION } from "../../src/version.js";
 
 test("UTF-8 by hand is what the platform does", () => {
@@ -26,6 +26,19 @@ test("UTF-8 by hand is what the platform does", () => {
     const bytes = new TextEncoder().encode(text);
     assert.deepEqual(encodeUtf8(text), bytes);
     assert.equal(decodeUtf8(bytes), new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes));
+  }
+});
+
+test("lengths in UTF-8 are counted without encoding, and cuts leave whole characters", () => {
+  for (const text of ["", "abc", "äöü ß", "用户", "🙂👩‍👩‍👧", "a\ud800b", "\udc00", "\ud83d\ud83d\ude42"]) {
+    const bytes = encodeUtf8(text);
+    assert.equal(utf8Length(text), bytes.length, JSON.stringify(text));
+    for (let max = 0; max <= bytes.length; max += 1) {
+      const cut = cutUtf8(text, max);
+      assert.ok(text.startsWith(cut) && encodeUtf8(cut).length <= max);
+      assert.ok(!/[\ud800-\udbff]$/.test(cut) || text === cut || !/^[\udc00-\udfff]/.test(text.slice(cut.length)));
+      assert.ok(max < bytes.length || cut === text);
+    }
   }
 });
 

@@ -1,0 +1,210 @@
+// What an earlier run left unsent: it is sent once, or the app is told; no clock and no close loses or doubles it.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CloseCode, ClosedError, MemoryStore, ParlanceError, type UnsentNotice } from "../../src/index.js";
+import { FakeCluster } from "../support/fake-cluster.js";
+import { type Fixture, fixture, online } from "../support/fixture.js";
+
+const OWNER = { appId: "demo", userId: "alice" };
+const HOUR = 3_600_000;
+
+function stored(cluster: FakeCluster): unknown[] {
+  return cluster.log("alice", "bob").map((event) => event.body?.value.content?.kind?.value);
+}
+
+function left(store: MemoryStore): number {
+  return store.keys("").filter((key) => key.includes("/o/")).length;
+}
+
+/** A run that ends without a word while it sends. */
+async function dies(store: MemoryStore, cluster: FakeCluster, text: string): Promise<void> {
+  const run = await online({ store }, cluster);
+  run.transport.last.silent = true;
+  run.client.send({ to: "bob", text }).catch(() => {});
+  await run.clock.advance(0);
+  run.transport.last.forget();
+}
+
+function withoutNetwork(store: MemoryStore, cluster: FakeCluster): Fixture & { unsent: UnsentNotice[] } {
+  const run = fixture({ store, owner: OWNER }, cluster);
+  for (const url of ["ws://one/ws", "ws://two/ws"]) run.transport.down.add(url);
+  const unsent: UnsentNotice[] = [];
+  run.client.on("unsent", (notice) => unsent.push(notice));
+  run.client.connect().catch(() => {});
+  return { ...run, unsent };
+}
+
+test("the time of what is left counts from the log-in: an hour without a network takes nothing away", async () => {
+  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+  await dies(store, cluster, "hi");
+  const { client, clock, transport, unsent } = withoutNetwork(store, cluster);
+  await clock.advance(HOUR);
+  assert.deepEqual([unsent.length, client.timeline({ to: "bob" }).snapshot().pending.length], [0, 1]);
+  transport.down.clear();
+  await clock.advance(30_000);
+  assert.deepEqual([stored(cluster), unsent.length, left(store)], [["hi"], 0, 0]);
+  client.close();
+
+  // And it does count from there.
+  await dies(store, cluster, "again");
+  const next = withoutNetwork(store, cluster);
+  cluster.beforeSend = () => true;
+  next.transport.down.clear();
+  await next.clock.advance(90_000);
+  assert.deepEqual(
+    next.unsent.map(({ error }) => error.code),
+    ["timeout"],
+  );
+  next.client.close();
+});
+
+test("what the cluster ends is shown as failed, and goes out in the next run", async () => {
+  for (const code of [CloseCode.unsupported, CloseCode.kicked, CloseCode.appDisabled, CloseCode.replaced]) {
+    const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+    const { client, clock, transport } = await online({ store }, cluster);
+    cluster.beforeSend = () => true;
+    const timeline = client.timeline({ to: "bob" });
+    const sent = client.send({ to: "bob", text: "hi" }).catch((error: unknown) => error);
+    await clock.advance(0);
+    transport.last.cut(code);
+    const error = await sent;
+    assert.ok(error instanceof ClosedError && error.cause instanceof ParlanceError, `closed with ${code}`);
+    assert.deepEqual(
+      timeline.snapshot().pending.map((pending) => pending.error),
+      [error.cause],
+    );
+    await clock.advance(0);
+    assert.equal(left(store), 1);
+    cluster.beforeSend = undefined;
+    const next = await online({ store }, cluster);
+    await next.clock.advance(0);
+    assert.deepEqual([stored(cluster), left(store)], [["hi"], 0]);
+    next.client.close();
+  }
+});
+
+test("a client that the cluster ended sends it itself when it is opened again", async () => {
+  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+  const { client, clock, transport } = await online({ store }, cluster);
+  cluster.beforeSend = () => true;
+  const timeline = client.timeline({ to: "bob" });
+  client.send({ to: "bob", text: "hi" }).catch(() => {});
+  await clock.advance(0);
+  transport.last.cut(CloseCode.replaced);
+  cluster.beforeSend = undefined;
+  await Promise.all([client.connect(), clock.advance(0)]);
+  await clock.advance(0);
+  assert.deepEqual([stored(cluster), left(store)], [["hi"], 0]);
+  assert.deepEqual(timeline.snapshot().pending, [], "it is no longer shown as failed");
+  client.close();
+});
+
+test("a client that cannot log in any more leaves what an earlier run left to the next", async () => {
+  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+  await dies(store, cluster, "hi");
+  cluster.protocols = { min: 7, max: 8 };
+  const { client, clock, transport, unsent } = withoutNetwork(store, cluster);
+  transport.down.clear();
+  await clock.advance(30_000);
+  assert.deepEqual([client.state, unsent.length, left(store)], ["closed", 0, 1]);
+  cluster.protocols = { min: 1, max: 1 };
+  const updated = await online({ store }, cluster);
+  await updated.clock.advance(0);
+  assert.deepEqual(stored(cluster), ["hi"]);
+  updated.client.close();
+});
+
+test("the app's own close ends what it sent, and nothing of an earlier run", async () => {
+  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+  await dies(store, cluster, "left");
+  const { client, clock, unsent } = withoutNetwork(store, cluster);
+  await clock.advance(0);
+  const sent = assert.rejects(client.send({ to: "bob", text: "own" }), ClosedError);
+  // As a component that is mounted twice does it.
+  client.close();
+  await sent;
+  await clock.advance(0);
+  assert.deepEqual([unsent.length, left(store)], [0, 1]);
+  client.connect().catch(() => {});
+  await clock.advance(0);
+  assert.equal(client.timeline({ to: "bob" }).snapshot().pending.length, 1 + 0);
+  client.close();
+  await clock.advance(0);
+  const next = await online({ store }, cluster);
+  await next.clock.advance(0);
+  assert.deepEqual(stored(cluster), ["left"]);
+  next.client.close();
+});
+
+test("a clock that was set back between two runs makes nobody send after the cluster forgot the id", async () => {
+  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+  const first = fixture({ store }, cluster);
+  first.clock.set(100 * HOUR);
+  first.client.connect().catch(() => {});
+  await first.clock.advance(0);
+  // Stored, and nobody is told.
+  cluster.beforeSend = (request) => {
+    cluster.say("alice", "bob", "hi", request.clientMessageId);
+    return true;
+  };
+  first.client.send({ to: "bob", text: "hi" }).catch(() => {});
+  await first.clock.advance(0);
+  cluster.beforeSend = undefined;
+  cluster.now += 30 * HOUR;
+  for (const event of cluster.log("alice", "bob")) if (event.body) event.body.value.clientMessageId = "forgotten";
+  const second = fixture({ store, owner: OWNER }, cluster);
+  const unsent: string[] = [];
+  second.client.on("unsent", ({ error }) => unsent.push(error.message));
+  second.client.connect().catch(() => {});
+  await second.clock.advance(1_000);
+  assert.deepEqual(stored(cluster), ["hi"]);
+  assert.match(unsent.join(), /too old to be sent again/);
+  assert.equal(left(store), 0);
+  second.client.close();
+});
+
+test("what never went out can go out at any age; from then on its age counts by the cluster's time", async () => {
+  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+  (await online({ store }, cluster)).client.close();
+  const typed = withoutNetwork(store, cluster);
+  typed.client.send({ to: "bob", text: "hi" }).catch(() => {});
+  await typed.clock.advance(0);
+  cluster.now += 100 * HOUR;
+  // A device whose clock is a year behind.
+  const sends = fixture({ store, owner: OWNER }, cluster);
+  sends.clock.set(-365 * 24 * HOUR);
+  cluster.beforeSend = (request) => {
+    cluster.say("alice", "bob", "hi", request.clientMessageId);
+    return true;
+  };
+  sends.client.connect().catch(() => {});
+  await sends.clock.advance(0);
+  assert.deepEqual(stored(cluster), ["hi"]);
+  cluster.beforeSend = undefined;
+  cluster.now += 19 * HOUR;
+  const soon = await online({ store }, cluster);
+  await soon.clock.advance(0);
+  assert.deepEqual([stored(cluster), left(store)], [["hi"], 0], "known, and not stored again");
+  soon.client.close();
+});
+
+test("a retry by hand that comes too late is refused, as it may have been stored", async () => {
+  const { client, clock, cluster } = await online();
+  const timeline = client.timeline({ to: "bob" });
+  cluster.beforeSend = () => true;
+  client.send({ to: "bob", text: "hi", clientMessageId: "m" }).catch(() => {});
+  await clock.advance(60_000);
+  cluster.beforeSend = undefined;
+  await clock.advance(19 * HOUR);
+  cluster.beforeSend = () => cluster.refuse(400);
+  timeline.retry("m").catch(() => {});
+  await clock.advance(60_000);
+  cluster.beforeSend = undefined;
+  await clock.advance(1 * HOUR);
+  const refused = assert.rejects(timeline.retry("m"), /too old to be sent again/);
+  await clock.advance(0);
+  await refused;
+  assert.deepEqual(stored(cluster), []);
+  assert.match(timeline.snapshot().pending[0]?.error?.message ?? "", /too old/, "it is shown still");
+  client.close();
+});
