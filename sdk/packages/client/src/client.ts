@@ -4,7 +4,7 @@ import { eventFromWire, readTarget, type ServerFrame } from "./codec.js";
 import { ClusterTime } from "./clock.js";
 import { Connection } from "./connection.js";
 import { Conversations } from "./conversations.js";
-import { ClosedError, ParlanceError } from "./errors.js";
+import { AppError, ClosedError, ParlanceError } from "./errors.js";
 import { type ConnectionState, Listenable, type StateChange } from "./events.js";
 import { type HistoryOptions, listPage, readHistory } from "./history.js";
 import { directConversationId } from "./ids.js";
@@ -39,7 +39,9 @@ const ALL = "";
 export class ParlanceClient extends Listenable {
   readonly #settings: Settings;
   readonly #time: ClusterTime;
-  readonly #watchers = new Watchers();
+  readonly #watchers = new Watchers((cause) => {
+    this.emitter.emit("error", new AppError("listener", "a watcher threw", { cause }));
+  });
   readonly #cache: Cache;
   readonly #recall: Recall;
   readonly #requests: Requests;
@@ -115,7 +117,10 @@ export class ParlanceClient extends Listenable {
       requests: this.#requests,
       deliver: (event) => this.#deliver(event),
       listed: (conversation) => this.#conversations.listed(conversation),
-      forgotten: (conversationId) => this.#conversations.remove(conversationId),
+      forgotten: (conversationId) => {
+        this.#conversations.remove(conversationId);
+        this.#timelines.reset(conversationId);
+      },
       gap: (notice) => this.emitter.emit("gap", notice),
       synced: (session) => this.emitter.emit("synced", session),
       failed,

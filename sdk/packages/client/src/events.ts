@@ -158,6 +158,7 @@ export abstract class Listenable {
         if (state === "closed") stream.end();
       }),
     );
+    if (options.signal?.aborted === true) stream.end();
     return stream;
   }
 }

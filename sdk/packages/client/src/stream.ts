@@ -27,8 +27,7 @@ export class EventStream<T> implements AsyncIterableIterator<T> {
     this.#max = options.max ?? MAX;
     this.#signal = options.signal;
     this.#ended = ended;
-    if (this.#signal?.aborted === true) this.end();
-    else this.#signal?.addEventListener("abort", this.end);
+    this.#signal?.addEventListener("abort", this.end);
   }
 
   push(value: T): void {

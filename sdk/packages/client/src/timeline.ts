@@ -1,7 +1,7 @@
 // One conversation as it is shown: its newest events and older ones as they are wanted, and own messages on their way.
 import type { Cache } from "./cache/cache.js";
 import type { CancelSignal } from "./cancel.js";
-import { ClosedError, type ParlanceError } from "./errors.js";
+import type { ParlanceError } from "./errors.js";
 import type { HistoryOptions } from "./history.js";
 import type { ConversationEvent, HistoryPage, PendingMessage, SendResult } from "./model.js";
 import type { Watchers } from "./watchers.js";
@@ -40,6 +40,10 @@ export interface TimelineContext {
 const PAGE = 50;
 /** Failed messages that are kept; the oldest go. */
 const FAILED_MAX = 100;
+/** Beyond so many events an old one goes for each new one; `loadOlder` still goes as far as it is called. */
+const GROWN_MAX = 2_000;
+/** So many timelines that nobody watches keep their events: those asked for last. */
+const UNWATCHED_MAX = 50;
 
 /** Made by `client.timeline()`, and the same for the same conversation. */
 export class Timeline {
@@ -49,6 +53,8 @@ export class Timeline {
   /** A copy for those who look, until there are others. */
   #shown: readonly ConversationEvent[] | undefined;
   #failed: ShownPending[] = [];
+  /** Another number whenever what comes below the events is no longer what it was. */
+  #run = 0;
   #more = true;
   #loading = false;
   #error: ParlanceError | undefined;
@@ -65,7 +71,7 @@ export class Timeline {
     const stop = watchers.watch(this.#topic, listener);
     return () => {
       stop();
-      if (!watchers.watched(this.#topic)) this.#trim();
+      if (!this.#watched) this.#trim();
     };
   };
 
@@ -87,7 +93,12 @@ export class Timeline {
     if (this.#loading || !this.#more) return;
     this.#change({ loading: true, error: undefined });
     try {
-      this.#add(await this.#older());
+      let run: number;
+      do {
+        run = this.#run;
+        const page = await this.#older();
+        if (run === this.#run) this.#join(page.events, page.more);
+      } while (run !== this.#run && this.#watched);
       this.#change({ loading: false });
     } catch (cause) {
       const error = cause as ParlanceError;
@@ -116,11 +127,22 @@ export class Timeline {
   delivered(event: ConversationEvent): void {
     const last = this.#events[this.#events.length - 1];
     if (last !== undefined && event.seq <= last.seq) return;
+    // What lies between was never told: it is history from before the first log-in.
+    if (last !== undefined && event.seq > last.seq + 1) this.reset();
     this.#events.push(event);
+    if (this.#events.length > GROWN_MAX && !this.#loading) this.#keep(this.#events.length - 1);
     this.#shown = undefined;
     if (event.type === "message" && this.#failed.length > 0) this.discard(event.clientMessageId);
-    if (!this.#context.watchers.watched(this.#topic)) this.#trim();
+    if (!this.#watched) this.#trim();
     this.changed();
+  }
+
+  /** Forgets its events: they are not true any more, or nobody looks. Whoever watches sees the newest page come. */
+  reset(): void {
+    this.#keep(0);
+    this.#error = undefined;
+    this.changed();
+    if (this.#watched) void this.loadOlder();
   }
 
   /** A message was not sent. */
@@ -129,6 +151,11 @@ export class Timeline {
     const { target, clientMessageId, content, timeMs } = pending;
     this.#failed = [...others, { target, clientMessageId, content, timeMs, error }].slice(-FAILED_MAX);
     this.changed();
+  }
+
+  /** It keeps events, and nobody watches them. */
+  get unwatched(): boolean {
+    return this.#events.length > 0 && !this.#watched;
   }
 
   /** Something of it is new. */
@@ -141,32 +168,42 @@ export class Timeline {
     return `timeline ${this.conversationId}`;
   }
 
-  async #older(): Promise<readonly ConversationEvent[]> {
+  get #watched(): boolean {
+    return this.#context.watchers.watched(this.#topic);
+  }
+
+  /** What comes below the events that are there; the newest page if there are none. */
+  async #older(): Promise<{ readonly events: readonly ConversationEvent[]; readonly more: boolean }> {
     const { cache, history } = this.#context;
     const { conversationId } = this;
     const first = this.#events[0]?.seq;
-    if (first === 1) {
-      this.#more = false;
-      return [];
-    }
+    if (first === 1) return { events: [], more: false };
     const kept = await cache.older(conversationId, first, PAGE);
-    if (kept.length > 0) return kept;
+    if (kept.length > 0) return { events: kept, more: true };
     const from = first === undefined ? {} : { startSeq: first - 1 };
     const page = await history({ conversationId, ...from, limit: PAGE });
     cache.keep(page.events);
-    this.#more = page.more;
-    return page.events;
+    return page;
   }
 
-  /** What is older than what is there, or all if nothing is. */
-  #add(events: readonly ConversationEvent[]): void {
+  /** Joins a page to the events: they were delivered after it was asked for, or it lies right below them. */
+  #join(page: readonly ConversationEvent[], more: boolean): void {
     const first = this.#events[0]?.seq ?? Number.POSITIVE_INFINITY;
     const last = this.#events[this.#events.length - 1]?.seq ?? 0;
-    const older = events.filter((event) => event.seq < first);
-    const newer = events.filter((event) => event.seq > last && event.seq >= first);
-    this.#events = [...older, ...this.#events, ...newer];
+    const from = page[0]?.seq ?? first;
+    const to = page[page.length - 1]?.seq ?? first;
+    // What was delivered since does not follow on it: it is asked for again from there.
+    if (to < first - 1 && first < Number.POSITIVE_INFINITY) {
+      this.#run += 1;
+      return;
+    }
+    // While a client catches up, the newest page can lie above what was delivered: it is shown, and joins what follows.
+    const apart = this.#events.length > 0 && from > last + 1;
+    const older = page.filter((event) => event.seq < first);
+    const newer = page.filter((event) => event.seq > last);
+    this.#events = apart ? [...page] : [...older, ...this.#events, ...newer.filter((event) => event.seq > first)];
     this.#shown = undefined;
-    if (this.#events[0]?.seq === 1) this.#more = false;
+    if (apart || from <= first) this.#more = more && this.#events[0]?.seq !== 1;
   }
 
   #pending(): ShownPending[] {
@@ -177,10 +214,16 @@ export class Timeline {
 
   #trim(): void {
     if (this.#events.length <= PAGE) return;
-    this.#events = this.#events.slice(-PAGE);
+    this.#keep(PAGE);
+    this.changed();
+  }
+
+  /** Lets all but the last events go. */
+  #keep(count: number): void {
+    this.#events = count === 0 ? [] : this.#events.slice(-count);
     this.#shown = undefined;
     this.#more = true;
-    this.changed();
+    this.#run += 1;
   }
 
   #change(changes: { loading: boolean; error?: ParlanceError | undefined }): void {
@@ -200,9 +243,23 @@ export class Timelines {
   }
 
   of(conversationId: string): Timeline {
-    const timeline = this.#timelines.get(conversationId) ?? new Timeline(conversationId, this.#context);
+    const known = this.#timelines.get(conversationId);
+    if (known !== undefined) {
+      // The one asked for last is the last.
+      this.#timelines.delete(conversationId);
+      this.#timelines.set(conversationId, known);
+      return known;
+    }
+    const timeline = new Timeline(conversationId, this.#context);
+    const unwatched = [...this.#timelines.values()].filter((other) => other.unwatched);
+    for (const other of unwatched.slice(0, -UNWATCHED_MAX)) other.reset();
     this.#timelines.set(conversationId, timeline);
     return timeline;
+  }
+
+  /** Its events are not true any more. */
+  reset(conversationId: string): void {
+    this.#timelines.get(conversationId)?.reset();
   }
 
   delivered(event: ConversationEvent): void {
@@ -215,7 +272,7 @@ export class Timelines {
   }
 
   failed(conversationId: string, pending: PendingMessage, error: ParlanceError): void {
-    if (error instanceof ClosedError || error.code === "cancelled") return;
+    if (error.code === "cancelled") return;
     this.#timelines.get(conversationId)?.failed(pending, error);
   }
 }

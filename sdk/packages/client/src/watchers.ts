@@ -2,8 +2,14 @@
 
 /** Listeners by what they watch. */
 export class Watchers {
+  readonly #failed: (cause: unknown) => void;
   readonly #listeners = new Map<string, Set<() => void>>();
   readonly #changed = new Set<string>();
+
+  /** `failed` is told what a listener threw: the others are told all the same. */
+  constructor(failed: (cause: unknown) => void) {
+    this.#failed = failed;
+  }
 
   /** Returns what stops it. */
   watch(what: string, listener: () => void): () => void {
@@ -32,6 +38,14 @@ export class Watchers {
   #tell(): void {
     const changed = [...this.#changed];
     this.#changed.clear();
-    for (const what of changed) for (const listener of [...(this.#listeners.get(what) ?? [])]) listener();
+    for (const what of changed) for (const listener of [...(this.#listeners.get(what) ?? [])]) this.#call(listener);
+  }
+
+  #call(listener: () => void): void {
+    try {
+      listener();
+    } catch (cause) {
+      this.#failed(cause);
+    }
   }
 }

@@ -90,6 +90,7 @@ export function useUnreadCount(): number {
 
 /** A conversation as it is shown, and what can be done with it. */
 export interface Messages extends TimelineSnapshot {
+  /** Sends a message. One that fails is shown in `pending`, with its error: the promise need not be looked at. */
   send(said: Said): Promise<SendResult>;
   /** Gets a page of older events. */
   loadOlder(): Promise<void>;
@@ -117,7 +118,7 @@ export function useMessages(target: Target): Messages {
   const to = "to" in target ? target.to : undefined;
   const conversationId = "to" in target ? undefined : target.conversationId;
   // A log-in can make it known who the other user's partner is.
-  useConnection();
+  const { state } = useConnection();
   const timeline = timelineOf(client, to, conversationId);
   const subscribe = useCallback(
     (changed: () => void) => (timeline === undefined ? () => {} : timeline.subscribe(changed)),
@@ -126,15 +127,19 @@ export function useMessages(target: Target): Messages {
   const snapshot = timeline?.snapshot ?? nothing;
   const shown = useSyncExternalStore(subscribe, snapshot, snapshot);
   useEffect(() => {
-    if (timeline !== undefined && timeline.snapshot().events.length === 0) void timeline.loadOlder();
-  }, [timeline]);
+    // What could not be had without a connection is tried again with each change of it.
+    if (state !== "closed" && timeline?.snapshot().events.length === 0) void timeline.loadOlder();
+  }, [timeline, state]);
   return useMemo(
     () => ({
       ...shown,
       send: (said) =>
-        client.send({ ...(to === undefined ? { conversationId: conversationId ?? "" } : { to }), ...said }),
+        shownIfItFails(
+          client.send({ ...(to === undefined ? { conversationId: conversationId ?? "" } : { to }), ...said }),
+        ),
       loadOlder: () => timeline?.loadOlder() ?? Promise.resolve(),
-      retry: (id) => timeline?.retry(id) ?? Promise.reject(new TypeError(`no message ${id} has failed here`)),
+      retry: (id) =>
+        shownIfItFails(timeline?.retry(id) ?? Promise.reject(new TypeError(`no message ${id} has failed here`))),
       discard: (id) => timeline?.discard(id),
     }),
     [client, timeline, shown, to, conversationId],
@@ -149,6 +154,12 @@ export function useEvent<Name extends keyof ClientEvents>(name: Name, listener: 
     newest.current = listener;
   });
   useEffect(() => client.on(name, (value) => newest.current(value)), [client, name]);
+}
+
+/** `pending` shows what failed: nobody has to catch it besides. */
+function shownIfItFails(sent: Promise<SendResult>): Promise<SendResult> {
+  sent.catch(() => {});
+  return sent;
 }
 
 function nothing(): TimelineSnapshot {

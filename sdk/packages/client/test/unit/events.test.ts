@@ -46,6 +46,17 @@ test("a loop gets events one after the other, and ends with break, signal and cl
   assert.deepEqual(heard, ["1", "1", "end", "2", "end"]);
 });
 
+test("a loop whose signal was aborted before it began ends at once, and nothing listens for it", async () => {
+  const { client, clock, cluster } = await online();
+  const aborted = new AbortController();
+  aborted.abort();
+  const stream = client.stream("message", { signal: aborted.signal, max: 0 });
+  cluster.say("bob", "alice", "1");
+  await clock.advance(0);
+  assert.deepEqual(await stream.next(), { done: true, value: undefined });
+  client.close();
+});
+
 test("a loop that is too slow is told, and what waited is still read", async () => {
   const { client, clock, cluster } = await online();
   const stream = client.stream("message", { max: 2 });

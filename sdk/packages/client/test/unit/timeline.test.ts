@@ -1,10 +1,10 @@
 // What is shown: the same object until something changes, and told once for many changes.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type ConversationEvent, ParlanceError } from "../../src/index.js";
+import { type ConversationEvent, MemoryStore, ParlanceError } from "../../src/index.js";
 import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
 import { FakeCluster } from "../support/fake-cluster.js";
-import { fixture, online, texts } from "../support/fixture.js";
+import { fixture, GATEWAYS, online, texts } from "../support/fixture.js";
 
 const BOB = "d:5:alice:bob";
 
@@ -80,6 +80,132 @@ test("a timeline pages back to the beginning, and grows at its end", async () =>
   assert.deepEqual(span(timeline.snapshot().events), [72, 121, 50]);
   assert.ok(timeline.snapshot().more, "nobody looks: a page is kept, and the rest can be had again");
   client.close();
+});
+
+/** Seqs that do not follow on the one before. */
+const holes = (events: readonly ConversationEvent[]): number[] =>
+  events.filter(({ seq }, at) => at > 0 && seq !== (events[at - 1]?.seq ?? 0) + 1).map(({ seq }) => seq);
+
+for (const bytes of [20, 1_000, 4_000]) {
+  for (const when of ["lost", "back"]) {
+    test(`a timeline opened when the line is ${when} has no gap and all that was missed, of ${bytes} bytes each`, async () => {
+      const cluster = new FakeCluster();
+      for (let i = 1; i <= 30; i += 1) cluster.say("bob", "alice", `old${i}`, `o${i}`);
+      const { client, clock, transport, events } = await online({}, cluster);
+      for (const gateway of GATEWAYS) transport.down.add(gateway);
+      transport.last.cut();
+      for (let i = 1; i <= 200; i += 1) cluster.say("bob", "alice", `${i} `.padEnd(bytes, "x"), `b${i}`);
+      const timeline = client.timeline({ to: "bob" });
+      const stop = timeline.subscribe(() => assert.deepEqual(holes(timeline.snapshot().events), []));
+      const load = () => void timeline.loadOlder();
+      if (when === "lost") load();
+      else client.on("state", ({ state }) => state === "online" && load());
+      await clock.advance(2_000);
+      transport.down.clear();
+      await clock.advance(60_000);
+      assert.equal(events.length, 200);
+      assert.equal(timeline.snapshot().events.at(-1)?.seq, 230);
+      while (timeline.snapshot().more) await Promise.all([timeline.loadOlder(), clock.advance(0)]);
+      assert.deepEqual([holes(timeline.snapshot().events), timeline.snapshot().events.length], [[], 230]);
+      stop();
+      client.close();
+    });
+  }
+}
+
+test("who leaves while older events load leaves no gap", async () => {
+  const cluster = new FakeCluster();
+  for (let i = 1; i <= 200; i += 1) cluster.say("bob", "alice", String(i), `b${i}`);
+  const { client, clock } = await online({}, cluster);
+  const timeline = client.timeline({ to: "bob" });
+  const stop = timeline.subscribe(() => {});
+  const load = () => Promise.all([timeline.loadOlder(), clock.advance(0)]);
+  await load();
+  await load();
+  const loading = timeline.loadOlder();
+  stop();
+  await Promise.all([loading, clock.advance(0)]);
+  assert.deepEqual(holes(timeline.snapshot().events), []);
+  while (timeline.snapshot().more) await load();
+  assert.deepEqual([holes(timeline.snapshot().events), timeline.snapshot().events.length], [[], 200]);
+  client.close();
+});
+
+test("a timeline shows nothing of a cluster that was set up anew since", async () => {
+  const store = new MemoryStore();
+  const before = await online({ store });
+  for (let i = 1; i <= 3; i += 1) before.cluster.say("bob", "alice", `old${i}`, `o${i}`);
+  await before.clock.advance(0);
+  before.client.close();
+  const cluster = new FakeCluster();
+  cluster.say("bob", "alice", "new", "n");
+  const { client, clock, transport } = fixture({ store, owner: { appId: "demo", userId: "alice" } }, cluster);
+  for (const gateway of GATEWAYS) transport.down.add(gateway);
+  client.connect().catch(() => {});
+  const timeline = client.timeline({ to: "bob" });
+  const stop = timeline.subscribe(() => {});
+  await clock.advance(0);
+  await Promise.all([timeline.loadOlder(), clock.advance(0)]);
+  assert.deepEqual(texts(timeline.snapshot().events), ["old1", "old2", "old3"]);
+  transport.down.clear();
+  await clock.advance(10_000);
+  assert.deepEqual(texts(timeline.snapshot().events), ["new"]);
+  stop();
+  client.close();
+});
+
+test("of timelines that nobody watches the last fifty keep their events", async () => {
+  const cluster = new FakeCluster();
+  const names = Array.from({ length: 60 }, (_, at) => `user${at}`);
+  for (const name of names) cluster.say(name, "alice", "1", name);
+  const { client, clock } = await online({}, cluster);
+  for (const to of names) await Promise.all([client.timeline({ to }).loadOlder(), clock.advance(0)]);
+  const kept = names.map((to) => client.timeline({ to }).snapshot().events.length);
+  assert.deepEqual(kept.slice(-50), Array(50).fill(1));
+  assert.ok(kept.slice(0, 8).every((count) => count === 0));
+  client.close();
+});
+
+test("a watched timeline grows up to a bound, and what went can be had again", async () => {
+  const { client, clock, cluster } = await online();
+  const timeline = client.timeline({ to: "bob" });
+  const stop = timeline.subscribe(() => {});
+  for (let i = 1; i <= 2_100; i += 1) cluster.say("bob", "alice", String(i), `b${i}`);
+  await clock.advance(0);
+  const { events, more } = timeline.snapshot();
+  assert.deepEqual([events.length, events.at(-1)?.seq, more, holes(events)], [2_000, 2_100, true, []]);
+  await Promise.all([timeline.loadOlder(), clock.advance(0)]);
+  assert.equal(timeline.snapshot().events[0]?.seq, 51);
+  stop();
+  client.close();
+});
+
+test("a watcher that throws is told of, and keeps no other from hearing", async () => {
+  const { client, clock, cluster, errors } = await online();
+  let heard = 0;
+  client.watchConversations(() => {
+    throw new Error("mine");
+  });
+  client.watchConversations(() => {
+    heard += 1;
+  });
+  cluster.say("bob", "alice", "1");
+  await clock.advance(0);
+  assert.ok(heard > 0);
+  assert.equal(errors[0]?.code, "listener");
+  client.close();
+});
+
+test("what was on its way when the client was closed is shown as failed", async () => {
+  const { client, clock, cluster } = await online();
+  cluster.beforeSend = () => true;
+  const timeline = client.timeline({ to: "bob" });
+  const sent = client.send({ to: "bob", text: "1" }).catch(() => {});
+  await clock.advance(0);
+  client.close();
+  await sent;
+  const [{ error, content } = {}] = timeline.snapshot().pending;
+  assert.deepEqual([error?.code, content], ["closed", { type: "text", text: "1" }]);
 });
 
 test("own messages are shown on their way, as failed ones, and as events", async () => {

@@ -4,7 +4,8 @@ import { after, test } from "node:test";
 import { act, createElement, type ReactElement, StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { FakeCluster } from "../../../client/test/support/fake-cluster.js";
-import { type Fixture, fixture } from "../../../client/test/support/fixture.js";
+import { ErrorCode } from "../../../client/src/gen/parlance/common/v1/error.js";
+import { type Fixture, fixture, GATEWAYS } from "../../../client/test/support/fixture.js";
 import {
   type Messages,
   ParlanceProvider,
@@ -26,8 +27,14 @@ interface Mounted extends Fixture {
 }
 
 /** Draws a component below a provider, twice as StrictMode does it, and logs in. */
-async function mount(component: () => ReactElement, cluster = new FakeCluster(), options = {}): Promise<Mounted> {
+async function mount(
+  component: () => ReactElement,
+  cluster = new FakeCluster(),
+  options = {},
+  prepare: (transport: Fixture["transport"]) => void = () => {},
+): Promise<Mounted> {
   const fix = fixture(options, cluster);
+  prepare(fix.transport);
   const container = document.createElement("div");
   document.body.append(container);
   const root = createRoot(container);
@@ -119,6 +126,31 @@ test("messages load by themselves, page back, come in, and go out", async () => 
   await page.go(5_000);
   await sent;
   assert.equal(page.text(), "1 72 0 false");
+  await page.unmount();
+});
+
+test("messages that could not be loaded without a network come when it is back, and a failed send is only shown", async () => {
+  let messages: Messages | undefined;
+  const thread = () => {
+    messages = useMessages({ to: "bob" });
+    const { events, pending } = messages;
+    return span(events.length, pending[0]?.error?.code ?? "-");
+  };
+  const cluster = new FakeCluster();
+  cluster.say("bob", "alice", "1");
+  const owner = { appId: "demo", userId: "alice" };
+  const page = await mount(thread, cluster, { owner }, (transport) => {
+    for (const gateway of GATEWAYS) transport.down.add(gateway);
+  });
+  await page.go(20_000);
+  assert.equal(page.text(), "0 -");
+  page.transport.down.clear();
+  await page.go(60_000);
+  assert.equal(page.text(), "1 -");
+  cluster.beforeSend = () => cluster.refuse(ErrorCode.ERROR_CODE_PERMISSION_DENIED);
+  await act(async () => void messages?.send({ text: "mine" }));
+  await page.go();
+  assert.equal(page.text(), "1 permission_denied");
   await page.unmount();
 });
 
