@@ -380,6 +380,27 @@ async fn whoever_waits_longest_without_a_login_gives_way_to_users() {
     }
 }
 
+/// Linux has all of 127.0.0.0/8 for a loopback.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_opens_many_sockets_takes_the_place_of_nobody_at_another_address() {
+    let rig = rig(|c| c.limits.connections_waiting_max = 8).await;
+    let from_elsewhere = tokio::net::TcpSocket::new_v4().unwrap();
+    from_elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = from_elsewhere.connect(rig.address()).await.unwrap();
+    let mut slow = Client::over(stream, "ws://localhost/ws").await;
+    let mut flood = Vec::new();
+    for _ in 0..100 {
+        flood.push(TcpStream::connect(rig.address()).await.unwrap());
+    }
+    // The first of them has given way, so all of them have come.
+    for socket in &mut flood[..90] {
+        assert_eq!(socket.read(&mut [0; 8]).await.unwrap_or(0), 0);
+    }
+    slow.log_in("alice").await;
+    assert!(matches!(slow.ask(ping()).await, Body::Ping(_)));
+}
+
 #[tokio::test]
 async fn little_may_come_before_a_login_and_more_after_it() {
     let rig = rig(|_| ()).await;

@@ -17,6 +17,8 @@ pub enum Switch {
     NoReadBarrier,
     /// Every tenth push to a user is lost.
     DropPushes,
+    /// Every third user or so is told of nothing, ever.
+    ForgetUsers,
     /// Two messages of one sender change places now and then.
     SwapMessages,
     /// What was stored is refused now and then.
@@ -56,7 +58,7 @@ mod armed {
 
     use super::{CrashPoint, Switch};
 
-    const SWITCHES: usize = 10;
+    const SWITCHES: usize = 11;
 
     fn name(switch: Switch) -> &'static str {
         match switch {
@@ -65,6 +67,7 @@ mod armed {
             Switch::ChangePages => "PARLANCE_TEST_UNSAFE_CHANGE_PAGES",
             Switch::NoReadBarrier => "PARLANCE_TEST_UNSAFE_NO_READ_BARRIER",
             Switch::DropPushes => "PARLANCE_TEST_UNSAFE_DROP_PUSHES",
+            Switch::ForgetUsers => "PARLANCE_TEST_UNSAFE_FORGET_USERS",
             Switch::SwapMessages => "PARLANCE_TEST_UNSAFE_SWAP_MESSAGES",
             Switch::RefuseStored => "PARLANCE_TEST_UNSAFE_REFUSE_STORED",
             Switch::SkipEntries => "PARLANCE_TEST_UNSAFE_SKIP_ENTRIES",

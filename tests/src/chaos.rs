@@ -1,9 +1,10 @@
 //! One run: a cluster, a load, faults one after the other, the recovery, the check, the report.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::Mutex;
@@ -187,6 +188,8 @@ struct Driver<'a> {
     strikes: &'a mut Vec<(String, Strikes)>,
     patience: Duration,
     seed: u64,
+    /// Events of quiet conversations that were acknowledged.
+    whispered: usize,
 }
 
 impl Driver<'_> {
@@ -223,6 +226,7 @@ impl Driver<'_> {
         let whispered = whispering.end(&self.whispers, self.load, self.history);
         let whispered = whispered.await?;
         self.history.note(format!("{whispered} whispers were told"));
+        self.whispered += whispered;
         Ok(())
     }
 
@@ -291,12 +295,21 @@ async fn drive(
         strikes,
         patience: Duration::from_secs(spec.bulk_bytes / BYTES_A_SECOND),
         seed: spec.seed,
+        whispered: 0,
     };
     for fault in &spec.faults {
         driver.fault(*fault, slice).await?;
     }
     let whispers = driver.whispers;
+    ensure!(
+        driver.whispered > 0,
+        "no quiet conversation was spoken in: lost pushes would not be noticed"
+    );
     history.note(format!("readers of nodes: {:?}", readers.answers));
+    ensure!(
+        readers.answers.pages.load(Ordering::Relaxed) > 0,
+        "no reader that is linked to a node got a page: stale reads would not be noticed"
+    );
     drop(readers);
     let closing = recovery::settle(cluster, &mut load, history).await?;
     drop(whispers);

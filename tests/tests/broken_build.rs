@@ -118,6 +118,18 @@ async fn a_build_that_loses_every_tenth_push_is_found_out() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_that_never_tells_some_users_is_found_out() -> Result<()> {
+    let broken = Broken {
+        switch: "PARLANCE_TEST_UNSAFE_FORGET_USERS",
+        process: None,
+        fault: Fault::None,
+        check: "delivered",
+        also: &["pushed", "unread", "fresh"],
+    };
+    broken.is_found_out().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_build_that_swaps_messages_is_found_out() -> Result<()> {
     let broken = Broken {
         switch: "PARLANCE_TEST_UNSAFE_SWAP_MESSAGES",

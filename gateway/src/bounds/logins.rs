@@ -8,7 +8,7 @@ use governor::clock::{Clock as _, MonotonicClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
-use super::Refusal;
+use super::{Refusal, network};
 
 /// An address may save up what it does not use for so long.
 const BURST_SECONDS: u32 = 5;
@@ -46,18 +46,6 @@ impl Logins {
             what: "too many logins from this address",
             retry_after: until.wait_time_from(MonotonicClock.now()),
         })
-    }
-}
-
-/// Whoever has an IPv6 address has 2^64 of them.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let mut octets = address.octets();
-            octets[8..].fill(0);
-            octets.into()
-        }
     }
 }
 

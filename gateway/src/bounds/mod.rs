@@ -8,6 +8,7 @@ mod memory;
 mod rates;
 mod waiting;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,5 +65,17 @@ impl Refusal {
     pub fn count(self) -> Error {
         refused(self.reason);
         Error::overloaded(self.what, self.retry_after)
+    }
+}
+
+/// What counts as one address: whoever has an IPv6 address has 2^64 of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let mut octets = address.octets();
+            octets[8..].fill(0);
+            octets.into()
+        }
     }
 }

@@ -9,8 +9,8 @@ use parlance_tls::{Followed, Seldom};
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
 
@@ -103,46 +103,65 @@ impl Bound {
             let _ = stream.set_nodelay(true);
             #[cfg(target_os = "linux")]
             let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
-            let waiting = Arc::new(shared.api.bounds.waiting.enter());
-            let connection = Connection {
+            let accept = Accept {
                 shared: shared.clone(),
-                place: Arc::new(place),
-                waiting: waiting.clone(),
-                address: peer,
+                place,
+                since: Instant::now(),
+                peer,
+                proxied,
+                tls: self.tls.clone(),
+                endpoint: endpoint.clone(),
             };
-            let (tls, endpoint) = (self.tls.clone(), endpoint.clone());
             shared.tasks.spawn(async move {
-                tokio::select! {
-                    () = serve(connection, stream, proxied, tls, endpoint) => {}
-                    () = waiting.evicted() => {}
-                }
+                accept.serve(stream).await;
                 drop(accepted);
             });
         }
     }
 }
 
-/// Up to where the endpoint's own task takes the connection on.
-async fn serve(
-    mut connection: Connection,
-    mut stream: TcpStream,
+/// A socket that was accepted, up to where the endpoint's own task takes the connection on.
+struct Accept {
+    shared: Arc<Shared>,
+    place: OwnedSemaphorePermit,
+    since: Instant,
+    peer: SocketAddr,
     proxied: bool,
     tls: Option<TlsAcceptor>,
     endpoint: Endpoint,
-) {
-    let limit = connection.shared.api.limits.upgrade_timeout();
-    if proxied {
-        match timeout(limit, proxy::client_of(&mut stream)).await {
-            Ok(Ok(client)) => connection.address = client.unwrap_or(connection.address),
-            Ok(Err(error)) => {
-                tracing::debug!(proxy = %connection.address, %error, "refused");
-                return refused("not_a_proxy");
+}
+
+impl Accept {
+    async fn serve(self, mut stream: TcpStream) {
+        let limit = self.shared.api.limits.upgrade_timeout();
+        let mut address = self.peer;
+        if self.proxied {
+            match timeout(limit, proxy::client_of(&mut stream)).await {
+                Ok(Ok(client)) => address = client.unwrap_or(address),
+                failed => {
+                    tracing::debug!(proxy = %self.peer, ?failed, "refused: no address from the proxy");
+                    return refused("not_a_proxy");
+                }
             }
-            Err(_) => return,
         }
-    }
-    if let Ok(Some(stream)) = timeout(limit, secure(tls, stream)).await {
-        endpoint.serve(stream, connection).await;
+        let waiting = &self.shared.api.bounds.waiting;
+        let waiting = Arc::new(waiting.enter(address.ip(), self.since));
+        let connection = Connection {
+            shared: self.shared,
+            place: Arc::new(self.place),
+            waiting: waiting.clone(),
+            address,
+        };
+        let served = async {
+            match timeout(limit, secure(self.tls, stream)).await {
+                Ok(Some(stream)) => self.endpoint.serve(stream, connection).await,
+                _ => refused("handshake"),
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = waiting.evicted() => {}
+        }
     }
 }
 

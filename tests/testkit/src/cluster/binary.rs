@@ -24,7 +24,7 @@ pub fn find() -> Result<PathBuf> {
     let binary = target.join("release/parlance");
     if !binary.is_file() {
         bail!(
-            "no program at {}: build it (cargo build --release -p parlance) or say PARLANCE_BIN",
+            "no program at {}: build it (make build) or say PARLANCE_BIN",
             binary.display()
         );
     }
