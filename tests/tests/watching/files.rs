@@ -26,11 +26,9 @@ const SOURCES: &[&str] = &[
 ];
 /// Counted by what a calm cluster does not do: they appear with the first time.
 const NOT_WHEN_CALM: &[&str] = &[
-    "parlance_certificate_reloads_total",
     "parlance_gateway_closed_total",
     "parlance_gateway_refusals_total",
     "parlance_gateway_retries_total",
-    "parlance_node_disk_failures_total",
     "parlance_node_links_closed_total",
     "parlance_node_peer_dropped_total",
     "parlance_node_proposals_refused_total",
