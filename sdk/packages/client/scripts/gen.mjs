@@ -30,9 +30,15 @@ function files(folder) {
     .sort();
 }
 
-/** Some mini-program engines lack `globalThis`; `Error` would be our own message of that name. */
+/** Some mini-program engines lack `globalThis`, and all that is newer than ES2015; `Error` would be our own message. */
 function portable(text) {
-  return text.replaceAll("globalThis.Error(", "RangeError(").replaceAll("globalThis.", "");
+  return text
+    .replaceAll(
+      /globalThis\.Object\.entries\(([\w.]+)\)/g,
+      "Object.keys($1).map((key): [string, string] => [key, $1[key] as string])",
+    )
+    .replaceAll("globalThis.Error(", "RangeError(")
+    .replaceAll("globalThis.", "");
 }
 
 function generate(out) {

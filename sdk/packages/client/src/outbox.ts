@@ -252,7 +252,7 @@ export class Outbox {
   #lane(): Lane {
     return new Lane({
       ...this.#context,
-      ahead: () => (this.#session?.capabilities.includes(ORDERED_SENDS) === true ? this.#context.aheadMax : 1),
+      ahead: () => ((this.#session?.capabilities ?? []).indexOf(ORDERED_SENDS) < 0 ? 1 : this.#context.aheadMax),
       acknowledged: (item, answer) => this.#acknowledged(item, answer),
       moved: () => this.pump(),
     });

@@ -110,7 +110,7 @@ export class Letters {
 
   #take(clientMessageId: string, key: string, bytes: number): void {
     const rows = this.#rows.get(clientMessageId) ?? [];
-    if (!rows.includes(key)) this.#rows.set(clientMessageId, [...rows, key]);
+    if (rows.indexOf(key) < 0) this.#rows.set(clientMessageId, [...rows, key]);
     this.#bytes += bytes - (this.#kept.get(key) ?? 0);
     this.#kept.set(key, bytes);
   }

@@ -67,7 +67,7 @@ function preview(message: ConversationMessage): ConversationMessage {
   if (content.type === "text")
     return { ...message, content: { ...content, text: cutUtf8(content.text, PREVIEW_BYTES) } };
   if (content.type !== "custom" || content.data.length <= PREVIEW_BYTES) return message;
-  return { ...message, content: { ...content, data: new Uint8Array() } };
+  return { ...message, content: { ...content, data: new Uint8Array(0) } };
 }
 
 export function toConversation(value: unknown): Conversation | undefined {

@@ -10,7 +10,6 @@ interface Request<T> {
 
 interface OpenRequest extends Request<Database> {
   onupgradeneeded: ((event: never) => void) | null;
-  onblocked: ((event: never) => void) | null;
 }
 
 interface Rows {
@@ -60,48 +59,64 @@ export class IndexedDbStore implements Store {
     this.#factory = chosen;
   }
 
-  async keys(prefix: string): Promise<string[]> {
-    const rows = (await this.#open()).transaction(ROWS, "readonly").objectStore(ROWS);
-    const keys = await result(rows.getAllKeys(IDBKeyRange.bound(prefix, `${prefix}\uffff`)));
-    return keys.map(String);
-  }
-
-  async read(keys: readonly string[]): Promise<(string | undefined)[]> {
-    if (keys.length === 0) return [];
-    const rows = (await this.#open()).transaction(ROWS, "readonly").objectStore(ROWS);
-    const values = await Promise.all(keys.map((key) => result(rows.get(key))));
-    return values.map((value) => (typeof value === "string" ? value : undefined));
-  }
-
-  async write(changes: Changes): Promise<void> {
-    const transaction = (await this.#open()).transaction(ROWS, "readwrite");
-    const rows = transaction.objectStore(ROWS);
-    for (const [key, text] of changes) {
-      if (text === undefined) rows.delete(key);
-      else rows.put(text, key);
-    }
-    await new Promise<void>((resolve, reject) => {
-      transaction.oncomplete = () => resolve();
-      transaction.onabort = () => reject(transaction.error);
+  keys(prefix: string): Promise<string[]> {
+    return this.#on("readonly", async (rows) => {
+      const keys = await result(rows.getAllKeys(IDBKeyRange.bound(prefix, `${prefix}\uffff`)));
+      return keys.map(String);
     });
+  }
+
+  read(keys: readonly string[]): Promise<(string | undefined)[]> {
+    if (keys.length === 0) return Promise.resolve([]);
+    return this.#on("readonly", async (rows) => {
+      const values = await Promise.all(keys.map((key) => result(rows.get(key))));
+      return values.map((value) => (typeof value === "string" ? value : undefined));
+    });
+  }
+
+  write(changes: Changes): Promise<void> {
+    return this.#on("readwrite", (rows, transaction) => {
+      for (const [key, text] of changes) {
+        if (text === undefined) rows.delete(key);
+        else rows.put(text, key);
+      }
+      return new Promise((resolve, reject) => {
+        transaction.oncomplete = () => resolve();
+        transaction.onabort = () => reject(transaction.error ?? new Error("the transaction was aborted"));
+      });
+    });
+  }
+
+  /** After a failure the next one opens it anew: some browsers lose a connection without a word. */
+  async #on<T>(mode: "readonly" | "readwrite", act: (rows: Rows, transaction: Transaction) => Promise<T>): Promise<T> {
+    const opened = this.#open();
+    try {
+      const transaction = (await opened).transaction(ROWS, mode);
+      return await act(transaction.objectStore(ROWS), transaction);
+    } catch (cause) {
+      if (this.#opened === opened) {
+        this.#opened = undefined;
+        opened.then(
+          (database) => database.close(),
+          () => {},
+        );
+      }
+      throw cause;
+    }
   }
 
   /** Opens it once, and again after it was closed from outside. */
   #open(): Promise<Database> {
-    this.#opened ??= this.#openNow().catch((error: unknown) => {
+    this.#opened ??= this.#openNow(() => {
       this.#opened = undefined;
-      throw error;
     });
     return this.#opened;
   }
 
-  async #openNow(): Promise<Database> {
+  async #openNow(forget: () => void): Promise<Database> {
     const request = this.#factory.open(this.#name, VERSION) as OpenRequest;
     request.onupgradeneeded = () => request.result.createObjectStore(ROWS);
     const database = await result(request);
-    const forget = (): void => {
-      this.#opened = undefined;
-    };
     database.onclose = forget;
     // Another page wants to delete it or to make it newer.
     database.onversionchange = () => {

@@ -36,7 +36,7 @@ export function webSocket(socket: WebSocketLike, events: SocketEvents): Socket {
   socket.onopen = () => events.opened();
   socket.onmessage = (event: { data: unknown }) => {
     // A text message is none of ours: an empty frame makes the reader refuse it.
-    events.received(event.data instanceof ArrayBuffer ? new Uint8Array(event.data) : new Uint8Array());
+    events.received(event.data instanceof ArrayBuffer ? new Uint8Array(event.data) : new Uint8Array(0));
   };
   // The close event that follows has all there is to know.
   socket.onerror = () => {};

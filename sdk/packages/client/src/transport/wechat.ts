@@ -40,7 +40,7 @@ export function weChatTransport(api?: WeChat): Transport {
       task.onOpen(() => events.opened());
       task.onMessage(({ data }) => {
         // A text message is none of ours: an empty frame makes the reader refuse it.
-        events.received(typeof data === "string" ? new Uint8Array() : new Uint8Array(data));
+        events.received(typeof data === "string" ? new Uint8Array(0) : new Uint8Array(data));
       });
       task.onClose(({ code, reason }) => end(code ?? CloseCode.abnormal, reason ?? ""));
       // Some base libraries report a failed connection here and nowhere else.

@@ -15,6 +15,9 @@ export class FakeLink {
   /** Nothing passes, but nobody is told: a half-open connection. */
   silent = false;
 
+  /** Bytes that came in. */
+  received = 0;
+
   constructor(cluster: FakeCluster, url: string, protocol: string, events: SocketEvents, line?: SlowLine) {
     this.line = line;
     this.url = url;
@@ -34,7 +37,9 @@ export class FakeLink {
   /** To the client. */
   deliver(bytes: Uint8Array): void {
     const arrived = (): void => {
-      if (this.#open && !this.silent) this.#events.received(bytes);
+      if (!this.#open || this.silent) return;
+      this.received += bytes.length;
+      this.#events.received(bytes);
     };
     if (this.line === undefined) return queueMicrotask(arrived);
     this.line.down(bytes, arrived, (why) => {

@@ -142,7 +142,7 @@ export const LoginRequest: MessageFns<LoginRequest> = {
     if (message.userId !== "") {
       writer.uint32(50).string(message.userId);
     }
-    Object.entries(message.extra).forEach(([key, value]: [string, string]) => {
+    Object.keys(message.extra).map((key): [string, string] => [key, message.extra[key] as string]).forEach(([key, value]: [string, string]) => {
       LoginRequest_ExtraEntry.encode({ key: key as any, value }, writer.uint32(58).fork()).join();
     });
     if (message.protocol !== undefined) {
@@ -453,7 +453,7 @@ export const RenewRequest: MessageFns<RenewRequest> = {
     if (message.token !== "") {
       writer.uint32(10).string(message.token);
     }
-    Object.entries(message.extra).forEach(([key, value]: [string, string]) => {
+    Object.keys(message.extra).map((key): [string, string] => [key, message.extra[key] as string]).forEach(([key, value]: [string, string]) => {
       RenewRequest_ExtraEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
     });
     return writer;
