@@ -91,6 +91,7 @@ export class ParlanceClient extends Listenable {
       history: (wanted) => this.history(wanted),
       onTheWay: (conversationId) => this.#outbox.pending(conversationId),
       send: (pending) => this.#outbox.send(pending, undefined, true),
+      discarded: (clientMessageId) => this.#cache.settled(clientMessageId),
     });
     this.#conversations = new Conversations({
       changed: (conversation) => {

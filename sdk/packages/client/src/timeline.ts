@@ -1,6 +1,5 @@
 // One conversation as it is shown: its newest events and older ones as they are wanted, and own messages on their way.
 import type { Cache } from "./cache/cache.js";
-import type { CancelSignal } from "./cancel.js";
 import type { ParlanceError } from "./errors.js";
 import type { HistoryOptions } from "./history.js";
 import type { ConversationEvent, HistoryPage, PendingMessage, SendResult } from "./model.js";
@@ -33,7 +32,10 @@ export interface TimelineContext {
   history(options: HistoryOptions): Promise<HistoryPage>;
   /** Messages of this conversation on their way. */
   onTheWay(conversationId: string): readonly PendingMessage[];
-  send(pending: PendingMessage, signal?: CancelSignal): Promise<SendResult>;
+  /** Sends one again that may have been stored. */
+  send(pending: PendingMessage): Promise<SendResult>;
+  /** One that failed is not to be sent any more. */
+  discarded(clientMessageId: string): void;
 }
 
 /** Events fetched at a time. */
@@ -112,15 +114,14 @@ export class Timeline {
   retry(clientMessageId: string): Promise<SendResult> {
     const failed = this.#failed.find((other) => other.clientMessageId === clientMessageId);
     if (failed === undefined) return Promise.reject(new TypeError(`no message ${clientMessageId} has failed here`));
-    this.discard(clientMessageId);
+    this.#drop(clientMessageId);
     const { error: _, ...pending } = failed;
     return this.#context.send(pending);
   }
 
-  /** Forgets one that failed. */
+  /** Forgets one that failed: it is not sent in a later run either. */
   discard(clientMessageId: string): void {
-    this.#failed = this.#failed.filter((other) => other.clientMessageId !== clientMessageId);
-    this.changed();
+    if (this.#drop(clientMessageId)) this.#context.discarded(clientMessageId);
   }
 
   /** The next event of the conversation. */
@@ -166,6 +167,15 @@ export class Timeline {
 
   get #topic(): string {
     return `timeline ${this.conversationId}`;
+  }
+
+  /** False if it has not failed. */
+  #drop(clientMessageId: string): boolean {
+    const others = this.#failed.filter((other) => other.clientMessageId !== clientMessageId);
+    const found = others.length < this.#failed.length;
+    this.#failed = others;
+    this.changed();
+    return found;
   }
 
   get #watched(): boolean {

@@ -26,7 +26,9 @@ export class Letters {
   readonly #context: LettersContext;
   readonly #claims: Claims;
   /** Client message id → its rows: after a retry elsewhere there can be two. */
-  readonly #rows = new Map<string, string[]>();
+  #rows = new Map<string, string[]>();
+  /** Those that it let go of when it was closed: the app may still say that one is not wanted. */
+  #released: ReadonlyMap<string, string[]> = new Map();
   /** Row → its bytes. */
   readonly #kept = new Map<string, number>();
   #bytes = 0;
@@ -55,7 +57,7 @@ export class Letters {
 
   /** It is no longer to be sent. */
   delete(writer: Writer, clientMessageId: string): void {
-    for (const key of this.#rows.get(clientMessageId) ?? []) {
+    for (const key of this.#rows.get(clientMessageId) ?? this.#released.get(clientMessageId) ?? []) {
       this.#bytes -= this.#kept.get(key) ?? 0;
       this.#kept.delete(key);
       writer.put(key, undefined);
@@ -90,7 +92,8 @@ export class Letters {
 
   /** Lets go of all that is left: it is for whoever comes next. */
   release(): void {
-    this.#rows.clear();
+    this.#released = this.#rows;
+    this.#rows = new Map();
     this.#kept.clear();
     this.#bytes = 0;
     this.#run = undefined;

@@ -99,6 +99,30 @@ test("a client that the cluster ended sends it itself when it is opened again", 
   client.close();
 });
 
+test("what the user discards after the cluster ended the client is not sent later", async () => {
+  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+  const { client, clock, transport } = await online({ store }, cluster);
+  cluster.beforeSend = () => true;
+  const timeline = client.timeline({ to: "bob" });
+  for (const text of ["unwanted", "wanted"]) {
+    client.send({ to: "bob", text, clientMessageId: text }).catch(() => {});
+  }
+  await clock.advance(0);
+  transport.last.cut(CloseCode.kicked);
+  await clock.advance(0);
+  assert.equal(timeline.snapshot().pending.length, 2);
+  timeline.discard("unwanted");
+  // One that cannot be sent now is still there.
+  await assert.rejects(timeline.retry("wanted"), ClosedError);
+  await clock.advance(0);
+  assert.equal(left(store), 1);
+  cluster.beforeSend = undefined;
+  const next = await online({ store }, cluster);
+  await next.clock.advance(0);
+  assert.deepEqual(stored(cluster), ["wanted"]);
+  next.client.close();
+});
+
 test("a client that cannot log in any more leaves what an earlier run left to the next", async () => {
   const [store, cluster] = [new MemoryStore(), new FakeCluster()];
   await dies(store, cluster, "hi");
