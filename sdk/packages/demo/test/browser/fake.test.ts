@@ -37,6 +37,22 @@ const rowsOfStore = `new Promise((resolve, reject) => {
   };
 })`;
 
+/** Runs in the page: waits until the store has so many unsent messages. */
+const unsentRows = (wanted: number) => `new Promise((resolve, reject) => {
+  const open = indexedDB.open("parlance");
+  open.onerror = () => reject(open.error);
+  open.onsuccess = () => {
+    const count = () => {
+      const request = open.result.transaction("rows", "readonly").objectStore("rows").getAllKeys();
+      request.onsuccess = () => {
+        const unsent = request.result.filter((key) => key.includes("/o/")).length;
+        return unsent === ${wanted} ? resolve(unsent) : setTimeout(count, 20);
+      };
+    };
+    count();
+  };
+})`;
+
 test("two windows chat through two gateways, over a break", async (t) => {
   const cluster = new FakeCluster();
   let one = await WsGateway.start(cluster, DIST);
@@ -161,6 +177,47 @@ test("a reload without a network shows what was there, and what was unsent goes 
     t.diagnostic(`screenshots in ${shots}`);
   } finally {
     await page.context().close();
+    await Promise.all([pages.stop(), gateway.stop()]);
+  }
+});
+
+test("of two tabs without a network the one that stays sends what both left, each once", async () => {
+  const cluster = new FakeCluster();
+  const pages = await WsGateway.start(cluster, DIST);
+  let gateway = await WsGateway.start(cluster);
+  const { port, url } = gateway;
+  cluster.now = Date.now();
+  cluster.say("bob", "alice", "before");
+  const claims = Buffer.from(JSON.stringify({ sub: "alice", app: "demo" })).toString("base64url");
+  const context = await browser.newContext({ viewport: { width: 1100, height: 780 } });
+  const said = () => cluster.log("alice", "bob").map((event) => String(event.body?.value.content?.kind?.value));
+  const sends = () => cluster.requests.filter((request) => request.$case === "send").length;
+  try {
+    const tabs = [await context.newPage(), await context.newPage()] as const;
+    for (const tab of tabs) {
+      tab.setDefaultTimeout(10_000);
+      await tab.goto(`http://127.0.0.1:${pages.port}/#token=x.${claims}.y&gateways=${url}`);
+      await tab.locator("[data-peer=bob]").getByRole("button").click();
+      await tab.locator(".message", { hasText: "before" }).waitFor();
+    }
+    await gateway.stop();
+    for (const [index, tab] of tabs.entries()) {
+      await tab.locator(".banner", { hasText: "Connection lost" }).waitFor();
+      await tab.getByLabel("Message to bob").fill(`from tab ${index + 1}`);
+      await tab.getByRole("button", { name: "Send", exact: true }).click();
+      const row = tab.locator(".message", { hasText: `from tab ${index + 1}` });
+      await row.getByRole("img", { name: "Sending" }).waitFor();
+    }
+    await tabs[1].evaluate(unsentRows(2));
+    await tabs[0].close();
+    gateway = await WsGateway.start(cluster, undefined, port);
+    for (const text of ["from tab 1", "from tab 2"]) {
+      await tabs[1].locator(".message", { hasText: text }).getByRole("img", { name: "Stored" }).waitFor();
+    }
+    assert.deepEqual(said().sort(), ["before", "from tab 1", "from tab 2"]);
+    assert.equal(sends(), 2, "nobody else sent them");
+  } finally {
+    await context.close();
     await Promise.all([pages.stop(), gateway.stop()]);
   }
 });
