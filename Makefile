@@ -58,9 +58,10 @@ SEED ?= 0
 LENGTH ?= 60s
 FAULTS ?= all
 NODES ?= 3
+SHARDS ?= 4
 BULK ?= 0
 chaos: broken disk build
-	PARLANCE_BROKEN_BIN=$(BROKEN) $(RELEASE)/parlance-tests chaos --seed $(SEED) --length $(LENGTH) --faults $(FAULTS) --nodes $(NODES) --bulk $(BULK)
+	PARLANCE_BROKEN_BIN=$(BROKEN) $(RELEASE)/parlance-tests chaos --seed $(SEED) --length $(LENGTH) --faults $(FAULTS) --nodes $(NODES) --shards $(SHARDS) --bulk $(BULK)
 
 # A fixed set, and a swarm whose seed is new each time: `make chaos-short SWARM_SEED=7` repeats it.
 SWARM_SEED ?= 0

@@ -1,5 +1,5 @@
-//! Large shards: many bytes in conversations that nobody chats in, so that moving and splitting takes its time. They are not
-//! in the history; that they are whole is seen from the replicas' digests, and from the heads at the end.
+//! Large shards: many bytes in conversations that nobody chats in, so that moving and splitting takes its time. No two texts are
+//! alike, so that no disk and no network has less to do than it seems. They are not in the history; that they are whole is seen from the replicas' digests, and from the heads at the end.
 
 use std::time::Duration;
 
@@ -8,6 +8,9 @@ use futures::future::try_join_all;
 use parlance_client::text_to;
 use parlance_proto::client::v1::client_frame::Body as Ask;
 use parlance_proto::client::v1::server_frame::Body as Answer;
+use rand::distr::{Alphanumeric, SampleString};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::sleep;
 
 use crate::client::{CALL_TIMEOUT, Connection, history_forward};
@@ -71,7 +74,7 @@ fn writer(number: usize) -> String {
 
 async fn write(gateway: &str, signer: &Signer, number: usize, count: u64) -> Result<()> {
     let mut connection = Connection::logged_in(gateway, &signer.token(&writer(number))).await?;
-    let text = "x".repeat(MESSAGE_BYTES);
+    let texts = Texts::new(number as u64);
     let (mut next, mut open) = (0, std::collections::HashMap::new());
     let mut again = Vec::new();
     while next < count || !open.is_empty() || !again.is_empty() {
@@ -80,7 +83,8 @@ async fn write(gateway: &str, signer: &Signer, number: usize, count: u64) -> Res
                 next += 1;
                 next
             });
-            let ask = Ask::Send(text_to(READER, message.to_string(), &text));
+            let text = texts.of(message);
+            let ask = Ask::Send(text_to(READER, message.to_string(), text));
             open.insert(connection.submit(ask).await?, message);
         }
         let frame = connection.next_within(CALL_TIMEOUT).await?;
@@ -98,4 +102,25 @@ async fn write(gateway: &str, signer: &Signer, number: usize, count: u64) -> Res
     }
     connection.close().await;
     Ok(())
+}
+
+/// Pieces of one long text of chance, each message another one and always the same.
+struct Texts {
+    seed: u64,
+    long: String,
+}
+
+impl Texts {
+    fn new(seed: u64) -> Self {
+        let long = Alphanumeric.sample_string(&mut StdRng::seed_from_u64(seed), 4 << 20);
+        Self { seed, long }
+    }
+
+    fn of(&self, message: u64) -> &str {
+        let mut rng = StdRng::seed_from_u64(self.seed << 32 | message);
+        let from = rng.random_range(0..self.long.len() - MESSAGE_BYTES);
+        self.long
+            .get(from..from + MESSAGE_BYTES)
+            .unwrap_or_default()
+    }
 }

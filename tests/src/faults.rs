@@ -9,6 +9,7 @@ mod crash;
 mod damage;
 mod disks;
 mod kill;
+mod limits;
 mod links;
 pub mod moves;
 mod replace;
@@ -58,8 +59,14 @@ pub enum Fault {
     /// The node that leads most is cut off, then only hears nobody, then is heard by nobody; then two nodes do not hear each
     /// other, and a third hears both.
     Partition,
-    /// Packets between nodes are lost, late, doubled and out of order.
+    /// Packets between nodes are lost, late, doubled, damaged, replayed and out of order; then they take long; then what the node
+    /// that leads most says and is told waits, and comes all at once.
     BadNetwork,
+    /// Some nodes die at once; nodes fall apart into halves, and into a ring in which each hears a majority of its own. For five
+    /// nodes and more.
+    ManyNodes,
+    /// A node is asked to stop; dies, and dies again as it starts; stands still and dies; stands still again and again.
+    UnsteadyNode,
     /// Gateways are cut off from the node that leads most, in both directions and in either, and what they say is held back.
     BadLinks,
     /// A gateway loses its link to a leader for longer than anybody remembers, then the leader dies.
@@ -156,12 +163,19 @@ impl Fault {
     pub fn prepare(self, spec: &mut ClusterSpec, seed: u64) -> Result<()> {
         match self {
             Fault::Partition | Fault::BadNetwork => spec.relays = true,
+            Fault::ManyNodes => {
+                if spec.nodes < MANY_NODES {
+                    bail!("{self} needs {MANY_NODES} nodes");
+                }
+                spec.relays = true;
+            }
             Fault::BadLinks | Fault::LostLink => spec.link_relays = true,
             Fault::Clocks | Fault::ClockRetries | Fault::DayChange => spec.clocks = true,
             Fault::PowerCut | Fault::DiskFull | Fault::SlowDisk => spec.disks = true,
             Fault::Swarm => {
                 (spec.relays, spec.link_relays, spec.clocks) = (true, true, true);
-                let moves = swarm::draw(seed, Means::here()?);
+                let moves = swarm::draw(seed, Means::here(spec)?);
+                limits::draw(seed, &mut spec.node_settings);
                 spec.disks |= moves.iter().any(|one| one.needs_disks());
                 if spec.binary.is_none() && moves.iter().any(|one| one.needs_switches()) {
                     spec.binary = binary::with_switches();
@@ -191,7 +205,9 @@ impl Fault {
             Fault::DropConnections => moves::each(stage, &[Move::DropConnections]).await,
             Fault::FreezeLeader => moves::each(stage, &[Move::FreezeNode; 2]).await,
             Fault::Partition => moves::each(stage, &PARTITIONS).await,
-            Fault::BadNetwork => moves::each(stage, &[Move::BadNetwork]).await,
+            Fault::BadNetwork => moves::each(stage, &NETWORKS).await,
+            Fault::ManyNodes => moves::each(stage, &MANY).await,
+            Fault::UnsteadyNode => moves::each(stage, &UNSTEADY).await,
             Fault::BadLinks => moves::each(stage, &BAD_LINKS).await,
             Fault::LostLink => links::lost_and_leader_killed(stage).await,
             Fault::Clocks => moves::each(stage, &CLOCKS).await,
@@ -218,6 +234,16 @@ const PARTITIONS: [Move; 4] = [
     Move::CutToNode,
     Move::CutFromNode,
     Move::Bridge,
+];
+const NETWORKS: [Move; 3] = [Move::BadNetwork, Move::SlowNetwork, Move::JamNode];
+const MANY: [Move; 3] = [Move::KillNodes, Move::Halves, Move::Ring];
+/// Fewer fall into no ring.
+pub const MANY_NODES: u64 = 5;
+const UNSTEADY: [Move; 4] = [
+    Move::StopNode,
+    Move::CrashLoop,
+    Move::FreezeAndKill,
+    Move::StutterNode,
 ];
 const OPERATORS: [Move; 3] = [Move::Split, Move::ReplaceNode, Move::Operators];
 const BAD_LINKS: [Move; 5] = [

@@ -19,6 +19,7 @@ mod fake;
 pub mod faults;
 pub mod history;
 pub mod load;
+mod memory;
 pub mod node_link;
 pub mod readers;
 pub mod recovery;

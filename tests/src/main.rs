@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use parlance_tests::chaos::{self, ChaosSpec};
 use parlance_tests::check;
 use parlance_tests::cluster::binary;
-use parlance_tests::faults::Fault;
+use parlance_tests::faults::{Fault, MANY_NODES};
 use parlance_tests::history::Run;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -104,7 +104,11 @@ async fn run_chaos(arguments: Chaos) -> Result<bool> {
     } else {
         arguments.seed
     };
-    let mut spec = ChaosSpec::new(seed, arguments.length, faults(&arguments.faults, seed)?);
+    let mut spec = ChaosSpec::new(
+        seed,
+        arguments.length,
+        faults(&arguments.faults, seed, arguments.nodes)?,
+    );
     spec.cluster.nodes = arguments.nodes;
     spec.cluster.gateways = arguments.gateways;
     spec.cluster.shards = arguments.shards;
@@ -132,11 +136,12 @@ fn check_kept(dir: &std::path::Path) -> Result<bool> {
     Ok(violations.is_empty())
 }
 
-fn faults(list: &str, seed: u64) -> Result<Vec<Fault>> {
-    // The swarm is a run of its own, and not every build has crash points.
+fn faults(list: &str, seed: u64, nodes: u64) -> Result<Vec<Fault>> {
+    // The swarm is a run of its own; not every build has crash points, and not every cluster many nodes.
     let in_any_run = |fault: &Fault| match fault {
         Fault::None | Fault::Swarm => false,
         Fault::CrashPoints => binary::with_switches().is_some(),
+        Fault::ManyNodes => nodes >= MANY_NODES,
         _ => true,
     };
     let all = Fault::value_variants().iter().copied();

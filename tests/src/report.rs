@@ -44,6 +44,8 @@ pub struct Report {
     pub seconds: f64,
     pub counts: Counts,
     pub gaps: Gaps,
+    /// The most memory that each process had.
+    pub memory_mib: BTreeMap<String, u64>,
     /// How often each fault struck, and on what.
     pub strikes: Vec<(String, Strikes)>,
     pub violations: Vec<Violation>,
@@ -61,6 +63,21 @@ impl Report {
     /// Nothing was broken.
     pub fn passed(&self) -> bool {
         self.violations.is_empty() && self.log_findings.is_empty() && self.trouble.is_none()
+    }
+
+    fn show_memory_and_strikes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let memory = self.memory_mib.iter();
+        let memory: Vec<String> = memory.map(|(name, mib)| format!("{name} {mib}")).collect();
+        writeln!(f, "  memory at most, MiB: {}", memory.join(", "))?;
+        for (fault, strikes) in &self.strikes {
+            let silent = self.gaps.by_fault_ms.get(fault).copied();
+            let silent = silent.unwrap_or_default();
+            writeln!(
+                f,
+                "  struck by {fault}: {strikes}; longest gap {silent:.0} ms"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -157,9 +174,7 @@ impl fmt::Display for Report {
             gaps.shard,
             gaps.began_ms / 1e3
         )?;
-        for (fault, strikes) in &self.strikes {
-            writeln!(f, "  struck by {fault}: {strikes}")?;
-        }
+        self.show_memory_and_strikes(f)?;
         for (reason, count) in &counts.doubts_by_reason {
             writeln!(f, "  doubt × {count}: {reason}")?;
         }

@@ -66,8 +66,15 @@ async fn a_node_that_ends_anywhere_comes_back() -> Result<()> {
 
 /// Shards do not have replicas on all of them, and some nodes only pass on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_nodes_survive_partitions_and_the_death_of_a_leader() -> Result<()> {
-    let mut spec = ChaosSpec::new(809, SHORT, vec![Fault::Partition, Fault::Retries]);
+async fn five_nodes_survive_one_that_comes_and_goes() -> Result<()> {
+    let mut spec = ChaosSpec::new(809, SHORT, vec![Fault::UnsteadyNode]);
     spec.cluster.nodes = 5;
+    must_pass(spec).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn seven_nodes_survive_halves_rings_and_the_death_of_several() -> Result<()> {
+    let mut spec = ChaosSpec::new(810, SHORT, vec![Fault::ManyNodes]);
+    spec.cluster.nodes = 7;
     must_pass(spec).await.map(drop)
 }

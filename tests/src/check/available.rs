@@ -8,7 +8,7 @@ use parlance_proto::slot::Slot;
 use serde::{Deserialize, Serialize};
 
 use super::index::Index;
-use crate::history::{Closing, Run};
+use crate::history::{Closing, Run, What};
 
 /// The waits of one run, in ms.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub struct Gaps {
     pub began_ms: f64,
     /// The same for each shard that was written to.
     pub by_shard_ms: BTreeMap<u32, f64>,
+    /// The longest time over all shards, of those that begin while each fault is on.
+    pub by_fault_ms: BTreeMap<String, f64>,
     /// From the first attempt to the acknowledgement.
     pub ack_p50_ms: f64,
     pub ack_p99_ms: f64,
@@ -51,8 +53,18 @@ pub fn gaps(run: &Run) -> Gaps {
         ack_max_ms: percentile(&latencies, 100),
         ..Gaps::default()
     };
+    let faults = faults(run);
     for (shard, mut waits) in shards {
-        let (began_us, length_us) = longest_gap(&mut waits);
+        let stretches = stretches(&mut waits);
+        for (fault, from, to) in &faults {
+            let during = stretches
+                .iter()
+                .filter(|(began, _)| (from..to).contains(&began));
+            let longest = during.map(|(_, length)| *length).max().unwrap_or_default();
+            let known = gaps.by_fault_ms.entry(fault.clone()).or_default();
+            *known = known.max(longest as f64 / 1e3);
+        }
+        let (began_us, length_us) = longest(&stretches);
         let length_ms = length_us as f64 / 1e3;
         gaps.by_shard_ms.insert(shard, length_ms);
         if length_ms > gaps.longest_ms {
@@ -74,26 +86,47 @@ fn owner(closing: &Closing, conversation: &str) -> Option<u32> {
     Some(shards.find(|s| has(s.first_slot, s.last_slot))?.shard)
 }
 
-/// The longest stretch that begins at an acknowledgement or at an attempt, holds no acknowledgement, and in which
-/// some message waits all the time. Waits are (attempt, acknowledgement).
-fn longest_gap(waits: &mut [(u64, u64)]) -> (u64, u64) {
+/// Name, begin and end of each.
+fn faults(run: &Run) -> Vec<(String, u64, u64)> {
+    let mut faults = Vec::<(String, u64, u64)>::new();
+    for entry in &run.entries {
+        match &entry.what {
+            What::Fault { name, over: false } => {
+                faults.push((name.clone(), entry.at_us, u64::MAX));
+            }
+            What::Fault { over: true, .. } => {
+                if let Some((.., end)) = faults.last_mut() {
+                    *end = entry.at_us;
+                }
+            }
+            _ => {}
+        }
+    }
+    faults
+}
+
+/// The stretches that begin at an acknowledgement or at an attempt, hold no acknowledgement, and in which some message waits all
+/// the time: begin and length. Waits are (attempt, acknowledgement).
+fn stretches(waits: &mut [(u64, u64)]) -> Vec<(u64, u64)> {
     waits.sort_unstable_by_key(|(_, acknowledged)| *acknowledged);
     // The earliest attempt among this and all later acknowledgements: since then somebody has been waiting.
     let mut earliest = vec![u64::MAX; waits.len() + 1];
     for (i, (attempted, _)) in waits.iter().enumerate().rev() {
         earliest[i] = earliest[i + 1].min(*attempted);
     }
-    let mut longest = (0, 0);
     let mut previous = 0;
+    let mut all = Vec::with_capacity(waits.len());
     for (i, (_, acknowledged)) in waits.iter().enumerate() {
         let began = earliest[i].max(previous);
-        let length = acknowledged.saturating_sub(began);
-        if length > longest.1 {
-            longest = (began, length);
-        }
+        all.push((began, acknowledged.saturating_sub(began)));
         previous = *acknowledged;
     }
-    longest
+    all
+}
+
+fn longest(stretches: &[(u64, u64)]) -> (u64, u64) {
+    let longest = stretches.iter().max_by_key(|(_, length)| *length);
+    longest.copied().unwrap_or_default()
 }
 
 fn percentile(sorted: &[u64], percent: usize) -> f64 {
@@ -104,6 +137,10 @@ fn percentile(sorted: &[u64], percent: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn longest_gap(waits: &mut [(u64, u64)]) -> (u64, u64) {
+        longest(&stretches(waits))
+    }
 
     #[test]
     fn a_gap_needs_somebody_who_waits() {

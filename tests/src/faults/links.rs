@@ -23,17 +23,16 @@ pub(super) async fn lost_and_leader_killed(stage: &mut Stage<'_>) -> Result<()> 
         "gateway {} and node {leader} do not hear each other",
         number + 1
     ));
-    let before = stage.cluster.links.struck();
-    for direction in [Direction::ToNode, Direction::ToGateway] {
-        stage
-            .cluster
-            .links
-            .hold(leader, gateway, direction, Held::Cut);
+    let rules = [Direction::ToNode, Direction::ToGateway].map(|way| (leader, gateway, way));
+    let before = stage.cluster.links.struck(&rules);
+    for (node, gateway, direction) in rules {
+        let links = &stage.cluster.links;
+        links.hold(node, gateway, direction, Held::Cut);
     }
     sleep(LOST).await;
     stage.history.note(format!("kill -9 of node {leader}"));
     stage.cluster.node(leader)?.kill()?;
-    let struck = stage.cluster.links.struck() - before;
+    let struck = stage.cluster.links.struck(&rules) - before;
     let on = format!("bytes between gateway {} and node {leader}", number + 1);
     stage.strikes.add(on, struck);
     stage.cluster.links.heal();

@@ -1,10 +1,12 @@
 //! Small faults with a beginning and an end, so that two can be on at once.
 
 mod armed;
+mod back;
 mod background;
 mod begun;
 mod board;
 mod onto;
+mod shapes;
 
 use std::fmt;
 use std::time::Duration;
@@ -29,18 +31,36 @@ const HEALED_WITHIN: Duration = Duration::from_secs(60);
 pub enum Move {
     /// `kill -9` of a node; started again at the end.
     KillNode,
+    /// `kill -9` of some nodes at once, or of all; started again at the end.
+    KillNodes,
+    /// A node is asked to stop; started again at the end.
+    StopNode,
+    /// `kill -9` of a node, which is started at the end, and killed again a few times before it is up.
+    CrashLoop,
     /// A node is stopped; at the end it goes on.
     FreezeNode,
+    /// A node is stopped; at the end it is killed, and started.
+    FreezeAndKill,
+    /// A node stands still for a moment, again and again.
+    StutterNode,
     /// Nodes do not hear one of them, and it does not hear them.
     CutNode,
     /// It is heard, and hears nobody.
     CutToNode,
     /// It hears, and nobody hears it.
     CutFromNode,
-    /// Two nodes do not hear each other; all others hear both.
+    /// One half of the nodes does not hear the other.
+    Halves,
+    /// The same, but for one node that hears both and is heard by both.
     Bridge,
-    /// Packets between nodes are lost, late, doubled and out of order.
+    /// Each node hears its neighbours in a ring, a majority of its own each. Needs five nodes.
+    Ring,
+    /// What a node says and is told waits, and comes all at once at the end.
+    JamNode,
+    /// Packets between nodes are lost, late, doubled, damaged, replayed and out of order.
     BadNetwork,
+    /// Packets between nodes take as long as to another continent.
+    SlowNetwork,
     /// `kill -9` of a gateway; started again at the end.
     KillGateway,
     /// A gateway is stopped; at the end it goes on.
@@ -63,6 +83,8 @@ pub enum Move {
     Operators,
     /// A node's power fails: its disk forgets what was not synced. Started again at the end.
     PowerCut,
+    /// The same of some nodes at once, or of all.
+    PowerCuts,
     /// A node's disk takes long over each sync.
     SlowDisk,
     /// A node's disk does not end a sync.
@@ -95,7 +117,7 @@ pub(super) async fn each(stage: &mut Stage<'_>, moves: &[Move]) -> Result<()> {
         let begun = what.begin(stage, &mut board)?;
         let begun = begun.with_context(|| format!("nothing to do {what} to"))?;
         sleep(Duration::from_millis(stage.rng.random_range(LENGTH_MS))).await;
-        if !begun.end(stage).await? {
+        if begun.end(stage).await?.is_none() {
             bail!("{what} never struck");
         }
         stage.heal(HEALED_WITHIN).await?;
@@ -113,7 +135,7 @@ pub(super) async fn together(stage: &mut Stage<'_>, moves: &[Move]) -> Result<()
     }
     sleep(Duration::from_millis(stage.rng.random_range(LENGTH_MS))).await;
     for (what, one) in moves.iter().zip(begun.into_iter().rev()) {
-        if !one.end(stage).await? {
+        if one.end(stage).await?.is_none() {
             bail!("{what} never struck");
         }
     }
@@ -125,8 +147,13 @@ impl Move {
     pub fn needs_disks(self) -> bool {
         matches!(
             self,
-            Move::PowerCut | Move::SlowDisk | Move::SilentDisk | Move::FullDisk
+            Move::PowerCut | Move::PowerCuts | Move::SlowDisk | Move::SilentDisk | Move::FullDisk
         )
+    }
+
+    /// With fewer nodes there is nothing to do.
+    pub fn needs_nodes(self) -> u64 {
+        if self == Move::Ring { 5 } else { 2 }
     }
 
     /// It needs a build with switches.
@@ -149,13 +176,24 @@ impl Move {
                 };
                 self.to_gateway(stage, gateway)?
             }
-            Move::BadNetwork => {
+            Move::BadNetwork | Move::SlowNetwork => {
                 if !board.take("network") {
                     return Ok(None);
                 }
-                let before = stage.cluster.network.struck();
-                stage.cluster.network.disturb(onto::BAD);
-                Undo::Calm(before)
+                self.to_network(stage)
+            }
+            Move::Halves | Move::Bridge | Move::Ring => {
+                if !board.take("shape") {
+                    return Ok(None);
+                }
+                let nodes = board.order(stage.rng);
+                onto::cut(stage, self.cuts(&nodes))
+            }
+            Move::KillNodes | Move::PowerCuts => {
+                let Some(nodes) = board.some_nodes(stage.rng) else {
+                    return Ok(None);
+                };
+                self.to_nodes(stage, nodes)?
             }
             Move::DropConnections => Undo::Stop(Background::drop_connections(stage)),
             Move::Transfers => Undo::Stop(Background::transfers(stage)),

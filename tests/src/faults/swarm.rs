@@ -1,11 +1,12 @@
 //! The swarm: by the seed, each run has a subset of the moves, and plays one or two of them at a time, again and again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use rand::rngs::StdRng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use tokio::time::sleep;
 
@@ -28,14 +29,16 @@ pub struct Means {
     pub disks: bool,
     /// A build with switches, which can be told to end somewhere.
     pub switches: bool,
+    pub nodes: u64,
 }
 
 impl Means {
-    /// Of this machine.
-    pub fn here() -> Result<Self> {
+    /// Of this machine, for a cluster.
+    pub fn here(cluster: &ClusterSpec) -> Result<Self> {
         Ok(Self {
             disks: disk::can_fail()?,
             switches: binary::with_switches().is_some(),
+            nodes: cluster.nodes,
         })
     }
 
@@ -45,11 +48,14 @@ impl Means {
         Self {
             disks: cluster.disks,
             switches: switches.is_some() && switches == cluster.binary,
+            nodes: cluster.nodes,
         }
     }
 
     fn suffice(self, one: Move) -> bool {
-        (self.disks || !one.needs_disks()) && (self.switches || !one.needs_switches())
+        (self.disks || !one.needs_disks())
+            && (self.switches || !one.needs_switches())
+            && self.nodes >= one.needs_nodes()
     }
 }
 
@@ -67,14 +73,58 @@ pub fn draw(seed: u64, means: Means) -> Vec<Move> {
 
 const SWARM_SEED: u64 = 0x0073_7761_726d;
 
-/// One or two of them for one round.
-pub fn pair(moves: &[Move], rng: &mut StdRng) -> Vec<Move> {
-    let count = rng.random_range(1..=2);
-    moves.choose_multiple(rng, count).copied().collect()
+/// The moves of a run, dealt so that each has had its turn before any comes again.
+pub struct Deck {
+    all: Vec<Move>,
+    left: Vec<Move>,
+    /// Those that were on and have not struck yet.
+    idle: BTreeSet<Move>,
+    struck: BTreeSet<Move>,
 }
 
-/// Plays them together.
-pub async fn round(stage: &mut Stage<'_>, moves: &[Move]) -> Result<()> {
+impl Deck {
+    pub fn of(all: Vec<Move>) -> Self {
+        Self {
+            all,
+            left: Vec::new(),
+            idle: BTreeSet::new(),
+            struck: BTreeSet::new(),
+        }
+    }
+
+    /// One or two of them for one round.
+    pub fn deal(&mut self, rng: &mut StdRng) -> Vec<Move> {
+        let count = rng.random_range(1..=2).min(self.all.len());
+        let mut dealt = Vec::new();
+        while dealt.len() < count {
+            let next = self.left.iter().rposition(|one| !dealt.contains(one));
+            if let Some(next) = next {
+                dealt.push(self.left.remove(next));
+                continue;
+            }
+            let mut more = self.all.clone();
+            more.shuffle(rng);
+            more.append(&mut self.left);
+            self.left = more;
+        }
+        let new = dealt.iter().filter(|one| !self.struck.contains(one));
+        self.idle.extend(new);
+        dealt
+    }
+
+    pub fn has_struck(&mut self, moves: &[Move]) {
+        self.struck.extend(moves);
+        self.idle.retain(|one| !moves.contains(one));
+    }
+
+    /// Those that were dealt and never struck.
+    pub fn idle(&self) -> Vec<Move> {
+        self.idle.iter().copied().collect()
+    }
+}
+
+/// Plays them together; gives those that struck. It is an error if none did although something was there to strike.
+pub async fn round(stage: &mut Stage<'_>, moves: &[Move]) -> Result<Vec<Move>> {
     let mut board = Board::look(stage).await?.by_chance();
     let mut begun = Vec::new();
     for what in moves {
@@ -83,24 +133,31 @@ pub async fn round(stage: &mut Stage<'_>, moves: &[Move]) -> Result<()> {
         }
         begun.extend(what.begin(stage, &mut board)?);
     }
+    if begun.is_empty() {
+        stage
+            .history
+            .note(format!("there is nothing to do {moves:?} to"));
+        return Ok(Vec::new());
+    }
     sleep(Duration::from_millis(stage.rng.random_range(LENGTH_MS))).await;
     begun.shuffle(stage.rng);
     let (mut last, first): (Vec<_>, Vec<_>) = begun.into_iter().partition(Begun::waits);
-    let mut struck = 0;
+    let mut struck = Vec::new();
     for one in first {
-        struck += usize::from(one.end(stage).await?);
+        struck.extend(one.end(stage).await?);
         sleep(Duration::from_millis(stage.rng.random_range(APART_MS) / 2)).await;
     }
     for one in &mut last {
         one.start_crashed(stage).await?;
     }
     for one in last {
-        struck += usize::from(one.end(stage).await?);
+        struck.extend(one.end(stage).await?);
     }
-    if struck == 0 {
+    if struck.is_empty() {
         bail!("none of {moves:?} struck");
     }
-    stage.heal(HEALED_WITHIN).await
+    stage.heal(HEALED_WITHIN).await?;
+    Ok(struck)
 }
 
 #[cfg(test)]
@@ -109,7 +166,19 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_swarm_and_another_seed_another() {
-        let with = |disks, switches| move |seed| draw(seed, Means { disks, switches });
+        let with = |disks, switches| {
+            move |seed| {
+                let nodes = 5;
+                draw(
+                    seed,
+                    Means {
+                        disks,
+                        switches,
+                        nodes,
+                    },
+                )
+            }
+        };
         let of = with(true, true);
         assert_eq!(of(7), of(7));
         assert!((1..20).any(|seed| of(seed) != of(7)));
@@ -121,5 +190,24 @@ mod tests {
         // In many swarms every move has its turn.
         let all: std::collections::BTreeSet<Move> = (1..50).flat_map(of).collect();
         assert_eq!(all.len(), Move::value_variants().len());
+    }
+
+    #[test]
+    fn each_move_has_its_turn_before_any_comes_again_and_what_never_struck_is_known() {
+        let rng = &mut StdRng::seed_from_u64(7);
+        let all = [Move::KillNode, Move::Split, Move::Halves].to_vec();
+        let mut deck = Deck::of(all.clone());
+        let mut dealt = Vec::new();
+        while dealt.len() < 12 {
+            let moves = deck.deal(rng);
+            assert!(moves.len() == 1 || moves[0] != moves[1]);
+            dealt.extend(moves);
+        }
+        for one in all {
+            assert!(dealt.iter().filter(|dealt| **dealt == one).count() >= 3);
+        }
+        deck.has_struck(&[Move::KillNode, Move::Split]);
+        deck.deal(rng);
+        assert_eq!(deck.idle(), [Move::Halves]);
     }
 }

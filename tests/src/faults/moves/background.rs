@@ -15,11 +15,15 @@ use tokio::time::{sleep, timeout};
 
 use super::super::Stage;
 use crate::admin::Admin;
+use crate::cluster::process::Brake;
 
 const BREAK_EVERY_MS: std::ops::Range<u64> = 20..120;
 const STROBE_EVERY_MS: std::ops::Range<u64> = 20..200;
 /// To and fro by up to so much, in ms.
 const STROBE_MS: i64 = 3 * 24 * 3_600_000;
+/// For most of the time, and mostly for less than an election takes.
+const HELD_MS: std::ops::Range<u64> = 20..900;
+const LET_GO_MS: std::ops::Range<u64> = 5..200;
 const HAND_OVER_EVERY: Duration = Duration::from_millis(300);
 const HAND_OVER_WITHIN_MS: u32 = 1000;
 const ASK_EVERY: Duration = Duration::from_millis(50);
@@ -31,8 +35,14 @@ pub(super) struct Background {
     on: String,
     strikes: Arc<AtomicU64>,
     task: JoinHandle<()>,
-    /// Whose clock is to be set right at the end.
-    clock: Option<String>,
+    after: After,
+}
+
+/// What is to be done when it is stopped.
+enum After {
+    Nothing,
+    SetRight(String),
+    LetGo(Brake),
 }
 
 impl Background {
@@ -46,7 +56,7 @@ impl Background {
             on: on.to_owned(),
             strikes,
             task,
-            clock: None,
+            after: After::Nothing,
         }
     }
 
@@ -73,7 +83,22 @@ impl Background {
                 sleep(Duration::from_millis(rng.random_range(STROBE_EVERY_MS))).await;
             }
         });
-        background.clock = Some(name);
+        background.after = After::SetRight(name);
+        Ok(background)
+    }
+
+    pub(super) fn stutter(stage: &mut Stage<'_>, node: u64) -> Result<Self> {
+        let brake = stage.cluster.node(node)?.brake()?;
+        let mut rng = StdRng::seed_from_u64(stage.rng.random());
+        let mut background = Self::start(&format!("node {node}"), |strikes| async move {
+            while brake.hold().is_ok() {
+                strikes.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_millis(rng.random_range(HELD_MS))).await;
+                let _ = brake.let_go(); // it has ended: so does this
+                sleep(Duration::from_millis(rng.random_range(LET_GO_MS))).await;
+            }
+        });
+        background.after = After::LetGo(brake);
         Ok(background)
     }
 
@@ -116,9 +141,13 @@ impl Background {
     /// Gives how often it struck.
     pub(super) fn stop(self, stage: &mut Stage<'_>) -> Result<u64> {
         self.task.abort();
-        if let Some(name) = self.clock {
-            let clocks = stage.cluster.clocks.as_ref().context("no clocks")?;
-            clocks.hand(&name)?.set(0)?;
+        match self.after {
+            After::Nothing => {}
+            After::SetRight(name) => {
+                let clocks = stage.cluster.clocks.as_ref().context("no clocks")?;
+                clocks.hand(&name)?.set(0)?;
+            }
+            After::LetGo(brake) => brake.let_go()?,
         }
         Ok(self.strikes.load(Ordering::Relaxed))
     }

@@ -8,10 +8,11 @@ use anyhow::{Context, Result};
 use super::super::Stage;
 use super::Move;
 use super::armed::Armed;
+use super::back::Back;
 use super::background::Background;
 use super::onto::FULL;
-use crate::cluster::links::{Direction, Gateway};
-use crate::cluster::network::{Disturbance, Struck};
+use crate::cluster::links::Rule;
+use crate::cluster::network::{Disturbance, Struck, Way};
 use crate::cluster::replace::Replacing;
 use crate::cluster::shards::Splitting;
 
@@ -24,13 +25,12 @@ pub struct Begun {
 }
 
 pub(super) enum Undo {
-    StartNode(u64),
-    ThawNode(u64),
-    StartGateway(usize),
-    ThawGateway(usize),
-    Mend(Vec<(u64, u64)>, Struck),
-    Calm(Struck),
-    Open(Vec<(u64, Gateway, Direction)>, u64),
+    Process(Back),
+    /// How many packets or bytes they had stopped before.
+    Mend(Vec<Way>, u64),
+    Release(Vec<Way>, u64),
+    Open(Vec<Rule>, u64),
+    Calm(Disturbance, Struck),
     TrueClock(String),
     /// What its fault is called, and how often it had struck before.
     HealDisk(u64, &'static str, u64),
@@ -62,8 +62,8 @@ impl Begun {
         Ok(())
     }
 
-    /// Ends it; says whether it struck anything.
-    pub async fn end(mut self, stage: &mut Stage<'_>) -> Result<bool> {
+    /// Ends it; gives it if it struck anything.
+    pub async fn end(mut self, stage: &mut Stage<'_>) -> Result<Option<Move>> {
         let what = self.what;
         stage.history.note(format!("{what} ends"));
         if self.crashed.is_none() {
@@ -72,7 +72,7 @@ impl Begun {
         let (on, struck) = self.undo.undo(stage).await?;
         let struck = self.crashed.unwrap_or(struck);
         stage.strikes.add(format!("{what} of {on}"), struck);
-        Ok(struck > 0)
+        Ok((struck > 0).then_some(what))
     }
 }
 
@@ -82,42 +82,25 @@ impl Undo {
         let cluster = &mut *stage.cluster;
         let on = self.to_string();
         Ok(match self {
-            Undo::StartNode(node) => {
-                cluster.node(node)?.start()?;
-                (on, 1)
-            }
-            Undo::ThawNode(node) => {
-                cluster.node(node)?.thaw()?;
-                (on, 1)
-            }
-            Undo::StartGateway(gateway) => {
-                cluster
-                    .gateways
-                    .get_mut(gateway)
-                    .context("no gateway")?
-                    .start()?;
-                (on, 1)
-            }
-            Undo::ThawGateway(gateway) => {
-                cluster
-                    .gateways
-                    .get(gateway)
-                    .context("no gateway")?
-                    .thaw()?;
-                (on, 1)
-            }
+            Undo::Process(back) => (on, back.come(stage).await?),
             Undo::Mend(ways, before) => {
                 for (from, to) in &ways {
                     cluster.network.mend(*from, *to);
                 }
-                (on, cluster.network.struck().cut - before.cut)
+                (on, cluster.network.stopped(&ways) - before)
             }
-            Undo::Calm(before) => (on, calm(stage, before)),
+            Undo::Release(ways, before) => {
+                for (from, to) in &ways {
+                    cluster.network.release(*from, *to);
+                }
+                (on, cluster.network.stopped(&ways) - before)
+            }
+            Undo::Calm(does, before) => (on, calm(stage, does, before)),
             Undo::Open(rules, before) => {
                 for (node, gateway, direction) in &rules {
                     cluster.links.open(*node, *gateway, *direction);
                 }
-                (on, cluster.links.struck() - before)
+                (on, cluster.links.struck(&rules) - before)
             }
             Undo::TrueClock(name) => {
                 let clocks = cluster.clocks.as_ref().context("no clocks")?;
@@ -145,21 +128,50 @@ impl Undo {
 }
 
 /// The network is well again; how often it struck in the way in which it did least.
-fn calm(stage: &mut Stage<'_>, before: Struck) -> u64 {
+fn calm(stage: &mut Stage<'_>, does: Disturbance, before: Struck) -> u64 {
     let network = &stage.cluster.network;
     network.disturb(Disturbance::default());
     let struck = network.struck();
+    let percent = |percent: u8| percent > 0;
     let each = [
-        ("lost", struck.lost - before.lost),
-        ("doubled", struck.doubled - before.doubled),
-        ("late", struck.delayed - before.delayed),
-        ("out of order", struck.overtook - before.overtook),
+        (
+            "lost",
+            percent(does.lost_percent),
+            struck.lost - before.lost,
+        ),
+        (
+            "doubled",
+            percent(does.doubled_percent),
+            struck.doubled - before.doubled,
+        ),
+        (
+            "damaged",
+            percent(does.damaged_percent),
+            struck.damaged - before.damaged,
+        ),
+        (
+            "replayed",
+            percent(does.replayed_percent),
+            struck.replayed - before.replayed,
+        ),
+        (
+            "late",
+            !does.delay_max.is_zero(),
+            struck.delayed - before.delayed,
+        ),
+        (
+            "out of order",
+            does.delay_max > does.delay_min,
+            struck.overtook - before.overtook,
+        ),
     ];
-    for (how, times) in each {
+    let each = each.into_iter().filter(|(_, does, _)| *does);
+    let mut least = u64::MAX;
+    for (how, _, times) in each {
         stage.strikes.add(format!("packets {how}"), times);
+        least = least.min(times);
     }
-    let least = each.iter().map(|(_, times)| *times).min();
-    least.unwrap_or_default()
+    least
 }
 
 /// What a disk did is said in errors; a node that it ended is started, as whoever looks after it would. Says how often it has
@@ -184,15 +196,12 @@ async fn heal_disk(stage: &mut Stage<'_>, node: u64, what: &str) -> Result<u64> 
 impl fmt::Display for Undo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Undo::StartNode(node) | Undo::ThawNode(node) => write!(f, "node {node}"),
-            Undo::StartGateway(gateway) | Undo::ThawGateway(gateway) => {
-                write!(f, "gateway {}", gateway + 1)
-            }
-            Undo::Mend(ways, _) => {
+            Undo::Process(back) => write!(f, "{back}"),
+            Undo::Mend(ways, _) | Undo::Release(ways, _) => {
                 let ways = ways.iter().map(|(from, to)| format!("{from}→{to}"));
                 f.write_str(&ways.collect::<Vec<_>>().join(" "))
             }
-            Undo::Calm(_) => f.write_str("packets between nodes"),
+            Undo::Calm(..) => f.write_str("packets between nodes"),
             Undo::Open(rules, _) => {
                 let nodes: BTreeSet<u64> = rules.iter().map(|(node, ..)| *node).collect();
                 let all = rules.iter().any(|(_, gateway, _)| gateway.is_none());

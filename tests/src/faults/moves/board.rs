@@ -6,7 +6,7 @@ use anyhow::Result;
 use parlance_proto::admin::v1::ShardStatus;
 use rand::Rng;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::super::Stage;
 
@@ -61,6 +61,31 @@ impl Board {
         let node = *free.choose(rng)?;
         self.take(&format!("node {node}"));
         Some(node)
+    }
+
+    /// All of them, by chance; where moves go to the node that leads most, it is the first.
+    pub(super) fn order(&self, rng: &mut StdRng) -> Vec<u64> {
+        let mut nodes = self.nodes.clone();
+        nodes.shuffle(rng);
+        if rng.random_bool(self.leader_chance) {
+            nodes.sort_by_key(|id| *id != self.leader);
+        }
+        nodes
+    }
+
+    /// Two of them or more, up to all.
+    pub(super) fn some_nodes(&mut self, rng: &mut StdRng) -> Option<Vec<u64>> {
+        let is_free = |id: &u64| !self.taken.contains(&format!("node {id}"));
+        let mut nodes: Vec<u64> = self.order(rng).into_iter().filter(is_free).collect();
+        if nodes.len() < 2 {
+            return None;
+        }
+        nodes.truncate(rng.random_range(2..=nodes.len()));
+        nodes.sort_unstable();
+        for id in &nodes {
+            self.take(&format!("node {id}"));
+        }
+        Some(nodes)
     }
 
     /// All that no other move is on.

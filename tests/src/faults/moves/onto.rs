@@ -11,11 +11,12 @@ use super::super::Stage;
 use super::super::crash::{ALWAYS, INSTALLS, SPLITS, VOTERS};
 use super::Move;
 use super::armed::Armed;
+use super::back::Back;
 use super::background::Background;
 use super::begun::Undo;
 use super::board::Board;
-use crate::cluster::links::{Direction, Gateway, Held};
-use crate::cluster::network::Disturbance;
+use crate::cluster::links::{Direction, Gateway, Held, Rule};
+use crate::cluster::network::{Disturbance, Way};
 use crate::disk::{Disk, DiskOp};
 
 const SLOW_SYNC_MS: u64 = 200;
@@ -44,10 +45,10 @@ impl Move {
             .context("no gateway")?;
         Ok(if self == Move::KillGateway {
             process.kill()?;
-            Undo::StartGateway(gateway)
+            Undo::Process(Back::StartGateway(gateway))
         } else {
             process.freeze()?;
-            Undo::ThawGateway(gateway)
+            Undo::Process(Back::ThawGateway(gateway))
         })
     }
 
@@ -92,6 +93,38 @@ impl Move {
         Ok(Undo::HealDisk(node, what, before))
     }
 
+    /// All at once.
+    pub(super) fn to_nodes(self, stage: &mut Stage<'_>, nodes: Vec<u64>) -> Result<Undo> {
+        if self == Move::KillNodes {
+            for node in &nodes {
+                stage.cluster.node(*node)?.begin_to_kill()?;
+            }
+            for node in &nodes {
+                stage.cluster.node(*node)?.kill()?;
+            }
+        } else {
+            let seed = stage.rng.random();
+            for forgotten in stage.cluster.cut_power(&nodes, seed)? {
+                stage.history.note(forgotten);
+            }
+        }
+        Ok(Undo::Process(Back::Start(nodes)))
+    }
+
+    pub(super) fn to_network(self, stage: &Stage<'_>) -> Undo {
+        let network = &stage.cluster.network;
+        let (does, before) = (
+            if self == Move::SlowNetwork {
+                SLOW_NETWORK
+            } else {
+                BAD
+            },
+            network.struck(),
+        );
+        network.disturb(does);
+        Undo::Calm(does, before)
+    }
+
     pub(super) fn to_node(
         self,
         stage: &mut Stage<'_>,
@@ -114,20 +147,30 @@ impl Move {
         Ok(match self {
             Move::KillNode => {
                 cluster.node(node)?.kill()?;
-                Undo::StartNode(node)
+                Undo::Process(Back::Start(vec![node]))
             }
+            Move::StopNode => {
+                cluster.node(node)?.begin_to_stop()?;
+                Undo::Process(Back::StartStopped(node))
+            }
+            Move::CrashLoop => {
+                cluster.node(node)?.kill()?;
+                Undo::Process(Back::KillAgain(node))
+            }
+            Move::FreezeAndKill => {
+                cluster.node(node)?.freeze()?;
+                Undo::Process(Back::KillFrozen(node))
+            }
+            Move::StutterNode => Undo::Stop(Background::stutter(stage, node)?),
             Move::Crash => Undo::Crash(Armed::one_of(stage, &ALWAYS, vec![node])?),
             Move::FreezeNode => {
                 cluster.node(node)?.freeze()?;
-                Undo::ThawNode(node)
+                Undo::Process(Back::Thaw(node))
             }
             Move::CutNode => cut(stage, to.chain(from).collect()),
             Move::CutToNode => cut(stage, to.collect()),
             Move::CutFromNode => cut(stage, from.collect()),
-            Move::Bridge => {
-                let other = *others.choose(stage.rng).context("no other node")?;
-                cut(stage, vec![(node, other), (other, node)])
-            }
+            Move::JamNode => jam(stage, to.chain(from).collect()),
             Move::CutLinks => hold(stage, node, &both, Held::Cut),
             Move::CutLinksToNode => hold(stage, node, &both[..1], Held::Cut),
             Move::CutLinksToGateway => hold(stage, node, &both[1..], Held::Cut),
@@ -142,13 +185,7 @@ impl Move {
                     .add(format!("clock of {name} by {} s", offset / 1000), 1);
                 Undo::TrueClock(name)
             }
-            Move::PowerCut => {
-                let seed = stage.rng.random();
-                for forgotten in cluster.cut_power(&[node], seed)? {
-                    stage.history.note(forgotten);
-                }
-                Undo::StartNode(node)
-            }
+            Move::PowerCut => self.to_nodes(stage, vec![node])?,
             Move::SlowDisk | Move::SilentDisk | Move::FullDisk => {
                 self.to_disk(cluster.disk(node)?, node)?
             }
@@ -159,19 +196,39 @@ impl Move {
 }
 
 /// What a bad network does to packets.
-pub(super) const BAD: Disturbance = Disturbance {
+const BAD: Disturbance = Disturbance {
     lost_percent: 10,
     doubled_percent: 10,
+    damaged_percent: 2,
+    replayed_percent: 10,
     delay_min: Duration::from_millis(1),
     delay_max: Duration::from_millis(30),
 };
+const SLOW_NETWORK: Disturbance = Disturbance {
+    lost_percent: 0,
+    doubled_percent: 0,
+    damaged_percent: 0,
+    replayed_percent: 0,
+    delay_min: Duration::from_millis(25),
+    delay_max: Duration::from_millis(125),
+};
 
-fn cut(stage: &Stage<'_>, ways: Vec<(u64, u64)>) -> Undo {
-    let before = stage.cluster.network.struck();
+pub(super) fn cut(stage: &Stage<'_>, ways: Vec<Way>) -> Undo {
+    let network = &stage.cluster.network;
+    let before = network.stopped(&ways);
     for (from, to) in &ways {
-        stage.cluster.network.cut(*from, *to);
+        network.cut(*from, *to);
     }
     Undo::Mend(ways, before)
+}
+
+fn jam(stage: &Stage<'_>, ways: Vec<Way>) -> Undo {
+    let network = &stage.cluster.network;
+    let before = network.stopped(&ways);
+    for (from, to) in &ways {
+        network.jam(*from, *to);
+    }
+    Undo::Release(ways, before)
 }
 
 /// For one gateway, or for all.
@@ -182,13 +239,14 @@ fn hold(stage: &mut Stage<'_>, node: u64, directions: &[Direction], held: Held) 
         .collect();
     gateways.push(None);
     let gateway = gateways.choose(stage.rng).copied().flatten();
-    let links = &stage.cluster.links;
-    let before = links.struck();
-    for direction in directions {
-        links.hold(node, gateway, *direction, held);
-    }
     let rules = directions
         .iter()
         .map(|direction| (node, gateway, *direction));
-    Undo::Open(rules.collect(), before)
+    let rules: Vec<Rule> = rules.collect();
+    let links = &stage.cluster.links;
+    let before = links.struck(&rules);
+    for (node, gateway, direction) in &rules {
+        links.hold(*node, *gateway, *direction, held);
+    }
+    Undo::Open(rules, before)
 }

@@ -38,18 +38,21 @@ pub enum Held {
 }
 
 /// A rule: the node, whose connections, which direction.
-type Rule = (u64, Gateway, Direction);
+pub type Rule = (u64, Gateway, Direction);
 
 #[derive(Default)]
 struct Rules {
     held: HashMap<Rule, Held>,
-    /// Bytes that came on closed ways.
-    struck: u64,
+    /// Bytes that came on ways that a rule had closed.
+    struck: HashMap<Rule, u64>,
 }
 
 impl Rules {
-    fn of(&self, node_id: u64, gateway: Gateway, direction: Direction) -> Option<Held> {
-        let held = |whose| self.held.get(&(node_id, whose, direction)).copied();
+    fn of(&self, node_id: u64, gateway: Gateway, direction: Direction) -> Option<(Rule, Held)> {
+        let held = |whose| {
+            let rule = (node_id, whose, direction);
+            Some((rule, *self.held.get(&rule)?))
+        };
         held(None).or_else(|| held(gateway).filter(|_| gateway.is_some()))
     }
 }
@@ -110,9 +113,10 @@ impl Links {
         self.changed.send_replace(());
     }
 
-    /// Bytes that came on closed ways so far.
-    pub fn struck(&self) -> u64 {
-        self.rules.lock().struck
+    /// Bytes that came on ways that these rules had closed, so far.
+    pub fn struck(&self, rules: &[Rule]) -> u64 {
+        let struck = &self.rules.lock().struck;
+        rules.iter().filter_map(|rule| struck.get(rule)).sum()
     }
 }
 
@@ -175,8 +179,9 @@ impl Relay {
                 let held = {
                     let mut rules = self.rules.lock();
                     let held = rules.of(self.node_id, gateway, direction);
-                    if held.is_some() && !std::mem::replace(&mut struck, true) {
-                        rules.struck += length as u64;
+                    if let Some((rule, _)) = held.filter(|_| !struck) {
+                        *rules.struck.entry(rule).or_default() += length as u64;
+                        struck = true;
                     }
                     held
                 };
@@ -184,7 +189,7 @@ impl Relay {
                     // Bytes are missing: nobody can make sense of what follows.
                     None if lost => return,
                     None => break,
-                    Some(held) => lost |= held == Held::Cut,
+                    Some((_, held)) => lost |= held == Held::Cut,
                 }
                 if changed.changed().await.is_err() {
                     return;
@@ -283,6 +288,8 @@ mod tests {
         assert_eq!(reads(&mut client).await, None);
         links.heal();
         assert_eq!(reads(&mut client).await, Some(0), "closed");
-        assert_eq!(links.struck(), 9);
+        let rules = [(1, us, Direction::ToNode), (1, None, Direction::ToGateway)];
+        assert_eq!(links.struck(&rules), 9);
+        assert_eq!(links.struck(&rules[1..]), 4);
     }
 }

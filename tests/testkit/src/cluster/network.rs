@@ -1,11 +1,12 @@
 //! The network between the nodes, in our hands: each node is reached through a relay of ours, which knows by the
-//! sender's address who speaks, and drops, doubles, delays and turns round what it is told to.
+//! sender's address who speaks, and does to packets what it is told to.
 
+mod weather;
+
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
@@ -13,44 +14,11 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use weather::{Copy, Weather};
+pub use weather::{Disturbance, Struck, Way};
+
 /// No datagram is longer.
 const DATAGRAM_BYTES_MAX: usize = 65_536;
-
-/// From and to, by node id.
-type Way = (u64, u64);
-
-/// What happens to packets on every way.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Disturbance {
-    /// Of a hundred packets, so many are lost, and so many come twice.
-    pub lost_percent: u8,
-    pub doubled_percent: u8,
-    /// Each packet waits at least and at most so long: where these differ, packets overtake each other.
-    pub delay_min: Duration,
-    pub delay_max: Duration,
-}
-
-/// What has happened to packets so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Struck {
-    pub passed: u64,
-    /// On a way that was cut.
-    pub cut: u64,
-    pub lost: u64,
-    pub doubled: u64,
-    pub delayed: u64,
-    /// Sent on before one that had come earlier.
-    pub overtook: u64,
-}
-
-#[derive(Default)]
-struct Weather {
-    cut: HashSet<Way>,
-    disturbance: Disturbance,
-    struck: Struck,
-    /// By way: the number of the packet that came last, and of the last one that was sent on.
-    numbers: HashMap<Way, (u64, u64)>,
-}
 
 /// Relays between nodes; gone when dropped.
 #[derive(Default)]
@@ -81,12 +49,27 @@ impl Network {
 
     /// Nothing gets through from one node to another.
     pub fn cut(&self, from: u64, to: u64) {
-        self.weather.lock().cut.insert((from, to));
+        self.weather.lock().cut((from, to));
     }
 
-    /// What was cut is whole again.
+    /// What was cut is whole again, if it was not cut once more.
     pub fn mend(&self, from: u64, to: u64) {
-        self.weather.lock().cut.remove(&(from, to));
+        self.weather.lock().mend((from, to));
+    }
+
+    /// Packets from one node to another wait.
+    pub fn jam(&self, from: u64, to: u64) {
+        self.weather.lock().jam((from, to));
+    }
+
+    /// All that waits comes at once.
+    pub fn release(&self, from: u64, to: u64) {
+        self.weather.lock().release((from, to));
+    }
+
+    /// Packets that were lost or held on these ways so far because they are cut or jammed.
+    pub fn stopped(&self, ways: &[Way]) -> u64 {
+        self.weather.lock().stopped(ways)
     }
 
     /// What happens to packets on all ways from here on.
@@ -96,9 +79,7 @@ impl Network {
 
     /// All is well again.
     pub fn heal(&self) {
-        let mut weather = self.weather.lock();
-        weather.cut.clear();
-        weather.disturbance = Disturbance::default();
+        self.weather.lock().heal();
     }
 
     /// What has happened so far.
@@ -182,53 +163,6 @@ impl Drop for AbortOnDrop {
     }
 }
 
-impl Weather {
-    /// The times after which a packet is to be sent on: none if it is lost, two if it is doubled; and its number.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the order of packets is no run's twice, so neither is their loss"
-    )]
-    fn fate(&mut self, way: Way) -> (Vec<Duration>, u64) {
-        let (came, _) = self.numbers.entry(way).or_default();
-        *came += 1;
-        let number = *came;
-        let Disturbance {
-            lost_percent,
-            doubled_percent,
-            delay_min,
-            delay_max,
-        } = self.disturbance;
-        if self.cut.contains(&way) {
-            self.struck.cut += 1;
-            return (Vec::new(), number);
-        }
-        if rand::random_range(0..100) < lost_percent {
-            self.struck.lost += 1;
-            return (Vec::new(), number);
-        }
-        let copies = if rand::random_range(0..100) < doubled_percent {
-            self.struck.doubled += 1;
-            2
-        } else {
-            1
-        };
-        let spread = delay_max.saturating_sub(delay_min);
-        let delays = (0..copies).map(|_| delay_min + spread.mul_f64(rand::random_range(0.0..1.0)));
-        let delays: Vec<Duration> = delays.collect();
-        self.struck.delayed += u64::from(delays.iter().any(|delay| !delay.is_zero()));
-        (delays, number)
-    }
-
-    fn sent_on(&mut self, way: Way, number: u64) {
-        self.struck.passed += 1;
-        let (_, last) = self.numbers.entry(way).or_default();
-        if number < *last {
-            self.struck.overtook += 1;
-        }
-        *last = number.max(*last);
-    }
-}
-
 /// Sends a packet on, if the weather lets it.
 async fn pass(
     way: Way,
@@ -237,17 +171,23 @@ async fn pass(
     to: SocketAddr,
     packet: &[u8],
 ) {
-    let (delays, number) = weather.lock().fate(way);
-    for delay in delays {
-        if delay.is_zero() {
+    let copies = weather.lock().fate(way, packet, socket, to);
+    for Copy {
+        after,
+        number,
+        packet: other,
+    } in copies
+    {
+        if after.is_zero() {
             weather.lock().sent_on(way, number);
             // Not to be delivered is a packet's fate: the protocol above asks again.
-            let _ = socket.send_to(packet, to).await;
+            let _ = socket.send_to(other.as_deref().unwrap_or(packet), to).await;
             continue;
         }
-        let (socket, packet, weather) = (Arc::clone(socket), packet.to_vec(), weather.clone());
+        let packet = other.unwrap_or_else(|| packet.to_vec());
+        let (socket, weather) = (Arc::clone(socket), weather.clone());
         tokio::spawn(async move {
-            sleep(delay).await;
+            sleep(after).await;
             weather.lock().sent_on(way, number);
             let _ = socket.send_to(&packet, to).await;
         });
@@ -256,6 +196,8 @@ async fn pass(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     async fn hears(socket: &UdpSocket) -> Option<(Vec<u8>, SocketAddr)> {
@@ -295,7 +237,7 @@ mod tests {
         network.cut(1, 2);
         one.send_to(b"still there?", free_too).await.unwrap();
         assert_eq!(hears(&two).await, None);
-        assert_eq!(network.struck().cut, 1);
+        assert_eq!(network.stopped(&[(1, 2)]), 1);
         two.send_to(b"the other way is open", back).await.unwrap();
         assert!(hears(&one).await.is_some());
         network.heal();
@@ -317,5 +259,26 @@ mod tests {
         assert_eq!(hears(&two).await, None);
         let struck = network.struck();
         assert_eq!((struck.doubled, struck.delayed, struck.lost), (1, 1, 1));
+        network.heal();
+
+        network.jam(1, 2);
+        one.send_to(b"later", free_too).await.unwrap();
+        one.send_to(b"later, too", free_too).await.unwrap();
+        assert_eq!(hears(&two).await, None);
+        network.release(1, 2);
+        assert!(hears(&two).await.is_some() && hears(&two).await.is_some());
+
+        network.disturb(Disturbance {
+            damaged_percent: 100,
+            replayed_percent: 100,
+            ..Disturbance::default()
+        });
+        one.send_to(b"one", free_too).await.unwrap();
+        let (said, _) = hears(&two).await.unwrap();
+        assert!(said.len() == 3 && said != b"one", "{said:?}");
+        one.send_to(b"another", free_too).await.unwrap();
+        let said = [hears(&two).await, hears(&two).await];
+        let said: Vec<_> = said.into_iter().flatten().map(|(said, _)| said).collect();
+        assert!(said.contains(&b"one".to_vec()), "{said:?}");
     }
 }

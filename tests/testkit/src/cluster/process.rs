@@ -136,7 +136,17 @@ impl Process {
 
     /// SIGTERM, and waits for a clean end.
     pub async fn stop(&mut self, within: Duration) -> Result<()> {
-        self.signal(Signal::TERM)?;
+        self.begin_to_stop()?;
+        self.has_stopped(within).await
+    }
+
+    /// SIGTERM.
+    pub fn begin_to_stop(&self) -> Result<()> {
+        self.signal(Signal::TERM).map(drop)
+    }
+
+    /// Waits for the clean end of a process that was asked to stop.
+    pub async fn has_stopped(&mut self, within: Duration) -> Result<()> {
         let status = self.wait_for_end(within).await?;
         if !status.success() {
             bail!("{} was asked to stop and ended with {status}", self.name);
@@ -173,11 +183,17 @@ impl Process {
         self.signal(Signal::CONT).map(drop)
     }
 
+    /// To stop it and let it go on from elsewhere, as long as it is not started again.
+    pub fn brake(&self) -> Result<Brake> {
+        let pid = self.pid().context("it does not run")?;
+        let pid = Pid::from_raw(i32::try_from(pid)?).context("no process has this id")?;
+        Ok(Brake(pid))
+    }
+
     fn signal(&self, signal: Signal) -> Result<Pid> {
-        let pid = self
-            .pid()
-            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        let pid = pid.ok_or_else(|| anyhow!("{} does not run", self.name))?;
+        let Brake(pid) = self
+            .brake()
+            .with_context(|| format!("signal {}", self.name))?;
         kill_process(pid, signal).with_context(|| format!("signal {}", self.name))?;
         Ok(pid)
     }
@@ -198,6 +214,22 @@ fn is_frame(line: &str) -> bool {
     line.trim_start()
         .split_once(": ")
         .is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+}
+
+/// Of one run of a process.
+#[derive(Debug, Clone, Copy)]
+pub struct Brake(Pid);
+
+impl Brake {
+    /// SIGSTOP.
+    pub fn hold(self) -> Result<()> {
+        Ok(kill_process(self.0, Signal::STOP)?)
+    }
+
+    /// SIGCONT.
+    pub fn let_go(self) -> Result<()> {
+        Ok(kill_process(self.0, Signal::CONT)?)
+    }
 }
 
 const SETPRIV: &str = "/usr/bin/setpriv";
