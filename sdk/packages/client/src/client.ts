@@ -90,7 +90,7 @@ export class ParlanceClient extends Listenable {
       watchers: this.#watchers,
       history: (wanted) => this.history(wanted),
       onTheWay: (conversationId) => this.#outbox.pending(conversationId),
-      send: (pending) => this.#outbox.send(pending, undefined, true),
+      send: (pending) => this.#outbox.send(pending),
       discarded: (clientMessageId) => this.#cache.settled(clientMessageId),
     });
     this.#conversations = new Conversations({
@@ -221,8 +221,8 @@ export class ParlanceClient extends Listenable {
   async send(options: SendOptions): Promise<SendResult> {
     const clientMessageId = options.clientMessageId ?? this.newMessageId();
     const timeMs = this.#time.now();
-    const pending = { target: targetOf(options), content: contentOf(options), clientMessageId, timeMs };
-    return this.#outbox.send(pending, options.signal);
+    const said = { target: targetOf(options), content: contentOf(options) };
+    return this.#outbox.send({ ...said, clientMessageId, timeMs, left: false }, options.signal);
   }
 
   /** An id for `send`, for apps that want to know it before. */

@@ -65,11 +65,7 @@ export interface PendingMessage {
    * of this device.
    */
   readonly timeMs: number;
-}
-
-/** As it is remembered. */
-export interface Unsent extends PendingMessage {
-  /** It went out: it may have been stored, at `timeMs` at the earliest. */
+  /** It went out: it may have been stored. */
   readonly left: boolean;
 }
 

@@ -6,7 +6,7 @@ import type { BackoffOptions } from "./backoff.js";
 import type { SendResponse } from "./gen/parlance/client/v1/message.js";
 import { type ClosedError, ParlanceError, QueueFullError, RequestError, TimedOutError } from "./errors.js";
 import { directConversationId } from "./ids.js";
-import type { Content, ConversationMessage, PendingMessage, SendResult, Session, Unsent } from "./model.js";
+import type { Content, ConversationMessage, PendingMessage, SendResult, Session } from "./model.js";
 import { type Item, Lane } from "./outbox/lane.js";
 import type { RandomSource } from "./random.js";
 import type { Requests } from "./requests.js";
@@ -29,7 +29,7 @@ export interface OutboxContext {
   /** The gateway leaves out the echo to the session that sent: the event comes from its acknowledgement. */
   stored(event: ConversationMessage): void;
   /** It is to be remembered until `settled`, as it is now. */
-  sending(message: Unsent): void;
+  sending(message: PendingMessage): void;
   settled(clientMessageId: string): void;
   /** It is to be shown as one that failed. */
   failed(pending: PendingMessage, error: ParlanceError): void;
@@ -55,8 +55,7 @@ export class Outbox {
     this.#context = context;
   }
 
-  /** `left`: it went out before, at `timeMs` at the earliest. */
-  send(pending: PendingMessage, signal?: CancelSignal, left = false): Promise<SendResult> {
+  send(pending: PendingMessage, signal?: CancelSignal): Promise<SendResult> {
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) throw this.#closed;
       if (this.#count >= this.#context.max) {
@@ -66,14 +65,14 @@ export class Outbox {
       }
       let forget = (): void => {};
       const item = this.#item(
-        { ...pending, left, restored: false },
+        { ...pending, restored: false },
         (result) => {
           forget();
           resolve(result);
         },
         (error) => {
           forget();
-          this.#context.failed(item, error);
+          this.#context.failed(plain(item), error);
           reject(error);
         },
       );
@@ -81,7 +80,7 @@ export class Outbox {
       // From here on nothing throws.
       this.#count += 1;
       this.#limit(item);
-      if (this.#session === undefined || left) this.#context.sending(item);
+      if (this.#session === undefined || item.left) this.#context.sending(item);
       if (this.#session === undefined) this.#wait(item);
       else this.#route(item, this.#session);
       this.pump();
@@ -89,7 +88,7 @@ export class Outbox {
   }
 
   /** What an earlier run left unsent goes before all that waits now. */
-  restore(unsent: readonly Unsent[]): void {
+  restore(unsent: readonly PendingMessage[]): void {
     if (this.#closed !== undefined) return;
     const known = new Set(this.#items().map((item) => item.clientMessageId));
     const items: Item[] = [];
@@ -178,7 +177,7 @@ export class Outbox {
 
   /** Nothing happens yet. */
   #item(
-    message: Unsent & { readonly restored: boolean },
+    message: PendingMessage & { readonly restored: boolean },
     resolve: (result: SendResult) => void,
     reject: (error: ParlanceError) => void,
   ): Item {
@@ -221,7 +220,7 @@ export class Outbox {
   #leave(item: Item, error: ClosedError, cause: ParlanceError | undefined): void {
     if (!this.#done(item)) return;
     if (!item.restored) item.tell(error);
-    else if (cause !== undefined) this.#context.failed(item, cause);
+    else if (cause !== undefined) this.#context.failed(plain(item), cause);
     this.#told(item);
   }
 
@@ -285,8 +284,8 @@ export class Outbox {
 
 /** What the app may see of it. */
 function plain(item: Item): PendingMessage {
-  const { target, clientMessageId, content, timeMs } = item;
-  return { target, clientMessageId, content, timeMs };
+  const { target, clientMessageId, content, timeMs, left } = item;
+  return { target, clientMessageId, content, timeMs, left };
 }
 
 export function conversationOf(pending: PendingMessage, userId: string): string {

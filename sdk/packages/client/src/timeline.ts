@@ -32,7 +32,6 @@ export interface TimelineContext {
   history(options: HistoryOptions): Promise<HistoryPage>;
   /** Messages of this conversation on their way. */
   onTheWay(conversationId: string): readonly PendingMessage[];
-  /** Sends one again that may have been stored. */
   send(pending: PendingMessage): Promise<SendResult>;
   /** One that failed is not to be sent any more. */
   discarded(clientMessageId: string): void;
@@ -149,8 +148,7 @@ export class Timeline {
   /** A message was not sent. */
   failed(pending: PendingMessage, error: ParlanceError): void {
     const others = this.#failed.filter((other) => other.clientMessageId !== pending.clientMessageId);
-    const { target, clientMessageId, content, timeMs } = pending;
-    this.#failed = [...others, { target, clientMessageId, content, timeMs, error }].slice(-FAILED_MAX);
+    this.#failed = [...others, { ...pending, error }].slice(-FAILED_MAX);
     this.changed();
   }
 

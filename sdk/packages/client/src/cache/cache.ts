@@ -13,7 +13,7 @@ import type { Clock } from "../clock.js";
 import { within } from "../deadline.js";
 import { AppError, asError, type ParlanceError } from "../errors.js";
 import type { Locks } from "../locks.js";
-import type { Conversation, ConversationEvent, Unsent } from "../model.js";
+import type { Conversation, ConversationEvent, PendingMessage } from "../model.js";
 import type { RandomSource } from "../random.js";
 import type { Store, StoreOwner } from "../store.js";
 import { MemoryStore } from "../store/memory.js";
@@ -182,7 +182,7 @@ export class Cache {
   }
 
   /** Remembers a message until `settled`, or how it is now. */
-  sending(message: Unsent): void {
+  sending(message: PendingMessage): void {
     this.#whenOpen((writer) => this.#letters.put(writer, message));
   }
 
@@ -194,9 +194,9 @@ export class Cache {
    * What was left unsent, in the order in which it was sent: by earlier runs and by clients that ended since. Each of
    * them is told once, until `close`.
    */
-  async unsent(): Promise<Unsent[]> {
+  async unsent(): Promise<PendingMessage[]> {
     if (this.#writer === undefined || this.#erased) return [];
-    return await this.#inTime(this.#letters.left(this.#writer));
+    return this.#letters.take(await this.#inTime(this.#letters.left(this.#writer)));
   }
 
   /** What is left unsent is for whoever comes next, and may be this client. */

@@ -3,11 +3,11 @@
 // message may be sent by two clients at once: it is stored once.
 import { AppError, type ParlanceError } from "../errors.js";
 import { Claims, type Locks } from "../locks.js";
-import type { Unsent } from "../model.js";
+import type { PendingMessage } from "../model.js";
 import { newId, type RandomSource } from "../random.js";
 import { utf8Length } from "../utf8.js";
 import { seal, unseal } from "./text.js";
-import { fromUnsent, toUnsent } from "./values.js";
+import { fromPending, toPending } from "./values.js";
 import type { Writer } from "./writer.js";
 
 export interface LettersContext {
@@ -42,16 +42,16 @@ export class Letters {
   }
 
   /** Writes a message, or how it is now. */
-  put(writer: Writer, message: Unsent): void {
+  put(writer: Writer, message: PendingMessage): void {
     const { bytesMax, failed } = this.#context;
-    const row = seal(fromUnsent(message));
+    const row = seal(fromPending(message));
     const bytes = utf8Length(row);
     const known = this.#rows.get(message.clientMessageId)?.[0];
     if (known === undefined && this.#bytes + bytes > bytesMax) {
       return failed(new AppError("store", `no room to remember message ${message.clientMessageId} over a restart`));
     }
     const key = known ?? this.#newKey(writer, message);
-    this.#take(message.clientMessageId, key, bytes);
+    this.#keep(message.clientMessageId, key, bytes);
     writer.put(key, row);
   }
 
@@ -65,8 +65,8 @@ export class Letters {
     this.#rows.delete(clientMessageId);
   }
 
-  /** What nobody who lives has in hand: from now on it is in this client's. */
-  async left(writer: Writer): Promise<Unsent[]> {
+  /** Rows that nobody who lives has in hand: `take` them. */
+  async left(writer: Writer): Promise<[string, string | undefined][]> {
     const keys: string[] = [];
     for (const key of (await writer.keys("o/")).sort()) {
       const [, , run, count] = key.split("/");
@@ -75,16 +75,21 @@ export class Letters {
         keys.push(key);
       }
     }
-    const found: Unsent[] = [];
-    for (const [index, row] of (await writer.read(keys)).entries()) {
-      const key = keys[index] ?? "";
+    const rows = await writer.read(keys);
+    return keys.map((key, index) => [key, rows[index]]);
+  }
+
+  /** From now on they are in this client's hands. */
+  take(rows: readonly (readonly [string, string | undefined])[]): PendingMessage[] {
+    const found: PendingMessage[] = [];
+    for (const [key, row] of rows) {
       if (row === undefined) continue;
-      const message = toUnsent(unseal(row));
+      const message = toPending(unseal(row));
       if (message === undefined) {
         this.#context.damaged(key);
         continue;
       }
-      this.#take(message.clientMessageId, key, utf8Length(row));
+      this.#keep(message.clientMessageId, key, utf8Length(row));
       found.push(message);
     }
     return found;
@@ -100,7 +105,7 @@ export class Letters {
     this.#claims.release();
   }
 
-  #newKey(writer: Writer, message: Unsent): string {
+  #newKey(writer: Writer, message: PendingMessage): string {
     if (this.#run === undefined) {
       this.#run = newId(this.#context.random);
       void this.#claims.claim(writer.prefix + this.#run);
@@ -111,7 +116,7 @@ export class Letters {
     return `o/${digits(this.#lastTime, TIME_DIGITS)}/${this.#run}/${digits(this.#count, NUMBER_DIGITS)}`;
   }
 
-  #take(clientMessageId: string, key: string, bytes: number): void {
+  #keep(clientMessageId: string, key: string, bytes: number): void {
     const rows = this.#rows.get(clientMessageId) ?? [];
     if (rows.indexOf(key) < 0) this.#rows.set(clientMessageId, [...rows, key]);
     this.#bytes += bytes - (this.#kept.get(key) ?? 0);

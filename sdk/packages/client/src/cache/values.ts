@@ -1,7 +1,7 @@
 // What rows say: events, letters and conversations as JSON values, and back. What is read was sealed by this library,
 // perhaps by another version of it: a value of another shape reads as undefined.
 import { base64Decode, base64Encode } from "@bufbuild/protobuf/wire";
-import type { Content, Conversation, ConversationMessage, Target, Unsent } from "../model.js";
+import type { Content, Conversation, ConversationMessage, PendingMessage, Target } from "../model.js";
 import { cutUtf8 } from "../utf8.js";
 
 type Value = readonly unknown[];
@@ -39,13 +39,13 @@ export function toMessage(value: unknown): ConversationMessage | undefined {
   return { type: "message", conversationId, seq, timeMs, sender, clientMessageId, content };
 }
 
-export function fromUnsent(message: Unsent): Value {
+export function fromPending(message: PendingMessage): Value {
   const { target, clientMessageId, timeMs, left } = message;
   const where = "to" in target ? ["u", target.to] : ["c", target.conversationId];
   return [...where, clientMessageId, timeMs, fromContent(message.content), left];
 }
 
-export function toUnsent(value: unknown): Unsent | undefined {
+export function toPending(value: unknown): PendingMessage | undefined {
   if (!Array.isArray(value)) return undefined;
   const [kind, id, clientMessageId, timeMs, said, left] = value as Value;
   const content = toContent(said);

@@ -6,12 +6,12 @@ import { Alarm, type Clock } from "../clock.js";
 import { contentToWire, type RequestBody } from "../codec.js";
 import { type ParlanceError, ProtocolError } from "../errors.js";
 import type { SendResponse } from "../gen/parlance/client/v1/message.js";
-import type { PendingMessage, SendResult, Unsent } from "../model.js";
+import type { PendingMessage, SendResult } from "../model.js";
 import type { RandomSource } from "../random.js";
 import type { Outcome, Requests } from "../requests.js";
 
 /** One message to send. */
-export interface Item extends Unsent {
+export interface Item extends PendingMessage {
   timeMs: number;
   left: boolean;
   /** An earlier run left it: it goes before those of this one. */

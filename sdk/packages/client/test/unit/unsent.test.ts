@@ -58,6 +58,38 @@ test("the time of what is left counts from the log-in: an hour without a network
   next.client.close();
 });
 
+test("what is found only after the log-in goes before what waits, and not before what is on its way", async () => {
+  const [inner, cluster] = [new MemoryStore(), new FakeCluster()];
+  await dies(inner, cluster, "left");
+  let broken = true;
+  const keys = (prefix: string): string[] => {
+    if (broken) throw new Error("disk");
+    return inner.keys(prefix);
+  };
+  const store = { keys, read: inner.read.bind(inner), write: inner.write.bind(inner) };
+  const { client, clock, transport } = await online({ store, sendsAheadMax: 1 }, cluster);
+  const handle = cluster.handle.bind(cluster);
+  let answer = (): void => {};
+  cluster.handle = (session, body) => {
+    if (body.$case !== "send") return handle(session, body);
+    // The first is answered late.
+    cluster.handle = handle;
+    answer = () => session.push(handle(session, body) as never, 2);
+    return undefined;
+  };
+  const requests = cluster.requests.length;
+  const all = ["new 1", "new 2"].map((text) => client.send({ to: "bob", text }));
+  broken = false;
+  await clock.advance(5_000);
+  assert.equal(cluster.requests.slice(requests).filter(({ $case }) => $case === "send").length, 1);
+  answer();
+  await Promise.all([...all, clock.advance(0)]);
+  await clock.advance(0);
+  assert.deepEqual(stored(cluster), ["new 1", "left", "new 2"]);
+  assert.equal(transport.links.length, 1);
+  client.close();
+});
+
 test("what the cluster ends is shown as failed, and goes out in the next run", async () => {
   for (const code of [CloseCode.unsupported, CloseCode.kicked, CloseCode.appDisabled, CloseCode.replaced]) {
     const [store, cluster] = [new MemoryStore(), new FakeCluster()];
@@ -210,6 +242,25 @@ test("what never went out can go out at any age; from then on its age counts by 
   await soon.clock.advance(0);
   assert.deepEqual([stored(cluster), left(store)], [["hi"], 0], "known, and not stored again");
   soon.client.close();
+});
+
+test("what timed out without ever going out can be sent again by hand, whatever the clock of the device says", async () => {
+  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+  (await online({ store }, cluster)).client.close();
+  const { client, clock, transport } = withoutNetwork(store, cluster);
+  clock.set(-365 * 24 * HOUR);
+  const timeline = client.timeline({ to: "bob" });
+  client.send({ to: "bob", text: "hi", clientMessageId: "m" }).catch(() => {});
+  await clock.advance(60_000);
+  assert.deepEqual(
+    timeline.snapshot().pending.map(({ error, left: out }) => [error?.code, out]),
+    [["timeout", false]],
+  );
+  transport.down.clear();
+  await clock.advance(30_000);
+  await Promise.all([timeline.retry("m"), clock.advance(0)]);
+  assert.deepEqual([stored(cluster), timeline.snapshot().pending], [["hi"], []]);
+  client.close();
 });
 
 test("a retry by hand that comes too late is refused, as it may have been stored", async () => {
