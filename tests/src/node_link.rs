@@ -1,4 +1,5 @@
-//! A link to one node, as a gateway has it: requests out, answers in. It resumes nothing and routes nothing.
+//! A link to one node, as a gateway has it: requests out, answers in. It resumes nothing and routes nothing, and acknowledges
+//! nothing until it asks again.
 
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
@@ -13,6 +14,8 @@ use tonic::Streaming;
 
 use crate::admin::channel;
 
+/// What it says of its version.
+pub const VERSION: &str = "0.0.0-probe";
 /// Frames on their way to a node that does not take them.
 const FRAMES_MAX: usize = 64;
 
@@ -46,6 +49,7 @@ impl NodeLink {
             protocol: greeting(LINK_PROTOCOLS),
             gateway_id: address.gateway_id.clone(),
             link_id,
+            version: VERSION.to_owned(),
             instance_id: address.gateway_id.clone(),
             ..Hello::default()
         };

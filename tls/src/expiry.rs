@@ -1,13 +1,12 @@
-//! When certificates end: a metric, and a warning once a day in the last thirty days.
+//! When certificates end: a metric, and a warning once a day when that is soon.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parlance_proto::tls::Standing;
 use tokio::time::{Duration, Instant};
 
 use crate::metrics;
 
-const DAY_S: i64 = 24 * 3600;
-const WARN_BEFORE_S: i64 = 30 * DAY_S;
 const WARN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// What ends.
@@ -39,35 +38,20 @@ impl Warner {
         self.warned = Some(Instant::now());
         let now = unix_seconds();
         for (name, at) in certificates.expires() {
-            match left(at, now) {
-                Left::Long => {}
-                Left::Days(days) => {
+            match Standing::at(now, at) {
+                Standing::Good => {}
+                Standing::EndsSoon(days) => {
                     tracing::warn!(
                         certificate = name,
                         days,
                         "a certificate ends soon: renew it"
                     );
                 }
-                Left::Nothing => {
+                Standing::Ended => {
                     tracing::error!(certificate = name, "a certificate has ended: renew it");
                 }
             }
         }
-    }
-}
-
-#[derive(Debug, PartialEq)]
-enum Left {
-    Long,
-    Days(i64),
-    Nothing,
-}
-
-fn left(expires_s: i64, now_s: i64) -> Left {
-    match expires_s - now_s {
-        ..=0 => Left::Nothing,
-        left if left <= WARN_BEFORE_S => Left::Days(left / DAY_S),
-        _ => Left::Long,
     }
 }
 
@@ -78,19 +62,4 @@ fn left(expires_s: i64, now_s: i64) -> Left {
 fn unix_seconds() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_warning_begins_thirty_days_before() {
-        let now = 1_000 * DAY_S;
-        assert_eq!(left(now + 30 * DAY_S + 1, now), Left::Long);
-        assert_eq!(left(now + 30 * DAY_S, now), Left::Days(30));
-        assert_eq!(left(now + DAY_S - 1, now), Left::Days(0));
-        assert_eq!(left(now, now), Left::Nothing);
-        assert_eq!(left(now - DAY_S, now), Left::Nothing);
-    }
 }

@@ -72,8 +72,11 @@ pub enum IssueCommand {
         #[command(flatten)]
         common: IssueArgs,
     },
-    /// admin.pem and admin-key.pem: may do everything with the cluster
+    /// admin.pem and admin-key.pem, or admin-<NAME>.pem and admin-<NAME>-key.pem: may do everything with the cluster
     Admin {
+        /// Who it is for: nodes log this name with whatever is done with it. 1 to 64 letters, digits and . _ @ -
+        #[arg(long)]
+        name: Option<String>,
         #[command(flatten)]
         common: IssueArgs,
     },

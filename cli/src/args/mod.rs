@@ -81,7 +81,7 @@ pub struct Globals {
         value_name = "URL"
     )]
     pub via: Vec<String>,
-    /// Folder with ca.pem, admin.pem and admin-key.pem (see `parlance ca`), in place of the context's
+    /// Folder with ca.pem and an operator's certificate and key (see `parlance ca issue admin`), in place of the context's
     #[arg(
         long,
         global = true,

@@ -1,8 +1,9 @@
 //! The cluster's certificate authority: ECDSA P-256, PEM files, keys that only their owner may read. `rotation.rs` brings a
-//! new one in and lets the old one go, `status.rs` tells what is there.
+//! new one in and lets the old one go, `status.rs` tells what is there, `folder.rs` where.
 //!
 //! Who a certificate speaks for is in its DNS names (`parlance_proto::tls`); no address is in it.
 
+mod folder;
 mod rotation;
 mod status;
 
@@ -19,8 +20,11 @@ use rcgen::{
 use crate::exit::not_possible;
 use crate::files;
 
+use folder::{KEY_ENDING, file_name, files_in, is_operator_name};
+
+pub use folder::{ca_cert, ca_key, operator_files};
 pub use rotation::{retire, rotate};
-pub use status::{CertificateFile, Standing, read_certificate, status};
+pub use status::{CertificateFile, read_certificate, status};
 
 /// A cluster outlives its machines; a new authority means new certificates for all.
 const CA_VALID: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -71,7 +75,34 @@ impl Authority {
 
     /// Issues a certificate with a new key, in place of an older one of the same role.
     pub fn issue(&self, role: &Role, valid: Duration) -> anyhow::Result<TlsFiles> {
-        let mut params = base_params(&common_name(role), valid);
+        let name = file_name(role);
+        self.issue_as(role, &name, &name, valid)
+    }
+
+    /// Issues the certificate of an operator by name, which the nodes note with whatever is done with it.
+    pub fn issue_operator(&self, name: &str, valid: Duration) -> anyhow::Result<TlsFiles> {
+        if !is_operator_name(name) {
+            return Err(not_possible(format!(
+                "{name:?} is not a name for an operator: 1 to 64 letters, digits and . _ @ -, a letter or digit first"
+            )));
+        }
+        let files = format!("{}-{name}", file_name(&Role::Admin));
+        self.issue_as(&Role::Admin, name, &files, valid)
+    }
+
+    fn issue_as(
+        &self,
+        role: &Role,
+        common_name: &str,
+        file_name: &str,
+        valid: Duration,
+    ) -> anyhow::Result<TlsFiles> {
+        if file_name.ends_with(KEY_ENDING) {
+            return Err(not_possible(format!(
+                "{file_name}.pem would be the file of another's key: choose a name that does not end in {KEY_ENDING}"
+            )));
+        }
+        let mut params = base_params(common_name, valid);
         params.subject_alt_names = role
             .dns_names()
             .into_iter()
@@ -88,7 +119,7 @@ impl Authority {
         let cert = params
             .signed_by(&key, &self.issuer)
             .context("sign the certificate")?;
-        let files = self.files(role);
+        let files = files_in(&self.dir, file_name);
         files::write_private(&files.key, key.serialize_pem().as_bytes())?;
         files::write_public(&files.cert, cert.pem().as_bytes())?;
         Ok(files)
@@ -96,23 +127,8 @@ impl Authority {
 
     /// Where the files of a role are.
     pub fn files(&self, role: &Role) -> TlsFiles {
-        let name = common_name(role);
-        TlsFiles {
-            ca: ca_cert(&self.dir),
-            cert: self.dir.join(format!("{name}.pem")),
-            key: self.dir.join(format!("{name}-key.pem")),
-        }
+        files_in(&self.dir, &file_name(role))
     }
-}
-
-/// The authority's certificate in its folder.
-pub fn ca_cert(dir: &Path) -> PathBuf {
-    dir.join("ca.pem")
-}
-
-/// The authority's key in its folder.
-pub fn ca_key(dir: &Path) -> PathBuf {
-    dir.join("ca-key.pem")
 }
 
 fn new_authority() -> anyhow::Result<(String, String)> {
@@ -124,14 +140,6 @@ fn new_authority() -> anyhow::Result<(String, String)> {
         .self_signed(&key)
         .context("sign the authority's certificate")?;
     Ok((cert.pem(), key.serialize_pem()))
-}
-
-fn common_name(role: &Role) -> String {
-    match role {
-        Role::Node(id) => format!("node-{id}"),
-        Role::Gateway(id) => format!("gateway-{id}"),
-        Role::Admin => "admin".to_owned(),
-    }
 }
 
 #[allow(

@@ -4,18 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use parlance_proto::tls::{CertificateFacts, Serial, role_of};
+use parlance_proto::tls::{CertificateFacts, Role, Serial, Standing, common_name, role_of};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::ca_cert;
-
-const DAY_S: i64 = 24 * 3600;
-/// As long before its end as the processes begin to warn.
-const SOON_S: i64 = 30 * DAY_S;
 
 /// One certificate.
 #[derive(Debug, Serialize)]
@@ -31,16 +27,12 @@ pub struct CertificateFile {
     /// Of the authority: `new` and, during a rotation, `old`; of others that of the authority that issued it, or `other`.
     pub authority: &'static str,
     /// How it stands.
+    #[serde(serialize_with = "name_of_standing")]
     pub standing: Standing,
 }
 
-/// How a certificate stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Standing {
-    Good,
-    EndsSoon,
-    Ended,
+fn name_of_standing<S: Serializer>(standing: &Standing, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(standing.name())
 }
 
 /// All certificates of a folder, those of the authority first.
@@ -76,18 +68,26 @@ pub fn status(dir: &Path) -> anyhow::Result<Vec<CertificateFile>> {
         let Some(leaf) = certificates(&path)?.into_iter().next() else {
             continue;
         };
-        let who = role_of(&leaf).map_or_else(|_| "unknown".to_owned(), |role| role.to_string());
         let issuer = key_ids(&leaf).issuer;
         let place = keys.iter().position(|own| own.is_some() && *own == issuer);
         found.push(describe(
             &path,
             &leaf,
-            who,
+            holder(&leaf),
             place.map_or("other", name_of),
             now,
         )?);
     }
     Ok(found)
+}
+
+/// Whom a certificate speaks for; an operator by name.
+fn holder(leaf: &CertificateDer<'_>) -> String {
+    match role_of(leaf) {
+        Ok(Role::Admin) => format!("operator {}", common_name(leaf).unwrap_or_default()),
+        Ok(role) => role.to_string(),
+        Err(_) => "unknown".to_owned(),
+    }
 }
 
 /// The serial number of the first certificate in a file.
@@ -110,18 +110,13 @@ fn describe(
 ) -> anyhow::Result<CertificateFile> {
     let facts = CertificateFacts::of(certificate)
         .with_context(|| format!("read the certificate in {}", file.display()))?;
-    let standing = match facts.expires_s - now {
-        ..=0 => Standing::Ended,
-        left if left <= SOON_S => Standing::EndsSoon,
-        _ => Standing::Good,
-    };
     Ok(CertificateFile {
         file: file.to_owned(),
         who,
         serial: facts.serial.to_string(),
         expires_s: facts.expires_s,
         authority,
-        standing,
+        standing: Standing::at(now, facts.expires_s),
     })
 }
 
@@ -169,7 +164,6 @@ fn now_s() -> i64 {
 mod tests {
     use super::super::{Authority, rotate};
     use super::*;
-    use parlance_proto::tls::Role;
     use std::time::Duration;
 
     #[test]
@@ -182,22 +176,24 @@ mod tests {
         let authority = Authority::open(dir.path()).unwrap();
         let gateway = Role::Gateway("east-1".into());
         let files = authority.issue(&gateway, days(90)).unwrap();
+        authority.issue_operator("alice", days(90)).unwrap();
 
         let found = status(dir.path()).unwrap();
         let shown: Vec<_> = found
             .iter()
-            .map(|c| (c.who.as_str(), c.authority, c.standing))
+            .map(|c| (c.who.as_str(), c.authority, c.standing.name()))
             .collect();
         assert_eq!(
             shown,
             [
-                ("authority", "new", Standing::Good),
-                ("authority", "old", Standing::Good),
-                ("gateway east-1", "new", Standing::Good),
-                ("node 1", "old", Standing::EndsSoon),
+                ("authority", "new", "good"),
+                ("authority", "old", "good"),
+                ("operator alice", "new", "good"),
+                ("gateway east-1", "new", "good"),
+                ("node 1", "old", "ends_soon"),
             ]
         );
         let serial = read_certificate(&files.cert).unwrap();
-        assert_eq!(found[2].serial, serial.to_string());
+        assert_eq!(found[3].serial, serial.to_string());
     }
 }

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::args::ContextCommand;
+use crate::ca::operator_files;
 use crate::commands::Session;
-use crate::context::{ClusterContext, DEV, Resolved, Running, Store, admin_files};
+use crate::context::{ClusterContext, DEV, Resolved, Running, Store};
 use crate::exit::not_possible;
 use crate::output::{Output, say};
 
@@ -30,7 +31,7 @@ pub fn run(session: &Session, command: ContextCommand) -> anyhow::Result<()> {
         } => {
             let globals = &session.globals;
             let tls = match &globals.tls_dir {
-                Some(dir) => Some(admin_files(&std::path::absolute(dir)?)),
+                Some(dir) => Some(operator_files(&std::path::absolute(dir)?)?),
                 None => None,
             };
             let gateway_ca = gateway_ca.map(std::path::absolute).transpose()?;

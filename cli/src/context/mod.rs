@@ -14,6 +14,7 @@ use parlance_proto::tls::TlsFiles;
 use serde::{Deserialize, Serialize};
 
 use crate::args::Globals;
+use crate::ca::operator_files;
 use crate::exit::not_possible;
 
 pub use running::{Running, RunningFile};
@@ -69,15 +70,6 @@ impl ClusterContext {
     }
 }
 
-/// The files that `parlance ca` makes for an operator in a folder.
-pub fn admin_files(dir: &Path) -> TlsFiles {
-    TlsFiles {
-        ca: dir.join("ca.pem"),
-        cert: dir.join("admin.pem"),
-        key: dir.join("admin-key.pem"),
-    }
-}
-
 /// The context in effect, with the flags laid over it.
 pub fn resolve(globals: &Globals) -> anyhow::Result<Resolved> {
     let running = Running::in_default_folder();
@@ -128,7 +120,7 @@ fn resolve_in(
         context.gateways.clone_from(&globals.via);
     }
     if let Some(dir) = &globals.tls_dir {
-        context.tls = Some(admin_files(dir));
+        context.tls = Some(operator_files(dir)?);
     }
     Ok(resolved)
 }

@@ -1,19 +1,17 @@
 //! `parlance gateway`: one gateway, until a signal; its clients are told to go elsewhere first.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
 use anyhow::Context;
 use parlance_gateway::{Config, Gateway};
 use serde_json::{Value, json};
 
-use super::process::{self, Process};
+use super::process::{self, Awaited, Process};
 use super::settings::WithProcess;
 use crate::args::ProcessArgs;
 use crate::commands::Session;
 use crate::config_file::Settings;
 use crate::open_files;
-use crate::ops::Probes;
-use crate::signals::on_hangup;
 
 impl Settings for WithProcess<Config> {
     const NAME: &'static str = "gateway";
@@ -53,22 +51,12 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
         nodes = config.nodes.join(","),
         "gateway starts"
     );
-    let started: Arc<OnceLock<Weak<Gateway>>> = Arc::default();
-    let hung_up = started.clone();
-    on_hangup(move || {
-        if let Some(gateway) = hung_up.get().and_then(Weak::upgrade) {
-            tracing::info!("SIGHUP: the certificate files are looked at");
-            gateway.reload_certificates();
-        }
-    })?;
-    let probed = started.clone();
-    let mut probes = Probes::default();
-    let name = format!("gateway {}", config.gateway_id);
-    probes.live(name.as_str(), || Ok(()));
-    probes.ready(name, move || match probed.get() {
-        Some(gateway) => process::ask(gateway, |gateway| gateway.ready().map(|()| gateway.notes())),
-        None => Err("starting".to_owned()),
-    });
+    let awaited = Awaited::new();
+    awaited.reload_on_hangup(Gateway::reload_certificates)?;
+    let probes = awaited.probes(
+        &format!("gateway {}", config.gateway_id),
+        |gateway: &Gateway| gateway.ready().map(|()| gateway.notes()),
+    );
     let _ops = process.serve_ops(&settings.process, probes).await?;
     let gateway = tokio::select! {
         gateway = Gateway::start(config) => Arc::new(gateway.context("start the gateway")?),
@@ -77,7 +65,7 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    let _ = started.set(Arc::downgrade(&gateway));
+    awaited.is_there(&gateway);
     tracing::info!(listeners = ?gateway.addresses(), "gateway serves");
     let signal = process.signals.next().await;
     tracing::info!(signal, "gateway stops: sends its clients elsewhere");

@@ -1,20 +1,18 @@
 //! `parlance node`: one node, until a signal or a failed disk.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use parlance_node::{Config, Node};
 use serde_json::{Value, json};
 
-use super::process::{self, Process};
+use super::process::{self, Awaited, Process};
 use super::settings::WithProcess;
 use crate::args::ProcessArgs;
 use crate::commands::Session;
 use crate::config_file::Settings;
 use crate::open_files;
-use crate::ops::Probes;
-use crate::signals::on_hangup;
 
 /// A node that cannot go on still hands over what it leads, if it can do so in this time.
 const FAILED_STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,21 +57,12 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
         data_dir = %config.data_dir.display(),
         "node starts"
     );
-    // Served before the node is: reading a long log is no reason to seem dead.
-    let started: Arc<OnceLock<Weak<Node>>> = Arc::default();
-    let hung_up = started.clone();
-    on_hangup(move || {
-        if let Some(node) = hung_up.get().and_then(Weak::upgrade) {
-            tracing::info!("SIGHUP: the certificate files are looked at");
-            node.reload_certificates();
-        }
-    })?;
-    let _ops = process
-        .serve_ops(
-            &settings.process,
-            probes(format!("node {}", config.node_id), started.clone()),
-        )
-        .await?;
+    let awaited = Awaited::new();
+    awaited.reload_on_hangup(Node::reload_certificates)?;
+    let probes = awaited.probes(&format!("node {}", config.node_id), |node: &Node| {
+        node.ready().map(|()| node.notes())
+    });
+    let _ops = process.serve_ops(&settings.process, probes).await?;
     let node = tokio::select! {
         node = Node::start(config) => Arc::new(node.context("start the node")?),
         signal = process.signals.next() => {
@@ -81,7 +70,7 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    let _ = started.set(Arc::downgrade(&node));
+    awaited.is_there(&node);
     tracing::info!(raft = %node.raft_address(), link = %node.link_address(), "node serves");
     let failure = tokio::select! {
         signal = process.signals.next() => {
@@ -106,15 +95,4 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
         tracing::error!("the stop does not end: leaving without it");
     }
     Err(anyhow!("the node cannot go on: {failure}"))
-}
-
-fn probes(name: String, started: Arc<OnceLock<Weak<Node>>>) -> Probes {
-    let mut probes = Probes::default();
-    // That this answers says that the runtime still runs tasks; a failed disk ends the process.
-    probes.live(name.as_str(), || Ok(()));
-    probes.ready(name, move || match started.get() {
-        Some(node) => process::ask(node, |node| node.ready().map(|()| node.notes())),
-        None => Err("starting".to_owned()),
-    });
-    probes
 }

@@ -1,6 +1,6 @@
 //! What a serving process does around its library: settings, logs, metrics, signals, the operations listener.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -13,7 +13,7 @@ use crate::commands::Session;
 use crate::config_file::{self, Settings};
 use crate::ops::{self, Ops, Probes};
 use crate::output::say;
-use crate::signals::Signals;
+use crate::signals::{Signals, on_hangup};
 use crate::telemetry;
 
 /// Reads the settings; none if they were only to be checked, and are shown.
@@ -69,6 +69,51 @@ impl Process {
         Ok(Some(
             ops::serve(listen, self.metrics.clone(), probes).await?,
         ))
+    }
+}
+
+/// A part that others ask for before it is there: a start may take long, and is no reason to seem dead.
+pub(super) struct Awaited<T>(Arc<OnceLock<Weak<T>>>);
+
+impl<T: Send + Sync + 'static> Awaited<T> {
+    pub(super) fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// The process is alive while it answers, and ready when the part is.
+    pub(super) fn probes(
+        &self,
+        name: &str,
+        ready: impl Fn(&T) -> Result<Vec<String>, String> + Send + Sync + 'static,
+    ) -> Probes {
+        let part = self.0.clone();
+        let mut probes = Probes::default();
+        // That this answers says that the runtime still runs tasks.
+        probes.live(name, || Ok(()));
+        probes.ready(name, move || match part.get() {
+            Some(part) => ask(part, &ready),
+            None => Err("starting".to_owned()),
+        });
+        probes
+    }
+
+    /// On SIGHUP the part looks at its certificate files.
+    pub(super) fn reload_on_hangup(
+        &self,
+        reload: impl Fn(&T) + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let part = self.0.clone();
+        on_hangup(move || {
+            if let Some(part) = part.get().and_then(Weak::upgrade) {
+                tracing::info!("SIGHUP: the certificate files are looked at");
+                reload(&part);
+            }
+        })
+    }
+
+    /// Here it is.
+    pub(super) fn is_there(&self, part: &Arc<T>) {
+        let _ = self.0.set(Arc::downgrade(part));
     }
 }
 

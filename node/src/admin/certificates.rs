@@ -29,7 +29,7 @@ pub(super) async fn deny(
     }
     if let (Some(user), false) = (user_of(runtime, &serial), ask.although_used) {
         let message = format!(
-            "{user} uses it now and would be cut off: give it another certificate first, or say that it is meant"
+            "{user} uses it now and would be cut off: give it another certificate first, or deny it with --although-used"
         );
         return Err(Error::new(ErrorCode::PreconditionFailed, message));
     }

@@ -1,4 +1,4 @@
-//! What a certificate says of itself, besides its names: its serial number and when it ends.
+//! What a certificate says of itself, besides its names: its serial number and when it ends, and how it stands by that.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,6 +8,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::TlsError;
 
+const DAY_S: i64 = 24 * 3600;
+/// As long before its end as everybody begins to warn.
+const SOON_S: i64 = 30 * DAY_S;
 /// Bytes of a serial number (RFC 5280, 4.1.2.2).
 const SERIAL_BYTES_MAX: usize = 20;
 
@@ -93,6 +96,37 @@ impl CertificateFacts {
     }
 }
 
+/// How a certificate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It ends in more than thirty days.
+    Good,
+    /// It ends in so many days, and should be renewed.
+    EndsSoon(i64),
+    /// It is good no more.
+    Ended,
+}
+
+impl Standing {
+    /// How one that ends at a time stands at another, both as Unix time in seconds.
+    pub fn at(now_s: i64, expires_s: i64) -> Self {
+        match expires_s.saturating_sub(now_s) {
+            ..=0 => Self::Ended,
+            left if left <= SOON_S => Self::EndsSoon(left / DAY_S),
+            _ => Self::Good,
+        }
+    }
+
+    /// A name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::EndsSoon(_) => "ends_soon",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// The common name in a certificate's subject: what it is called, for people. Nothing is allowed by it.
 pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
@@ -104,6 +138,18 @@ pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_warning_begins_thirty_days_before() {
+        let now = 1_000 * DAY_S;
+        let stands = |left: i64| Standing::at(now, now + left);
+        assert_eq!(stands(30 * DAY_S + 1), Standing::Good);
+        assert_eq!(stands(30 * DAY_S), Standing::EndsSoon(30));
+        assert_eq!(stands(DAY_S - 1), Standing::EndsSoon(0));
+        assert_eq!(stands(0), Standing::Ended);
+        assert_eq!(stands(-DAY_S), Standing::Ended);
+        assert_eq!(Standing::at(now, i64::MIN), Standing::Ended);
+    }
 
     #[test]
     fn a_serial_number_is_the_same_however_it_is_written() {

@@ -12,7 +12,7 @@ mod role;
 
 use std::path::PathBuf;
 
-pub use certificate::{BadSerial, CertificateFacts, Serial, common_name};
+pub use certificate::{BadSerial, CertificateFacts, Serial, Standing, common_name};
 pub use denied::DenyList;
 pub use identity::{PemFiles, TlsIdentity, chain_and_key};
 pub use role::{ANY_NODE, DOMAIN, GATEWAY_ID_BYTES_MAX, Role, is_gateway_id, node_name, role_of};

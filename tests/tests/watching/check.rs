@@ -1,17 +1,18 @@
 //! `cluster check` on real processes: 0 when all is well, 1 and a name when something is not.
 
 use anyhow::{Context, Result, ensure};
+use parlance_proto::link::v1::{Heads, request};
 use parlance_proto::tls::Role;
 use parlance_tests::cli::{DONE, FAILED, Shell};
 use parlance_tests::cluster::health::http_get;
 use parlance_tests::cluster::{Cluster, ClusterSpec, START_WITHIN};
 use parlance_tests::logs::Allowed;
+use parlance_tests::node_link::{self, LinkAddress, NodeLink};
 use parlance_tests::story::tell;
 use parlance_tests::wait::until;
 use serde_json::Value;
 
 use super::SOON;
-use super::link::SilentGateway;
 
 /// The verdict as data, with the exit code that it must have.
 async fn verdict(shell: &Shell) -> Result<Value> {
@@ -138,9 +139,14 @@ async fn a_gateway_that_does_not_acknowledge_shows_everywhere() -> Result<()> {
             let identity = cluster
                 .authority
                 .issue("probe", Role::Gateway("probe".into()))?;
-            let address = cluster.address.link(1).to_string();
-            let silent =
-                SilentGateway::open(&address, &cluster.operator.ca, &identity, "probe").await?;
+            let mut silent = NodeLink::open(&LinkAddress {
+                node: cluster.address.link(1).to_string(),
+                gateway_id: "probe".to_owned(),
+                identity,
+            })
+            .await?;
+            let heads = request::Body::Heads(Heads::default());
+            ensure!(silent.ask(vec![(1, heads)]).is_some());
             is_found(&shell, "link_wedged", "gateway probe").await?;
             is_found(
                 &shell,
@@ -158,7 +164,7 @@ async fn a_gateway_that_does_not_acknowledge_shows_everywhere() -> Result<()> {
             let gateways = status["gateways"].as_array().context("no gateways")?;
             let probe = gateways.iter().find(|g| g["gateway_id"] == "probe");
             ensure!(
-                probe.is_some_and(|probe| probe["version"] == "0.0.0-probe"),
+                probe.is_some_and(|probe| probe["version"] == node_link::VERSION),
                 "{status}"
             );
             drop(silent);

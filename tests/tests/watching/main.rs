@@ -5,7 +5,6 @@
 mod check;
 mod disk;
 mod files;
-mod link;
 mod promql;
 
 use std::time::Duration;

@@ -4,12 +4,13 @@ mod status;
 
 use std::path::{Path, PathBuf};
 
-use parlance_proto::tls::{Role, is_gateway_id};
+use parlance_proto::tls::{Role, TlsFiles, is_gateway_id};
 use serde::Serialize;
 
 use crate::args::{CaCommand, IssueCommand};
 use crate::ca::{self, Authority};
 use crate::commands::Session;
+use crate::exit::not_possible;
 use crate::output::say;
 
 #[derive(Serialize)]
@@ -50,22 +51,7 @@ pub fn run(session: &Session, command: CaCommand) -> anyhow::Result<()> {
             }
         }
         CaCommand::Issue(issue) => {
-            let (role, common) = match issue {
-                IssueCommand::Node { id: 0, .. } => {
-                    return Err(crate::exit::not_possible("a node's id is above 0"));
-                }
-                IssueCommand::Node { id, common } => (Role::Node(id), common),
-                IssueCommand::Gateway { id, common } => {
-                    if !is_gateway_id(&id) {
-                        return Err(crate::exit::not_possible(
-                            "a gateway's id is 1 to 55 of a-z, 0-9 and - inside",
-                        ));
-                    }
-                    (Role::Gateway(id), common)
-                }
-                IssueCommand::Admin { common } => (Role::Admin, common),
-            };
-            let files = Authority::open(&common.dir)?.issue(&role, common.valid)?;
+            let files = issue_files(issue)?;
             Written {
                 cert: files.cert,
                 key: files.key,
@@ -76,4 +62,25 @@ pub fn run(session: &Session, command: CaCommand) -> anyhow::Result<()> {
     session.output.print(&written, |_, w| {
         format!("{}\n{}", shown(&w.cert), shown(&w.key))
     })
+}
+
+fn issue_files(command: IssueCommand) -> anyhow::Result<TlsFiles> {
+    let (role, common) = match command {
+        IssueCommand::Node { id: 0, .. } => {
+            return Err(not_possible("a node's id is above 0"));
+        }
+        IssueCommand::Node { id, common } => (Role::Node(id), common),
+        IssueCommand::Gateway { id, .. } if !is_gateway_id(&id) => {
+            return Err(not_possible(
+                "a gateway's id is 1 to 55 of a-z, 0-9 and - inside",
+            ));
+        }
+        IssueCommand::Gateway { id, common } => (Role::Gateway(id), common),
+        IssueCommand::Admin { name: None, common } => (Role::Admin, common),
+        IssueCommand::Admin {
+            name: Some(name),
+            common,
+        } => return Authority::open(&common.dir)?.issue_operator(&name, common.valid),
+    };
+    Authority::open(&common.dir)?.issue(&role, common.valid)
 }

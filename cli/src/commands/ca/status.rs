@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use parlance_proto::tls::Standing;
 use serde::Serialize;
 
-use crate::ca::{self, CertificateFile, Standing};
+use crate::ca::{self, CertificateFile};
 use crate::commands::Session;
 use crate::output::{Tone, say, time_text};
 
@@ -19,7 +20,9 @@ pub(super) fn run(session: &Session, dir: &Path) -> anyhow::Result<()> {
         let (who, file) = (&certificate.who, certificate.file.display());
         match certificate.standing {
             Standing::Good => {}
-            Standing::EndsSoon => say(format!("warning: {file} of {who} ends soon: renew it")),
+            Standing::EndsSoon(days) => say(format!(
+                "warning: {file} of {who} ends in {days} days: renew it"
+            )),
             Standing::Ended => say(format!("warning: {file} of {who} has ended: renew it")),
         }
     }
@@ -29,7 +32,7 @@ pub(super) fn run(session: &Session, dir: &Path) -> anyhow::Result<()> {
         for shown in &status.certificates {
             let tone = match shown.standing {
                 Standing::Good => Tone::Good,
-                Standing::EndsSoon | Standing::Ended => Tone::Bad,
+                Standing::EndsSoon(_) | Standing::Ended => Tone::Bad,
             };
             table.add_row(vec![
                 shown.who.as_str().into(),

@@ -62,7 +62,7 @@ fn context_of(session: &Session) -> anyhow::Result<ClusterContext> {
         let nodes = session.globals.server.clone();
         return Ok(ClusterContext {
             nodes,
-            tls: Some(crate::context::admin_files(dir)),
+            tls: Some(crate::ca::operator_files(dir)?),
             ..Default::default()
         });
     }

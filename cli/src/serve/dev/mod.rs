@@ -19,7 +19,7 @@ use super::settings::ProcessSettings;
 use crate::args::DevArgs;
 use crate::ca::{self, Authority};
 use crate::commands::Session;
-use crate::context::{ClusterContext, Running, admin_files};
+use crate::context::{ClusterContext, Running};
 use crate::exit::not_possible;
 use crate::files;
 use crate::ops::Probes;
@@ -62,7 +62,7 @@ pub async fn run(session: &Session, args: DevArgs) -> anyhow::Result<()> {
         gateways: started.gateways.urls(),
         app: Some(APP.to_owned()),
         gateway_ca: None,
-        tls: Some(admin_files(&dir.join("tls"))),
+        tls: Some(ca::operator_files(&dir.join("tls"))?),
     };
     let registration = Running::in_default_folder().register(&context)?;
     let ready = ready::Ready {
@@ -150,7 +150,7 @@ fn data_dir(args: &DevArgs) -> anyhow::Result<PathBuf> {
 
 /// Two clusters on one directory would fight for its ports and files.
 fn refuse_second_run(dir: &Path) -> anyhow::Result<()> {
-    let ours = admin_files(&dir.join("tls"));
+    let ours = ca::operator_files(&dir.join("tls"))?;
     match Running::in_default_folder()
         .alive()
         .iter()

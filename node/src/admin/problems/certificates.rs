@@ -1,18 +1,16 @@
 //! Certificates that end: who has one must be given another before.
 
 use parlance_proto::admin::v1::Problem;
+use parlance_proto::tls::Standing;
 
 use super::{Seen, problem};
 
-const DAY_S: i64 = 24 * 3600;
-/// As long before its end as the processes begin to warn.
-const SOON_S: i64 = 30 * DAY_S;
 const REMEDY: &str =
     "issue it again with parlance ca issue and put it in its place: no restart is needed";
 
 impl Seen<'_> {
-    /// Whose certificate ends in how many seconds, as far as is known.
-    fn certificates(&self) -> Vec<(String, i64)> {
+    /// How whose certificate stands, as far as is known.
+    fn certificates(&self) -> Vec<(String, Standing)> {
         let nodes = self.members().map(|node| {
             let who = format!("node {}", node.node_id);
             (who, node.certificate.as_ref())
@@ -24,16 +22,14 @@ impl Seen<'_> {
         let now_s = self.now_ms / 1000;
         nodes
             .chain(gateways)
-            .filter_map(|(who, used)| Some((who, used?.expires_s.saturating_sub(now_s))))
+            .filter_map(|(who, used)| Some((who, Standing::at(now_s, used?.expires_s))))
             .collect()
     }
 
     pub(super) fn ended_certificates(&self) -> Vec<Problem> {
-        let ended = self
-            .certificates()
-            .into_iter()
-            .filter(|(_, left)| *left <= 0);
-        ended
+        let certificates = self.certificates().into_iter();
+        certificates
+            .filter(|(_, standing)| *standing == Standing::Ended)
             .map(|(who, _)| {
                 let what = format!("the certificate of {who} has ended: new connections fail");
                 problem("certificate_ended", what, REMEDY)
@@ -42,13 +38,14 @@ impl Seen<'_> {
     }
 
     pub(super) fn ending_certificates(&self) -> Vec<Problem> {
-        let ending = self.certificates().into_iter();
-        ending
-            .filter(|(_, left)| (1..=SOON_S).contains(left))
-            .map(|(who, left)| {
-                let days = left / DAY_S;
-                let what = format!("the certificate of {who} ends in {days} days");
-                problem("certificate_ends", what, REMEDY)
+        let certificates = self.certificates().into_iter();
+        certificates
+            .filter_map(|(who, standing)| match standing {
+                Standing::EndsSoon(days) => {
+                    let what = format!("the certificate of {who} ends in {days} days");
+                    Some(problem("certificate_ends", what, REMEDY))
+                }
+                Standing::Good | Standing::Ended => None,
             })
             .collect()
     }
