@@ -19,7 +19,7 @@ pub const LOGINS: &str = "parlance_gateway_logins_total";
 pub const REQUESTS: &str = "parlance_gateway_requests_total";
 /// From a request's having been read to its answer's being queued, by `kind`.
 pub const REQUEST_SECONDS: &str = "parlance_gateway_request_seconds";
-/// From a push's arrival on a link to a session's socket having taken it.
+/// From a push's arrival on a link to a session's socket having taken it; of sixteen one is timed.
 pub const DELIVERY_SECONDS: &str = "parlance_gateway_delivery_seconds";
 /// Bytes of client messages.
 pub const RECEIVED_BYTES: &str = "parlance_gateway_received_bytes_total";
@@ -222,7 +222,7 @@ fn describe_traffic() {
     describe_histogram!(
         DELIVERY_SECONDS,
         Unit::Seconds,
-        "from a push's arrival on a link to a session's socket having taken it"
+        "from a push's arrival on a link to a session's socket having taken it; of sixteen one is timed"
     );
     describe_counter!(RECEIVED_BYTES, Unit::Bytes, "bytes of client messages");
     describe_counter!(

@@ -78,6 +78,15 @@ impl Charge {
         }
     }
 
+    /// Takes more or gives back, so that it is so much.
+    pub fn set(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.add(bytes - self.bytes);
+        } else if bytes < self.bytes {
+            self.give_back(self.bytes - bytes);
+        }
+    }
+
     /// How much it is.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -122,6 +131,9 @@ mod tests {
         let mut forced = budget.take(90);
         assert_eq!((budget.used(), budget.excess()), (130, 30));
         budget.exceeded().await;
+        forced.set(50);
+        forced.set(95);
+        assert_eq!(budget.used(), 135);
         forced.give_back(1000);
         drop(second);
         assert_eq!((budget.used(), budget.excess()), (0, 0));

@@ -18,7 +18,7 @@ use crate::metrics::{handles, refused};
 
 /// A drained queue above this capacity gives its memory back.
 const KEPT_ITEMS: usize = 8;
-/// What an item takes in a queue beside its frame, in bytes.
+/// What an item beyond these takes in a queue beside its frame, in bytes.
 const ITEM_BYTES: usize = size_of::<Item>();
 
 /// One thing to write.
@@ -41,11 +41,11 @@ impl Item {
         }
     }
 
-    /// What it counts for the process: a push is there once for all its sessions, and counts itself.
-    fn charged(&self) -> usize {
+    /// What of it is this queue's alone: a push is there once for all its sessions, and counts itself for the process.
+    fn own_bytes(&self) -> usize {
         match self {
-            Self::Encoded(frame) => frame.len() + ITEM_BYTES,
-            Self::Push(_) | Self::Resync(_) => ITEM_BYTES,
+            Self::Encoded(frame) => frame.len(),
+            Self::Push(_) | Self::Resync(_) => 0,
         }
     }
 
@@ -83,11 +83,15 @@ pub struct Outbound {
 struct Inner {
     items: VecDeque<Item>,
     bytes: usize,
+    /// Of these, what is in no other queue.
+    own_bytes: usize,
     charge: Charge,
     /// What was drained and still waits for the socket.
     writing: Charge,
     /// A resync waits: what it makes the client fetch is left out until it is written.
     lags: bool,
+    /// Somebody waits until there is room.
+    wanted: bool,
     closed: Option<CloseReason>,
 }
 
@@ -100,9 +104,11 @@ impl Outbound {
             inner: Mutex::new(Inner {
                 items: VecDeque::new(),
                 bytes: 0,
+                own_bytes: 0,
                 charge: memory.take(0),
                 writing: memory.take(0),
                 lags: false,
+                wanted: false,
                 closed: None,
             }),
             changed: Notify::new(),
@@ -157,6 +163,7 @@ impl Outbound {
                     }
                     return;
                 }
+                inner.wanted = true;
             }
             drained.await;
         }
@@ -171,8 +178,9 @@ impl Outbound {
         let mut inner = self.inner.lock();
         if inner.closed.is_none() {
             inner.bytes += item.bytes();
-            inner.charge.add(item.charged());
+            inner.own_bytes += item.own_bytes();
             inner.items.push_front(item);
+            inner.settle();
             drop(inner);
             self.changed.notify_one();
         }
@@ -181,21 +189,21 @@ impl Outbound {
     /// Hands items over in their order, until `take` wants no more or nothing is left.
     pub fn drain(&self, mut take: impl FnMut(Item) -> bool) {
         let mut inner = self.inner.lock();
-        let mut charged = 0;
         while let Some(item) = inner.items.pop_front() {
             inner.bytes -= item.bytes();
-            charged += item.charged();
+            inner.own_bytes -= item.own_bytes();
             inner.lags &= !matches!(item, Item::Resync(_));
             if !take(item) {
                 break;
             }
         }
-        inner.charge.give_back(charged);
+        inner.settle();
+        let wanted = std::mem::take(&mut inner.wanted);
         if inner.items.is_empty() && inner.items.capacity() > KEPT_ITEMS {
             inner.items = VecDeque::new();
         }
         drop(inner);
-        if charged > 0 {
+        if wanted {
             self.drained.notify_waiters();
         }
     }
@@ -248,9 +256,17 @@ impl Drop for Writing<'_> {
 impl Inner {
     fn add(&mut self, item: Item) {
         self.bytes += item.bytes();
-        self.charge.add(item.charged());
+        self.own_bytes += item.own_bytes();
         self.lags |= matches!(item, Item::Resync(_));
         self.items.push_back(item);
+        self.settle();
+    }
+
+    /// Takes from the budget of the process what this queue takes beyond the memory that it always keeps: nothing, while
+    /// few pushes wait.
+    fn settle(&mut self) {
+        let slots = self.items.len().saturating_sub(KEPT_ITEMS);
+        self.charge.set(self.own_bytes + slots * ITEM_BYTES);
     }
 
     /// Leaves out what the client can fetch, with a resync in its place.
@@ -260,17 +276,15 @@ impl Inner {
         }
         refused("outbound_session");
         handles().resyncs.increment(1);
-        let (mut bytes, mut charged) = (0, 0);
+        let mut bytes = 0;
         self.items.retain(|item| {
             let stays = !item.can_be_fetched();
             if !stays {
-                bytes += item.bytes();
-                charged += item.charged();
+                bytes += item.bytes(); // of pushes, which are no queue's own
             }
             stays
         });
         self.bytes -= bytes;
-        self.charge.give_back(charged);
         self.add(resync());
     }
 
@@ -279,7 +293,7 @@ impl Inner {
             self.closed = Some(reason);
         }
         if reason.drops_queue() {
-            self.bytes = 0;
+            (self.bytes, self.own_bytes) = (0, 0);
             self.charge.clear();
             // Its writer ends on its own; whoever makes room must not look for others until then.
             self.writing.clear();
@@ -289,96 +303,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(bytes: usize) -> Item {
-        Item::Encoded(vec![0; bytes].into())
-    }
-
-    fn event(memory: &Arc<Budget>, bytes: usize) -> Item {
-        Item::Push(Arc::new(Push::new(vec![0; bytes].into(), memory)))
-    }
-
-    fn kinds(queue: &Outbound) -> String {
-        let mut kinds = String::new();
-        queue.drain(|item| {
-            kinds.push(match item {
-                Item::Encoded(_) => 'a',
-                Item::Push(push) if push.is_notice() => 'n',
-                Item::Push(_) => 'e',
-                Item::Resync(_) => 'r',
-            });
-            true
-        });
-        kinds
-    }
-
-    #[test]
-    fn a_slow_reader_gets_one_resync_in_the_place_of_what_it_can_fetch() {
-        let memory = Budget::new(1 << 20);
-        let queue = Outbound::new(100, 10, &memory);
-        assert!(queue.push(event(&memory, 200)), "one item always fits");
-        assert!(queue.push(answer(1)), "an answer is never left out");
-        assert!(!queue.push(event(&memory, 1)), "fetched after the resync");
-        let notice = Push::notice(server_frame::Body::Resync(ResyncNotice::default()));
-        assert!(queue.push(Item::Push(Arc::new(notice))));
-        assert!(!queue.push(resync()), "there is one");
-        assert_eq!(queue.closed(), None);
-        assert_eq!(kinds(&queue), "ran");
-        assert!(queue.push(event(&memory, 1)), "after the resync it goes on");
-        assert!(queue.push(event(&memory, 1)));
-        assert_eq!(kinds(&queue), "ee");
-        assert_eq!((queue.bytes(), memory.used()), (0, 0));
-    }
-
-    #[test]
-    fn items_are_bounded_too_and_drained_memory_goes_back() {
-        let memory = Budget::new(1 << 20);
-        let queue = Outbound::new(1 << 20, 100, &memory);
-        for _ in 0..100 {
-            assert!(queue.push(event(&memory, 1)));
-        }
-        let mut taken = 0;
-        queue.drain(|_| {
-            taken += 1;
-            taken < 30
-        });
-        assert_eq!((taken, queue.bytes()), (30, 70));
-        queue.drain(|_| true);
-        assert_eq!(queue.inner.lock().items.capacity(), 0);
-        for _ in 0..100 {
-            assert!(queue.push(event(&memory, 1)));
-        }
-        assert!(!queue.push(event(&memory, 1)));
-        assert_eq!(kinds(&queue), "r");
-        assert_eq!(memory.used(), 0);
-    }
-
-    #[tokio::test]
-    async fn answers_to_reads_wait_for_room_and_never_close_the_queue() {
-        let memory = Budget::new(1 << 20);
-        let queue = Arc::new(Outbound::new(65_536, 100, &memory));
-        let answers = (0..50).map(|_| queue.push_when_room(answer(60_000)));
-        let waiting = futures::future::join_all(answers);
-        let reading = async {
-            let mut read = 0;
-            while read < 50 {
-                queue.changed().await;
-                assert!(queue.bytes() <= 65_536, "{} bytes", queue.bytes());
-                queue.drain(|_| {
-                    read += 1;
-                    true
-                });
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::join!(waiting, reading);
-        assert_eq!((queue.closed(), memory.used()), (None, 0));
-        queue.push_when_room(answer(60_000)).await;
-        let waits = queue.push_when_room(answer(60_000));
-        let closes = async { queue.close(CloseReason::CutOff) };
-        tokio::join!(waits, closes);
-        assert_eq!(memory.used(), 0);
-    }
-}
+mod tests;

@@ -25,6 +25,9 @@ use crate::session::{CloseReason, Item, Outbound};
 /// Frames are gathered up to this size before they are written.
 const GATHER_BYTES: usize = 64 * 1024;
 
+/// One delivery in so many is timed: a timing costs a tenth of a delivery.
+const TIMED_EACH: u8 = 16;
+
 /// How long a write may hold up a close.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -39,8 +42,10 @@ thread_local! {
 #[derive(Clone)]
 struct Gathered {
     bytes: Vec<u8>,
-    /// When the pushes in it came.
+    /// When the pushes in it came that are timed.
     arrived: Vec<Instant>,
+    /// Deliveries until the next that is timed.
+    untimed: u8,
 }
 
 impl Gathered {
@@ -48,6 +53,7 @@ impl Gathered {
         Self {
             bytes: Vec::new(),
             arrived: Vec::new(),
+            untimed: 0,
         }
     }
 
@@ -61,11 +67,15 @@ impl Gathered {
         Self {
             bytes: self.bytes.get(written..).unwrap_or_default().to_vec(),
             arrived: self.arrived.clone(),
+            untimed: 0,
         }
     }
 
     /// The socket has taken all of it.
     fn is_out(&self) {
+        if self.arrived.is_empty() {
+            return;
+        }
         let now = Instant::now();
         for arrived in &self.arrived {
             handles().delivery.record((now - *arrived).as_secs_f64());
@@ -77,7 +87,11 @@ impl Gathered {
             Item::Encoded(frame) => frame,
             Item::Resync(push) => encode_push(format, &push),
             Item::Push(push) => {
-                self.arrived.push(push.arrived());
+                if self.untimed == 0 {
+                    self.arrived.push(push.arrived());
+                    self.untimed = TIMED_EACH;
+                }
+                self.untimed -= 1;
                 encode_push(format, &push)
             }
         };
