@@ -215,7 +215,7 @@ impl Reader<'_> {
                 .collect()
         };
         let items = effect.as_ref().map(users).unwrap_or_default();
-        let bytes = items.iter().map(|(_, item)| item.len()).sum();
+        let bytes = effect.as_ref().map_or(0, |effect| effect.frame.len());
         let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
         let what = (count, bytes);
         let Some(deliveries) = self.under_way.begin_again(home, aside, number, what) else {
@@ -271,9 +271,8 @@ impl Reader<'_> {
     async fn deliver(&self, effect: Effect) {
         self.under_way.wait_for_room().await;
         let Audience::Users(users) = &effect.audience;
-        let bytes = effect.frame.len() * users.len();
         let count = u32::try_from(users.len()).unwrap_or(u32::MAX);
-        let deliveries = self.under_way.begin(count, bytes);
+        let deliveries = self.under_way.begin(count, effect.frame.len());
         for (user, delivery) in users.iter().zip(deliveries) {
             if is_on(Switch::ForgetUsers)
                 && user.as_str().bytes().fold(0, u8::wrapping_add) % 3 == 0

@@ -198,27 +198,29 @@ async fn try_again(route: Arc<Route>, home: ShardId) {
     let mut delay = RETRY_DELAY_MIN;
     sleep(delay).await;
     loop {
-        let (batch, hint) = route.parked.take(home, BATCH_ITEMS_MAX);
-        if batch.is_empty() {
+        let taken = route.parked.take(home, BATCH_ITEMS_MAX);
+        if taken.queued.is_empty() {
             if route.parked.free(home) {
                 return;
             }
             continue;
         }
         metrics::relay_retried();
-        let by_leader = route.by_leader(batch, hint.map(|hint| (home, hint)));
+        let hint = taken.hint.map(|hint| (home, hint));
+        let by_leader = route.by_leader(taken.queued, hint);
         let tries = by_leader.into_iter();
         let tries = tries.map(|(leader, shards)| route.try_deliver(leader, shards));
         let left: Vec<Left> = join_all(tries).await.into_iter().flatten().collect();
-        if left.is_empty() {
-            delay = RETRY_DELAY_MIN;
-            continue;
-        }
+        let all_done = left.is_empty();
         // Those of a shard that was split may be several shards' by now.
         let hint = left.iter().find(|left| left.home == home);
         let hint = hint.and_then(|left| left.hint);
         let queued = left.into_iter().flat_map(|left| left.queued).collect();
-        route.parked.put_back(home, queued, hint);
+        route.parked.put_back(home, taken.size, queued, hint);
+        if all_done {
+            delay = RETRY_DELAY_MIN;
+            continue;
+        }
         sleep(delay).await;
         delay = (delay * 2).min(RETRY_DELAY_MAX);
     }

@@ -11,10 +11,9 @@ use parking_lot::Mutex;
 use parlance_proto::ids::ShardId;
 use parlance_proto::slot::{Slot, SlotRange};
 use parlance_proto::store::v1::Consumer;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::budget::{Budget, Share};
+use super::budget::{Budget, Room, Share};
 use crate::metrics;
 use crate::shard::Marks;
 
@@ -22,9 +21,8 @@ use crate::shard::Marks;
 pub(super) struct UnderWay {
     consumer: Consumer,
     marks: Arc<Marks>,
-    share: Share,
+    share: Arc<Share>,
     inner: Mutex<Inner>,
-    moved: Notify,
 }
 
 struct Inner {
@@ -32,8 +30,6 @@ struct Inner {
     next: u64,
     /// Items with deliveries still under way, by number.
     open: BTreeMap<u64, Open>,
-    /// Their bytes.
-    bytes: usize,
     aside: BTreeMap<ShardId, Aside>,
     /// What `marks` says.
     marked: u64,
@@ -43,7 +39,6 @@ struct Inner {
 struct Open {
     /// Still under way.
     deliveries: u32,
-    bytes: usize,
     since: Instant,
 }
 
@@ -62,6 +57,8 @@ pub(super) struct Aside {
 pub(super) struct Delivery {
     number: u64,
     under_way: Arc<UnderWay>,
+    /// What it takes of the shard's share.
+    room: Option<Room>,
 }
 
 impl UnderWay {
@@ -76,7 +73,6 @@ impl UnderWay {
         let inner = Inner {
             next: done + 1,
             open: BTreeMap::new(),
-            bytes: 0,
             aside: BTreeMap::new(),
             marked: done,
             cancelled: false,
@@ -86,7 +82,6 @@ impl UnderWay {
             marks,
             share: budget.share(),
             inner: Mutex::new(inner),
-            moved: Notify::new(),
         })
     }
 
@@ -95,20 +90,21 @@ impl UnderWay {
         self.inner.lock().next
     }
 
-    /// Takes the next item, of so many bytes and with so many deliveries. None is needed: an item without any is done
-    /// at once.
+    /// Takes the next item, with so many deliveries of so many bytes each. None is needed: an item without any is done at
+    /// once.
     pub(super) fn begin(self: &Arc<Self>, deliveries: u32, bytes: usize) -> Vec<Delivery> {
         let mut inner = self.inner.lock();
         let number = inner.next;
         inner.next += 1;
-        inner.open(number, deliveries, bytes);
+        inner.open(number, deliveries);
         self.advance(&mut inner);
         drop(inner);
-        self.deliveries(number, deliveries)
+        self.deliveries(number, deliveries, bytes)
     }
 
-    /// Takes an item that was set aside for a home, with so many deliveries to it: what was set aside up to it is over then. None
-    /// if more has been set aside since `aside` was asked for that it does not say: take it up anew.
+    /// Takes an item that was set aside for a home, with so many deliveries to it of so many bytes each: what was set aside up
+    /// to it is over then. None if more has been set aside since `aside` was asked for that it does not say: take it up
+    /// anew.
     pub(super) fn begin_again(
         self: &Arc<Self>,
         home: ShardId,
@@ -125,16 +121,17 @@ impl UnderWay {
         if now.first > now.last {
             inner.aside.remove(&home);
         }
-        inner.open(number, deliveries, bytes);
+        inner.open(number, deliveries);
         self.advance(&mut inner);
         drop(inner);
-        Some(self.deliveries(number, deliveries))
+        Some(self.deliveries(number, deliveries, bytes))
     }
 
-    fn deliveries(self: &Arc<Self>, number: u64, count: u32) -> Vec<Delivery> {
+    fn deliveries(self: &Arc<Self>, number: u64, count: u32, bytes: usize) -> Vec<Delivery> {
         let delivery = |_| Delivery {
             number,
             under_way: self.clone(),
+            room: Some(self.share.take(bytes)),
         };
         (0..count).map(delivery).collect()
     }
@@ -153,23 +150,11 @@ impl UnderWay {
     pub(super) fn cancel(&self) {
         self.inner.lock().cancelled = true;
         self.marks.set_oldest(self.consumer, None);
-        self.moved.notify_waiters();
     }
 
     /// Waits until another item may be under way.
     pub(super) async fn wait_for_room(&self) {
-        loop {
-            let moved = self.moved.notified();
-            if self.has_room() {
-                return;
-            }
-            moved.await;
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        let inner = self.inner.lock();
-        self.share.has_room(inner.open.len(), inner.bytes)
+        self.share.wait_for_room().await;
     }
 
     fn advance(&self, inner: &mut Inner) {
@@ -191,16 +176,13 @@ impl UnderWay {
 }
 
 impl Inner {
-    fn open(&mut self, number: u64, deliveries: u32, bytes: usize) {
+    fn open(&mut self, number: u64, deliveries: u32) {
         if deliveries > 0 {
             let item = self.open.entry(number).or_insert(Open {
                 deliveries: 0,
-                bytes: 0,
                 since: Instant::now(),
             });
             item.deliveries += deliveries;
-            item.bytes += bytes;
-            self.bytes += bytes;
         }
     }
 
@@ -211,9 +193,7 @@ impl Inner {
         if item.deliveries > 0 {
             return None;
         }
-        let item = self.open.remove(&number)?;
-        self.bytes -= item.bytes;
-        Some(item.since)
+        self.open.remove(&number).map(|item| item.since)
     }
 
     /// Since when the oldest item that is not done has been under way.
@@ -254,11 +234,12 @@ impl Delivery {
         before(&mut inner);
         let item_done = inner.close(self.number);
         self.under_way.advance(&mut inner);
-        drop(inner);
-        if item_done.is_some() {
-            self.under_way.moved.notify_waiters();
-        }
         item_done
+    }
+
+    /// It waits, where what waits has a bound of its own: others may have its room.
+    pub(super) fn waits(&mut self) {
+        self.room = None;
     }
 
     /// Whether it still has to be made by this node.
@@ -316,12 +297,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_items_leave_less_room_until_they_are_done_in_any_order() {
-        let (items, _) = under_way(0);
+    async fn large_items_leave_less_room_until_they_are_done_or_wait_elsewhere() {
+        let (items, marks) = under_way(0);
         let half = 32 << 20; // of what a node has
-        let _stuck = items.begin(1, half);
+        let mut stuck = items.begin(1, half).remove(0);
         let other = items.begin(1, half).remove(0);
-        assert!(!items.has_room());
+        assert!(!items.share.has_room());
         let waiting = tokio::spawn({
             let items = items.clone();
             async move { items.wait_for_room().await }
@@ -330,6 +311,11 @@ mod tests {
         assert!(!waiting.is_finished());
         other.done();
         waiting.await.unwrap();
+        let _third = items.begin(1, half);
+        assert!(!items.share.has_room());
+        stuck.waits();
+        assert!(items.share.has_room() && stuck.is_wanted());
+        assert_eq!(mark(&marks), 0, "it is not done");
     }
 
     #[test]
@@ -342,7 +328,7 @@ mod tests {
             both.pop().unwrap().done();
             both.pop().unwrap().set_aside(home, Slot::FIRST);
         }
-        assert!(items.has_room());
+        assert!(items.share.has_room());
         assert_eq!(mark(&marks), 0);
         let [(set_aside, aside)] = items.aside()[..] else {
             panic!("{:?}", items.aside())

@@ -9,7 +9,7 @@ use parlance_proto::raft::v1::{
     RelayResponse, SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
 };
 use parlance_proto::slot::SlotRange;
-use parlance_proto::store::v1::{ClusterMap, Consumer, MapShard};
+use parlance_proto::store::v1::{ClusterMap, Consumer, MapShard, SendCommand};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::outbox_reader::deliver_while_leading;
 use super::super::under_way::UnderWay;
 use super::*;
+use crate::apply::tests::fixture::message;
 use crate::link::Links;
 use crate::meta::{Lead, MetaState};
 use crate::raft::PeerError;
@@ -213,6 +214,46 @@ async fn a_home_that_takes_nothing_for_long_holds_up_no_other_and_gets_all_of_it
     eventually("all are relayed", || relayed() == MESSAGES).await;
     let both_users = 2 * usize::try_from(MESSAGES).unwrap();
     assert_eq!(peers.taken.lock().len(), both_users);
+    stop.cancel();
+    delivery.await.unwrap();
+    lone.stop().await;
+}
+
+/// Of one conversation, whose two users are at home in different shards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stuck_home_holds_up_no_other_however_many_shards_a_node_leads() {
+    const MESSAGES: usize = 3_000;
+    let app = AppId::new("demo").unwrap();
+    let slots = ["alice", "bob"].map(|user| Slot::of_user(&app, &UserId::new(user).unwrap()));
+    let border = u32::from(slots[0].min(slots[1]).number());
+    let Fixture { peers, sender, .. } = fixture(border);
+    let lone = Lone::founded(ProposerLimits::default()).await;
+    let shard = lone.shard.clone();
+    let (sender, stop) = (Arc::new(sender), CancellationToken::new());
+    let _other_shards: Vec<_> = (1..128).map(|_| sender.budget().share()).collect();
+    let delivery = deliver_while_leading(shard.clone(), sender.clone(), stop.clone());
+    let delivery = tokio::spawn(delivery);
+    let ids: Vec<String> = (0..MESSAGES).map(|n| format!("m{n}")).collect();
+    let text = "x".repeat(300);
+    for ids in ids.chunks(100) {
+        let messages = ids.iter().map(|id| message(id, &text)).collect();
+        let said = SendCommand {
+            messages,
+            ..say(&[])
+        };
+        shard.run(said).await.unwrap();
+    }
+    let seen_by_other = || {
+        let seen = peers.seen.lock();
+        seen.iter().filter(|(home, _)| *home == OTHER).count()
+    };
+    eventually("the other user has all", || seen_by_other() == MESSAGES).await;
+    assert!(shard.marks().get(Consumer::Relay) < MESSAGES as u64);
+    peers.free.store(true, Ordering::SeqCst);
+    eventually("the user of the stuck home has all", || {
+        peers.taken.lock().len() == MESSAGES
+    })
+    .await;
     stop.cancel();
     delivery.await.unwrap();
     lone.stop().await;
