@@ -14,13 +14,14 @@ use std::net::SocketAddr;
 
 use parlance_proto::client::v1::{PingRequest, RenewRequest, client_frame, server_frame::Body};
 use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::limits::LINK_FRAME_BYTES_MAX;
 use parlance_proto::link::v1::{AppSecret, Kick};
 use parlance_testkit::clock::unix_seconds as now;
 use parlance_testkit::token::Signer;
 use serde_json::json;
 use support::Rig;
 use support::client::{Client, Next, token};
-use support::world::SECRET;
+use support::world::{SECRET, World};
 
 const LEEWAY: i64 = 5;
 
@@ -76,6 +77,21 @@ async fn renew(client: &mut Client, token: String) -> Body {
         ..RenewRequest::default()
     };
     client.ask(client_frame::Body::Renew(request)).await
+}
+
+#[tokio::test]
+async fn a_cluster_of_more_apps_than_one_message_carries_is_known_whole() {
+    const APPS: usize = 120_000;
+    let world = World::new();
+    world.add_apps(APPS);
+    let rig = Rig::start_in(world, 2, |_| ()).await;
+    assert!(rig.world.told_bytes() > LINK_FRAME_BYTES_MAX);
+    answers(&mut Client::login(rig.address(), "alice").await).await;
+    for app in ["app0".to_owned(), format!("app{}", APPS - 1)] {
+        // Only whoever signs with the app's secret is told.
+        let token = Signer::new(&app, SECRET).token("bob");
+        is_refused(rig.address(), &token, ErrorCode::AppDisabled, 4006).await;
+    }
 }
 
 #[tokio::test]

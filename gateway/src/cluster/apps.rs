@@ -55,8 +55,8 @@ impl Apps {
     pub(super) fn merge(&mut self, whole: bool, apps: Vec<AppRow>, kicks: Vec<KickRow>) {
         self.changes += 1;
         if whole {
-            let stays = |id: &AppId| apps.iter().any(|row| row.app_id == id.as_str());
-            self.apps.retain(|id, _| stays(id));
+            let stay: HashSet<_> = apps.iter().map(|row| row.app_id.as_str()).collect();
+            self.apps.retain(|id, _| stay.contains(id.as_str()));
             // What is known stays as it is: only a new kick ends sessions.
             let stay: HashSet<_> = (kicks.iter())
                 .map(|row| (row.app_id.as_str(), row.user_id.as_str()))

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_proto::link::v1::WatchClusterRequest;
 use parlance_proto::link::v1::link_client::LinkClient;
+use parlance_proto::link::v1::{App, ClusterUpdate, Kick, WatchClusterRequest};
 use parlance_proto::tls::ANY_NODE;
 use tokio::time::timeout;
 use tonic::transport::Channel;
@@ -68,8 +68,62 @@ async fn stream(client: &mut LinkClient<Channel>, router: &Router) -> Result<(),
         gateway_id: router.gateway_id().to_owned(),
     };
     let mut updates = client.watch_cluster(request).await?.into_inner();
-    while let Some(update) = updates.message().await? {
-        router.merge(update);
+    let mut pages = Pages::default();
+    while let Some(page) = updates.message().await? {
+        if let Some(update) = pages.join(page) {
+            router.merge(update);
+        }
     }
     Ok(())
+}
+
+/// The messages of an update that is not all there yet: nothing of it counts.
+#[derive(Default)]
+struct Pages {
+    apps: Vec<App>,
+    kicks: Vec<Kick>,
+}
+
+impl Pages {
+    /// Takes the next message; answers the update with its last one.
+    fn join(&mut self, mut page: ClusterUpdate) -> Option<ClusterUpdate> {
+        self.apps.append(&mut page.apps);
+        self.kicks.append(&mut page.kicks);
+        if page.more {
+            return None;
+        }
+        page.apps = std::mem::take(&mut self.apps);
+        page.kicks = std::mem::take(&mut self.kicks);
+        Some(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_an_update_counts_before_its_last_message_and_all_of_it_then() {
+        let app = |id: &str| App {
+            app_id: id.into(),
+            ..App::default()
+        };
+        let mut pages = Pages::default();
+        let first = ClusterUpdate {
+            apps: vec![app("one")],
+            kicks: vec![Kick::default()],
+            more: true,
+            ..ClusterUpdate::default()
+        };
+        assert_eq!(pages.join(first), None);
+        let last = ClusterUpdate {
+            map_version: 7,
+            apps: vec![app("two")],
+            ..ClusterUpdate::default()
+        };
+        let update = pages.join(last.clone()).unwrap();
+        assert_eq!(update.apps, [app("one"), app("two")]);
+        assert_eq!((update.map_version, update.kicks.len()), (7, 1));
+        assert_eq!(pages.join(last.clone()), Some(last), "nothing is left");
+    }
 }

@@ -35,9 +35,17 @@ pub struct Rig {
 impl Rig {
     /// `nodes` fake nodes; node 1 leads every shard.
     pub async fn start(nodes: u64, settings: impl FnOnce(&mut Config)) -> Self {
+        Self::start_in(World::new(), nodes, settings).await
+    }
+
+    /// The same, in a world that is there already.
+    pub async fn start_in(
+        world: Arc<World>,
+        nodes: u64,
+        settings: impl FnOnce(&mut Config),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::create(folder.path()).unwrap();
-        let world = World::new();
         let mut running = Vec::new();
         for id in 1..=nodes {
             running.push(node::start(id, &authority, world.clone()).await);

@@ -21,6 +21,9 @@ use tonic::{Status, Streaming};
 
 use super::world::{LinkState, World};
 
+/// Apps in one message.
+const APPS_OF_PAGE: usize = 10_000;
+
 /// One fake node.
 pub async fn start(id: u64, authority: &Authority, world: Arc<World>) -> NodePeer {
     let files = authority.issue(&format!("node-{id}"), Role::Node(id));
@@ -118,11 +121,27 @@ impl Link for Service {
     ) -> Result<tonic::Response<Self::WatchClusterStream>, Status> {
         self.reachable()?;
         let inner = self.world.inner.lock();
-        let whole = tokio_stream::once(Ok(inner.whole.clone()));
+        let whole = tokio_stream::iter(pages(inner.whole.clone()).map(Ok));
         let changes = BroadcastStream::new(inner.changes.subscribe());
         let changes = changes.map(|change| Ok(change.unwrap()));
         Ok(tonic::Response::new(Box::pin(whole.chain(changes))))
     }
+}
+
+/// In messages that a link carries, all but apps in the last.
+fn pages(mut whole: ClusterUpdate) -> impl Iterator<Item = ClusterUpdate> + Send {
+    let mut apps = std::mem::take(&mut whole.apps);
+    whole.apps = apps.split_off(apps.len().saturating_sub(APPS_OF_PAGE));
+    let cluster_id = whole.cluster_id.clone();
+    let pages: Vec<_> = (apps.chunks(APPS_OF_PAGE))
+        .map(|apps| ClusterUpdate {
+            cluster_id: cluster_id.clone(),
+            apps: apps.to_vec(),
+            more: true,
+            ..ClusterUpdate::default()
+        })
+        .collect();
+    pages.into_iter().chain([whole])
 }
 
 impl Service {

@@ -116,6 +116,7 @@ impl World {
             secret: SECRET.into(),
         };
         let mut inner = self.inner.lock();
+        let others = std::mem::take(&mut inner.whole.apps);
         inner.whole = ClusterUpdate {
             cluster_id: "cluster".into(),
             map_version: 1,
@@ -144,7 +145,30 @@ impl World {
             feature_level: 1,
             kicks: Vec::new(),
             denied: None,
+            more: false,
         };
+        inner.whole.apps.extend(others);
+    }
+
+    /// There are so many other apps, `app0` first, all disabled: what a gateway is told is longer then.
+    pub fn add_apps(&self, count: usize) {
+        let secret = || AppSecret {
+            secret_id: "1".into(),
+            secret: SECRET.into(),
+        };
+        let more = (0..count).map(|number| App {
+            app_id: format!("app{number}"),
+            secrets: vec![secret(), secret(), secret()],
+            disabled: true,
+            token_life_max_ms: 7_200_000,
+            ..App::default()
+        });
+        self.inner.lock().whole.apps.extend(more);
+    }
+
+    /// The bytes of all that a gateway is told at once.
+    pub fn told_bytes(&self) -> usize {
+        self.inner.lock().whole.encoded_len()
     }
 
     /// Another node leads all shards; gateways hear of it only if `told`.

@@ -5,6 +5,7 @@
 
 mod apply;
 mod leaders;
+mod pages;
 mod state;
 mod watch;
 

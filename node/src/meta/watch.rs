@@ -1,6 +1,6 @@
 //! The cluster's state for gateways: the whole of it at once, and after that what has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use parlance_proto::ids::{NodeId, ShardId};
@@ -13,6 +13,7 @@ use tokio::time::{Duration, sleep};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 
+use super::pages::pages;
 use super::{Lead, Leaders, MetaState, MetaWatch, Route};
 
 /// Changes that come together (a node fails: a third of the shards get new leaders) go out together.
@@ -23,6 +24,8 @@ struct Watcher {
     meta: MetaWatch,
     leaders: watch::Receiver<BTreeMap<ShardId, Lead>>,
     shown: Option<Shown>,
+    /// What is left of the update that brings it to what is shown.
+    pages: VecDeque<ClusterUpdate>,
     with_secrets: bool,
     stop: CancellationToken,
 }
@@ -44,6 +47,7 @@ pub fn watch_cluster(
         meta,
         leaders: leaders.watch(),
         shown: None,
+        pages: VecDeque::new(),
         with_secrets,
         stop,
     };
@@ -55,6 +59,9 @@ pub fn watch_cluster(
 
 impl Watcher {
     async fn next(&mut self) -> Option<ClusterUpdate> {
+        if !self.pages.is_empty() && !self.stop.is_cancelled() {
+            return self.pages.pop_front();
+        }
         if self.shown.is_some() {
             let changed = async {
                 tokio::select! {
@@ -77,7 +84,8 @@ impl Watcher {
             update.kicks.clear();
         }
         self.shown = Some(now);
-        Some(update)
+        self.pages = pages(update);
+        self.pages.pop_front()
     }
 }
 
@@ -91,7 +99,8 @@ fn update(before: Option<&Shown>, now: &Shown) -> ClusterUpdate {
     let leaders = now.leaders.iter().filter(|(shard, lead)| {
         **shard != ShardId::META && before.leaders.get(shard) != Some(lead)
     });
-    let apps = new.apps().iter();
+    let is_new = whole || !Arc::ptr_eq(&before.state, &now.state);
+    let apps = new.apps().iter().filter(|_| is_new);
     ClusterUpdate {
         cluster_id: new.map().map(|m| m.cluster_id.clone()).unwrap_or_default(),
         map_version: new.version(),
@@ -119,6 +128,7 @@ fn update(before: Option<&Shown>, now: &Shown) -> ClusterUpdate {
         feature_level: new.map().map_or(0, |map| map.feature_level),
         kicks: kicks(old, new),
         denied: (whole || denied(old) != denied(new)).then(|| denied(new)),
+        more: false,
     }
 }
 

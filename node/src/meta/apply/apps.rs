@@ -13,12 +13,14 @@ use super::super::Kicks;
 use super::{Change, refusal};
 use crate::store::{Table, WriteBatch, key};
 
+/// Apps of a cluster: `app list` answers all of them in one message, and each node and gateway has them in memory.
+pub(in crate::meta) const APPS_MAX: usize = 10_000;
 /// Secrets of an app that are active at a time: the one in use, and the next.
 const SECRETS_MAX: usize = 2;
 /// Kicks of an app that are remembered: about 1 MiB in the memory of each node and gateway.
 pub(super) const KICKS_OF_APP_MAX: usize = 10_000;
-/// Kicks of all apps: all of them, with the longest ids and reasons, go to gateways in one message.
-pub(super) const KICKS_MAX: usize = 5 * KICKS_OF_APP_MAX;
+/// Kicks of all apps, one app's not crowding out another's: about 5 MiB, and 15 with the longest ids and reasons.
+pub(in crate::meta) const KICKS_MAX: usize = 5 * KICKS_OF_APP_MAX;
 
 type Apps = BTreeMap<String, App>;
 
@@ -26,6 +28,10 @@ pub(super) fn create(apps: &mut Apps, app: App, write: &mut WriteBatch) -> Chang
     if apps.contains_key(&app.app_id) {
         let message = format!("app {:?} exists already", app.app_id);
         return Err(refusal(Reason::Exists, message));
+    }
+    if apps.len() >= APPS_MAX {
+        let message = format!("the cluster has {APPS_MAX} apps, and no more are allowed");
+        return Err(refusal(Reason::Forbidden, message));
     }
     put(apps, app, write)
 }

@@ -201,7 +201,7 @@ fn an_app_that_is_full_of_kicks_is_no_matter_to_another() {
 }
 
 #[test]
-fn the_kicks_of_all_apps_fit_into_one_message_to_a_gateway() {
+fn all_apps_together_are_full_of_kicks_too() {
     let mut meta = with_app();
     let apps = ["one", "two", "three", "four", "five"];
     for app in apps {
@@ -210,13 +210,44 @@ fn the_kicks_of_all_apps_fit_into_one_message_to_a_gateway() {
     }
     let full = kick(&mut meta, 1000, "ann", 0).unwrap_err();
     assert!(full.0 == Reason::Forbidden && full.1.contains("of all apps"));
-    let longest = parlance_proto::link::v1::Kick {
+}
+
+/// What tonic takes of an answer unless it is told otherwise, as `parlance` does not.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+#[test]
+fn a_cluster_has_only_as_many_apps_as_fit_into_one_list() {
+    let mut meta = with_app();
+    let row = app(&meta);
+    let more = (1..apps::APPS_MAX).map(|n| (format!("app{n}"), row.clone()));
+    meta.machine.apps.extend(more);
+    let create = |app_id: &str| {
+        let app = App {
+            app_id: app_id.into(),
+            ..row.clone()
+        };
+        meta_command::Body::CreateApp(CreateApp { app: Some(app) })
+    };
+    let (reason, message) = meta.ask(create("another")).unwrap_err();
+    assert!(
+        reason == Reason::Forbidden && message.contains("no more"),
+        "{message}"
+    );
+    assert_eq!(meta.ask(create("demo")).unwrap_err().0, Reason::Exists);
+
+    let longest = parlance_proto::admin::v1::App {
         app_id: "a".repeat(parlance_proto::limits::APP_ID_BYTES_MAX),
-        user_id: "u".repeat(parlance_proto::limits::USER_ID_BYTES_MAX),
-        kicked_ms: i64::MAX,
-        until_ms: i64::MAX,
-        reason: "r".repeat(128),
+        name: "n".repeat(128),
+        disabled: true,
+        created_ms: i64::MAX,
+        secrets: Vec::new(),
+        limits: Some(parlance_proto::common::v1::AppLimits {
+            session_messages_per_second: u32::MAX,
+            user_messages_per_second: u32::MAX,
+            app_messages_per_second: u32::MAX,
+        }),
+        token_life_max_ms: u64::MAX,
     };
     let row = prost::encoding::message::encoded_len(1, &longest);
-    assert!(apps::KICKS_MAX * row < parlance_proto::limits::LINK_FRAME_BYTES_MAX * 7 / 8);
+    assert!(apps::APPS_MAX * row < ANSWER_BYTES_MAX);
 }

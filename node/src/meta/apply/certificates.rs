@@ -5,7 +5,7 @@ use parlance_proto::store::v1::{ClusterMap, DeniedCertificate, meta_refusal::Rea
 use super::{Change, refusal};
 
 /// The list goes whole to every gateway, and is asked in each handshake. Certificates that have ended need not be on it.
-const DENIED_MAX: usize = 1024;
+pub(in crate::meta) const DENIED_MAX: usize = 1024;
 
 /// The same again changes the reason only.
 pub(super) fn deny(map: &mut ClusterMap, new: DeniedCertificate, time_ms: i64) -> Change {

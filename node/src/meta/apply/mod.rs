@@ -14,6 +14,9 @@ mod splits;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) use {apps::APPS_MAX, apps::KICKS_MAX, certificates::DENIED_MAX};
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
