@@ -366,16 +366,18 @@ fn kick() -> Kick {
     }
 }
 
-fn change_app(change: change_app::Change) -> meta_command::Body {
+fn change_app(change: app_change::Change) -> meta_command::Body {
     meta_command::Body::ChangeApp(ChangeApp {
         app_id: "demo".into(),
-        change: Some(change),
+        changes: vec![AppChange {
+            change: Some(change),
+        }],
     })
 }
 
 #[allow(clippy::too_many_lines, reason = "one of each")]
 fn meta_commands() -> [(&'static str, meta_command::Body); 15] {
-    use change_app::Change;
+    use app_change::Change;
     use meta_command::Body;
     let secret = app().secrets.remove(0);
     [

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use parlance_proto::client::v1::HistoryRequest;
 use parlance_tests::client::Connection;
 use parlance_tests::cluster::{Cluster, ClusterSpec, START_WITHIN, STOP_WITHIN};
+use parlance_tests::logs;
 use parlance_tests::wait::until;
 
 const MOVED_WITHIN: Duration = Duration::from_secs(60);
@@ -88,6 +89,10 @@ async fn a_replacement_that_dies_before_it_votes_is_replaced_and_the_old_node_se
     };
     let events = alice.history(history).await?.events;
     ensure!(events.len() == 3, "{events:?}");
+    let log = logs::read(cluster.node(3)?.log())?;
+    for who in ["node 1 by node 4", "node 2 by node 5", "node 4 by node 5"] {
+        ensure!(log.contains(who), "no audit line says {who:?}");
+    }
     Ok(())
 }
 

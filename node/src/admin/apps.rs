@@ -7,7 +7,7 @@ use parlance_proto::common::v1::{AppLimits, Error, ErrorCode};
 use parlance_proto::ids::AppId;
 use parlance_proto::limits::MESSAGES_PER_SECOND_MAX;
 use parlance_proto::store::v1::{
-    App, AppSecret, ChangeApp, CreateApp, SetAppLimits, change_app::Change, meta_command,
+    App, AppChange, AppSecret, ChangeApp, CreateApp, SetAppLimits, app_change::Change, meta_command,
 };
 
 use crate::cluster::Runtime;
@@ -61,25 +61,24 @@ pub(super) async fn create(
     Ok(shown(&app, true))
 }
 
-/// Changes what is given, one thing after the other, and answers the app as it is then.
+/// Changes what is given, all of it or nothing, and answers the app as it is then.
 pub(super) async fn change(
     runtime: &Runtime,
     ask: admin::ChangeAppRequest,
 ) -> Result<admin::App, Error> {
-    if let Some(life) = ask.token_life_max_ms {
-        let life = Change::TokenLifeMaxMs(token_life(life)?);
-        propose(runtime, &ask.app_id, life).await?;
-    }
-    if let Some(disabled) = ask.disabled {
-        propose(runtime, &ask.app_id, Change::Disabled(disabled)).await?;
-    }
+    let life = ask.token_life_max_ms.map(token_life).transpose()?;
+    let changes = [
+        life.map(Change::TokenLifeMaxMs),
+        ask.disabled.map(Change::Disabled),
+    ];
+    propose(runtime, &ask.app_id, changes.into_iter().flatten()).await?;
     get(runtime, &ask.app_id, false)
 }
 
 /// Makes a secret beside the one in use.
 pub(super) async fn add_secret(runtime: &Runtime, app_id: &str) -> Result<admin::AppSecret, Error> {
     let secret = new_secret(runtime);
-    propose(runtime, app_id, Change::AddSecret(secret.clone())).await?;
+    propose(runtime, app_id, [Change::AddSecret(secret.clone())]).await?;
     Ok(shown_secret(&secret, true))
 }
 
@@ -88,7 +87,7 @@ pub(super) async fn retire_secret(
     runtime: &Runtime,
     ask: admin::RetireAppSecretRequest,
 ) -> Result<(), Error> {
-    propose(runtime, &ask.app_id, Change::RetireSecret(ask.secret_id)).await
+    propose(runtime, &ask.app_id, [Change::RetireSecret(ask.secret_id)]).await
 }
 
 /// Says what an app's users may do at most, in the place of what was said before.
@@ -147,10 +146,17 @@ pub(super) fn get(
         .ok_or_else(|| Error::new(ErrorCode::NotFound, format!("there is no app {app_id:?}")))
 }
 
-async fn propose(runtime: &Runtime, app_id: &str, change: Change) -> Result<(), Error> {
+async fn propose(
+    runtime: &Runtime,
+    app_id: &str,
+    changes: impl IntoIterator<Item = Change>,
+) -> Result<(), Error> {
+    let changes = changes.into_iter().map(|change| AppChange {
+        change: Some(change),
+    });
     let change = ChangeApp {
         app_id: app_id.to_owned(),
-        change: Some(change),
+        changes: changes.collect(),
     };
     let body = meta_command::Body::ChangeApp(change);
     runtime.meta_client().propose(body).await.map(drop)

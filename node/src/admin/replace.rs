@@ -4,12 +4,12 @@ use parlance_proto::admin::v1::{NodeSpec, ReplaceNodeRequest};
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::store::v1::{AddNode, MapNode, ReplaceNode, meta_command};
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use crate::cluster::{
     ClusterView, LeadReport, NodeContext, Runtime, check_addresses, invite, map_node,
 };
-use crate::meta::MetaState;
+use crate::meta::{MetaState, MetaWatch};
 
 /// How long shards may take to say that they are settled by the newest map.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,11 +45,18 @@ pub(super) async fn replace(
                 // The map has changed since.
                 Err(error)
                     if error.code() == ErrorCode::PreconditionFailed
-                        && Instant::now() < deadline => {}
+                        && is_newer(&runtime.view().meta, state.version(), deadline).await => {}
                 done => return done,
             },
         }
     }
+}
+
+/// Waits until the map that is known here is newer than this version; false if none is by the deadline.
+async fn is_newer(meta: &MetaWatch, version: u64, deadline: Instant) -> bool {
+    let mut meta = meta.clone();
+    let newer = meta.wait_for(|state| state.version() > version);
+    matches!(timeout_at(deadline, newer).await, Ok(Ok(_)))
 }
 
 async fn propose(runtime: &Runtime, old: NodeId, new: NodeId, version: u64) -> Result<u64, Error> {
@@ -183,6 +190,12 @@ async fn add(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use parlance_proto::store::v1::ClusterMap;
+    use tokio::sync::watch;
+
     use super::*;
 
     const ONE: NodeId = NodeId(1);
@@ -206,6 +219,27 @@ mod tests {
             }),
             version: VERSION,
         }
+    }
+
+    fn map(version: u64) -> Arc<MetaState> {
+        let map = ClusterMap {
+            version,
+            ..ClusterMap::default()
+        };
+        Arc::new(MetaState::new(Some(map), BTreeMap::new()))
+    }
+
+    #[tokio::test]
+    async fn what_an_older_map_was_refused_for_is_asked_again_by_a_newer_one_only() {
+        let meta = watch::Sender::new(map(VERSION));
+        assert!(!is_newer(&meta.subscribe(), VERSION, Instant::now()).await);
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        let watch = meta.subscribe();
+        let mut newer = Box::pin(is_newer(&watch, VERSION, deadline));
+        assert!(futures::poll!(&mut newer).is_pending());
+        meta.send_replace(map(VERSION + 1));
+        assert!(newer.await);
+        assert!(is_newer(&meta.subscribe(), VERSION, deadline).await);
     }
 
     #[test]

@@ -66,7 +66,8 @@ impl Admin for AdminService {
         request: Request<ReplaceNodeRequest>,
     ) -> Answer<ReplaceNodeResponse> {
         let (caller, ask) = of_admin(request, "node replace")?;
-        let subject = format!("node {}", ask.old_node_id);
+        let new = ask.new_node.as_ref().map_or(0, |new| new.node_id);
+        let subject = format!("node {} by node {new}", ask.old_node_id);
         let (context, runtime) = (self.context.clone(), self.runtime());
         let replaced = async move {
             let map_version = replace::replace(&context, &*runtime?, ask).await?;

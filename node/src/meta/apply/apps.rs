@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use parlance_proto::common::v1::AppLimits;
 use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::store::v1::{
-    App, AppSecret, Kick, KickUser, MetaRefusal, change_app, meta_refusal::Reason,
+    App, AppSecret, Kick, KickUser, MetaRefusal, app_change, meta_refusal::Reason,
 };
 use prost::Message;
 
@@ -39,16 +39,18 @@ pub(super) fn create(apps: &mut Apps, app: App, write: &mut WriteBatch) -> Chang
 pub(super) fn change(
     apps: &mut Apps,
     app_id: &str,
-    change: change_app::Change,
+    changes: Vec<app_change::Change>,
     write: &mut WriteBatch,
 ) -> Change {
     let before = known(apps, app_id)?;
     let mut app = before.clone();
-    match change {
-        change_app::Change::AddSecret(secret) => add_secret(&mut app, secret)?,
-        change_app::Change::RetireSecret(secret_id) => retire_secret(&mut app, &secret_id)?,
-        change_app::Change::Disabled(disabled) => app.disabled = disabled,
-        change_app::Change::TokenLifeMaxMs(life) => app.token_life_max_ms = life,
+    for change in changes {
+        match change {
+            app_change::Change::AddSecret(secret) => add_secret(&mut app, secret)?,
+            app_change::Change::RetireSecret(secret_id) => retire_secret(&mut app, &secret_id)?,
+            app_change::Change::Disabled(disabled) => app.disabled = disabled,
+            app_change::Change::TokenLifeMaxMs(life) => app.token_life_max_ms = life,
+        }
     }
     if app == *before {
         return Ok(false);

@@ -2,7 +2,7 @@
 
 use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::store::v1::{
-    AppSecret, ChangeApp, CreateApp, Kick, KickUser, change_app::Change as Wanted,
+    AppChange, AppSecret, ChangeApp, CreateApp, Kick, KickUser, app_change::Change as Wanted,
 };
 
 use super::tests::Meta;
@@ -32,9 +32,19 @@ fn with_app() -> Meta {
 }
 
 fn change(meta: &mut Meta, change: Wanted) -> Result<u64, (Reason, String)> {
+    change_all(meta, [change])
+}
+
+fn change_all<const N: usize>(
+    meta: &mut Meta,
+    changes: [Wanted; N],
+) -> Result<u64, (Reason, String)> {
+    let changes = changes.map(|change| AppChange {
+        change: Some(change),
+    });
     meta.ask(meta_command::Body::ChangeApp(ChangeApp {
         app_id: "demo".into(),
-        change: Some(change),
+        changes: changes.into(),
     }))
 }
 
@@ -123,6 +133,36 @@ fn a_change_that_changes_nothing_is_no_new_version() {
     );
     assert_eq!(app(&meta).token_life_max_ms, 7);
     meta.is_on_disk();
+}
+
+#[test]
+fn changes_that_are_asked_for_together_are_made_together_or_not_at_all() {
+    let mut meta = with_app();
+    let before = app(&meta);
+    let version = meta.machine.version_now();
+    let life = Wanted::TokenLifeMaxMs(7);
+    let refused = change_all(&mut meta, [life.clone(), Wanted::RetireSecret("9".into())]);
+    assert_eq!(refused.unwrap_err().0, Reason::NotFound);
+    assert_eq!((app(&meta), meta.machine.version_now()), (before, version));
+    let changed = change_all(&mut meta, [life, Wanted::Disabled(true)]).unwrap();
+    assert_eq!(changed, version + 1);
+    assert!(app(&meta).disabled && app(&meta).token_life_max_ms == 7);
+    meta.is_on_disk();
+}
+
+#[test]
+fn a_change_of_an_app_that_this_program_does_not_know_stops_the_replica() {
+    let mut meta = with_app();
+    let unknown = ChangeApp {
+        app_id: "demo".into(),
+        changes: vec![AppChange { change: None }],
+    };
+    let command = MetaCommand {
+        body: Some(meta_command::Body::ChangeApp(unknown)),
+        ..MetaCommand::default()
+    };
+    let stopped = meta.command(&command);
+    assert!(matches!(stopped, Err(StoreError::NeedsNewerVersion { .. })));
 }
 
 #[test]

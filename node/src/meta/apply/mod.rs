@@ -100,7 +100,9 @@ impl MetaMachine {
                 apps::create(&mut self.apps, create.app.unwrap_or_default(), write)
             }
             meta_command::Body::ChangeApp(change) => {
-                let wanted = change.change.ok_or_else(newer)?;
+                let wanted = change.changes.into_iter().map(|wanted| wanted.change);
+                let wanted: Option<Vec<_>> = wanted.collect();
+                let wanted = wanted.ok_or_else(newer)?;
                 apps::change(&mut self.apps, &change.app_id, wanted, write)
             }
             meta_command::Body::KickUser(kick) => {
