@@ -206,6 +206,30 @@ fn range(from: &[u8], to: &[u8]) -> ReadOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::manifest::Existing;
+    use crate::store::rocks::RocksStore;
+
+    /// What RocksDB has written down of how a database is opened.
+    fn has_option(dir: &Path, option: &str) -> bool {
+        let files = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+        let is_options = |name: &str| name.starts_with("OPTIONS-") && !name.ends_with("tmp");
+        let mut options = files.filter(|file| is_options(&file.file_name().to_string_lossy()));
+        options.any(|file| {
+            let text = std::fs::read_to_string(file.path()).unwrap();
+            text.lines().any(|line| line.trim() == option)
+        })
+    }
+
+    #[test]
+    fn both_databases_flush_and_compact_with_as_many_threads_as_there_are_cores() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, state) = (dir.path().join("log"), dir.path().join("state"));
+        let _log = open(&log, TornLog::Refuse).unwrap();
+        let _state = RocksStore::open(&state, Existing::No).unwrap();
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let jobs = format!("max_background_jobs={}", cores.clamp(2, 8));
+        assert!(has_option(&log, &jobs) && has_option(&state, &jobs));
+    }
 
     /// A line here is on every disk: add lines, never edit one.
     #[test]

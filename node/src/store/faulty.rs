@@ -13,8 +13,8 @@ use super::manifest::Existing;
 use super::rocks::RocksStore;
 use super::{Order, ReadView, RowFile, RowRange, StateStore, StoreError, Table, WriteBatch};
 
-/// A write that is held goes on by itself after this.
-const HELD_MAX: Duration = Duration::from_secs(10);
+/// A write or an import that is held goes on by itself after this.
+const HELD_MAX: Duration = Duration::from_secs(20);
 
 pub(crate) struct FaultyStore {
     rows: Arc<RocksStore>,
@@ -22,7 +22,7 @@ pub(crate) struct FaultyStore {
     pub(crate) full: AtomicBool,
     /// The next write waits for this.
     pub(crate) held: Mutex<Option<Receiver<()>>>,
-    /// A write waits.
+    /// A write or an import waits.
     pub(crate) holds: AtomicBool,
     /// So many writes do nothing and fail.
     pub(crate) writes_fail: AtomicU32,
@@ -32,6 +32,8 @@ pub(crate) struct FaultyStore {
     pub(crate) imports_fail: AtomicU32,
     /// How long an import takes longer.
     pub(crate) import_takes: Mutex<Duration>,
+    /// The next import waits for this, and says so in `holds`.
+    pub(crate) import_held: Mutex<Option<Receiver<()>>>,
     /// Imports that were done.
     pub(crate) imports: AtomicU32,
     /// Done once, right after the next scan.
@@ -53,8 +55,20 @@ impl FaultyStore {
             views_fail: AtomicU32::default(),
             imports_fail: AtomicU32::default(),
             import_takes: Mutex::default(),
+            import_held: Mutex::default(),
             imports: AtomicU32::default(),
             after_scan: Mutex::default(),
+        }
+    }
+}
+
+impl FaultyStore {
+    fn hold(&self, held: &Mutex<Option<Receiver<()>>>) {
+        let held = held.lock().take();
+        if let Some(held) = held {
+            self.holds.store(true, Ordering::SeqCst);
+            let _ = held.recv_timeout(HELD_MAX); // whoever holds it looks at `holds`
+            self.holds.store(false, Ordering::SeqCst);
         }
     }
 }
@@ -99,11 +113,7 @@ impl StateStore for FaultyStore {
     }
 
     fn write(&self, batch: &WriteBatch) -> Result<(), StoreError> {
-        if let Some(held) = self.held.lock().take() {
-            self.holds.store(true, Ordering::SeqCst);
-            let _ = held.recv_timeout(HELD_MAX); // whoever holds it looks at `holds`
-            self.holds.store(false, Ordering::SeqCst);
-        }
+        self.hold(&self.held);
         refuse_some(&self.writes_fail)?;
         self.rows.write(batch)
     }
@@ -129,6 +139,7 @@ impl StateStore for FaultyStore {
 
     fn import(&self, ranges: &[RowRange], dir: &Path, files: &[RowFile]) -> Result<(), StoreError> {
         refuse_some(&self.imports_fail)?;
+        self.hold(&self.import_held);
         std::thread::sleep(*self.import_takes.lock());
         self.rows.import(ranges, dir, files)?;
         self.imports.fetch_add(1, Ordering::SeqCst);

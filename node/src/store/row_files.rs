@@ -151,3 +151,47 @@ fn checksum(path: &Path) -> Result<(u64, u32), StoreError> {
         crc = crc32c::crc32c_append(crc, buffer.get(..read).unwrap_or_default());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROW_BYTES: usize = 1 << 20;
+    const ROWS: u64 = 70;
+
+    /// Bytes that no compression makes fewer.
+    fn noise(seed: u64) -> Vec<u8> {
+        let mut state = seed + 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        };
+        (0..ROW_BYTES / 8).flat_map(|_| next()).collect()
+    }
+
+    #[test]
+    fn many_rows_go_into_files_of_64_mib() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = RowFileOptions::default();
+        let mut files = RowFiles::new(&options, dir.path());
+        for row in 0..ROWS {
+            let key = row.to_be_bytes();
+            files.put(Table::Events, &key, &noise(row)).unwrap();
+        }
+        let files = files.finish().unwrap();
+        let sizes: Vec<u64> = files.iter().map(|file| file.size_bytes).collect();
+        let [first, second] = sizes[..] else {
+            panic!("{sizes:?}")
+        };
+        // The row that passes the bound is the last, and the file ends with its index.
+        let bound = 64 << 20;
+        assert!(
+            (bound..bound + 3 * ROW_BYTES as u64).contains(&first),
+            "{first}"
+        );
+        assert!(first + second > ROWS * ROW_BYTES as u64);
+        assert!(files.iter().all(|file| file.verify(dir.path()).is_ok()));
+    }
+}

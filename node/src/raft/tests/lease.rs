@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parlance_proto::ids::NodeId;
+use parking_lot::{Mutex, RwLock};
+use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::peer_message::Body;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use super::cluster::Cluster;
 use super::fixture::*;
 use super::slow_link::Fate;
 use super::snapshots::{fill, purged, short_logs};
+use crate::raft::pulse;
 use crate::raft::*;
 
 const LEASE: Duration = Duration::from_millis(8_000);
@@ -145,5 +147,48 @@ async fn a_new_leader_of_a_long_log_is_heard_before_its_first_entry_is_taken() {
         *node.peers.judge.lock() = None;
     }
     propose(&cluster.nodes, ONE, "and on").await;
+    cluster.stop().await;
+}
+
+/// The node's own beat and the library's timers rest: what is heard comes from one beat of the test's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_beat_is_heard_of_all_shards_that_a_node_leads() {
+    const NEVER: Duration = Duration::from_secs(3_600);
+    let config = RaftConfig {
+        heartbeat_ms: 10_000,
+        lease_ms: 30_000,
+        ..config()
+    };
+    let cluster = Cluster::start(config).await;
+    for shard in SHARDS {
+        propose(&cluster.nodes, shard, "first").await;
+        eventually("all have it", || {
+            let mut rows = cluster
+                .nodes
+                .iter()
+                .map(|node| recorded(&*node.store, shard));
+            rows.all(|rows| rows.len() == 1).then_some(())
+        })
+        .await;
+    }
+    let node = leader(&cluster.nodes, ONE).await;
+    assert!(node.shard(TWO).leadership().borrow().leading);
+    let heard: Arc<Mutex<HashMap<(NodeId, ShardId), usize>>> = Arc::default();
+    let noted = heard.clone();
+    *node.peers.judge.lock() = Some(Box::new(move |to, of, body| {
+        if matches!(body, Body::Append(append) if append.entries.is_empty()) {
+            *noted.lock().entry((to, of)).or_default() += 1;
+        }
+        Fate::Delivered
+    }));
+    let led = SHARDS.map(|shard| (shard, node.shard(shard)));
+    let led = Arc::new(RwLock::new(HashMap::from(led)));
+    let beats = tokio::spawn(pulse::beat(Arc::downgrade(&led), NEVER));
+    let followers = cluster.nodes.len() - 1;
+    eventually("both followers have heard of both shards", || {
+        (heard.lock().len() == followers * SHARDS.len()).then_some(())
+    })
+    .await;
+    beats.abort();
     cluster.stop().await;
 }

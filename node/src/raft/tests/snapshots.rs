@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use parlance_proto::ids::ShardId;
-use parlance_proto::raft::v1::{SnapshotChunk, SnapshotHeader};
+use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::raft::v1::{AppendRequest, SnapshotChunk, SnapshotHeader, peer_message::Body};
+use parlance_proto::store::v1::Vote;
 use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
@@ -197,7 +198,7 @@ async fn a_second_snapshot_is_refused_while_one_arrives() {
     let header = SnapshotHeader {
         shard: 1,
         format: FORMAT,
-        vote: Some(parlance_proto::store::v1::Vote {
+        vote: Some(Vote {
             term: leader.shard(ONE).status().term,
             node_id: leader.id.0,
             committed: true,
@@ -229,6 +230,56 @@ async fn a_second_snapshot_is_refused_while_one_arrives() {
         !send(chunks).await.error.contains("busy"),
         "the place is free again"
     );
+    cluster.stop().await;
+}
+
+/// As the leader's, about nothing new.
+fn empty_append(term: u64, leader: NodeId) -> Body {
+    Body::Append(AppendRequest {
+        vote: Some(Vote {
+            term,
+            node_id: leader.0,
+            committed: true,
+        }),
+        ..AppendRequest::default()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_does_not_wait_until_a_snapshot_is_installed() {
+    let mut cluster = Cluster::start(short_logs()).await;
+    propose(&cluster.nodes, ONE, "first").await;
+    let gone = cluster.stop_leader().await;
+    propose(&cluster.nodes, ONE, "warm").await;
+    fill(&cluster.nodes, 20, 10).await;
+    let leading = leader(&cluster.nodes, ONE).await;
+    purged(&leading.shard(ONE), 500).await;
+    // Nobody sends a snapshot before its installation is held up.
+    for node in &cluster.nodes {
+        node.store.views_fail.store(u32::MAX, Ordering::SeqCst);
+    }
+    cluster.add(gone).await;
+    let (go_on, held) = std::sync::mpsc::sync_channel(1);
+    let newcomer = cluster.nodes.last().unwrap();
+    *newcomer.store.import_held.lock() = Some(held);
+    for node in &cluster.nodes {
+        node.store.views_fail.store(0, Ordering::SeqCst);
+    }
+    let holds = || newcomer.store.holds.load(Ordering::SeqCst);
+    eventually("a snapshot is being installed", || holds().then_some(())).await;
+
+    let leading = leader(&cluster.nodes, ONE).await;
+    let append = empty_append(leading.shard(ONE).status().term, leading.id);
+    let answer = newcomer.host.inbound().handle(leading.id, ONE, append);
+    let answer = answer.await;
+    assert!(holds(), "it waited for the snapshot: {answer:?}");
+    assert!(!matches!(answer, Body::AppendResponse(_)), "{answer:?}");
+
+    go_on.send(()).unwrap();
+    eventually("it has everything", || {
+        (newcomer.shard(ONE).status().applied > 1000).then_some(())
+    })
+    .await;
     cluster.stop().await;
 }
 
