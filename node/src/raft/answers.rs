@@ -2,14 +2,15 @@
 //!
 //! The library keeps such times too, but credits an answer to requests that were sent after the one that it answers, if they
 //! carried nothing new. A leader whose messages are cut off would believe in its lease for longer than its followers do. Here an answer
-//! counts for its own request, from when that was sent.
+//! counts for its own request, from when that was sent. And it goes by a clock that goes on while the machine sleeps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 use parlance_proto::ids::NodeId;
 use tokio::sync::{Notify, futures::Notified};
-use tokio::time::Instant;
+
+use crate::clock::Moment;
 
 /// What the followers of one shard have answered this node in its newest term.
 #[derive(Debug, Default)]
@@ -22,12 +23,12 @@ pub(super) struct Answers {
 struct OfTerm {
     term: u64,
     /// When the newest request was sent that has an answer.
-    sent: BTreeMap<NodeId, Instant>,
+    sent: BTreeMap<NodeId, Moment>,
 }
 
 impl Answers {
     /// A follower has accepted what was sent to it by the leader of a term.
-    pub(super) fn count(&self, term: u64, follower: NodeId, sent: Instant) {
+    pub(super) fn count(&self, term: u64, follower: NodeId, sent: Moment) {
         let mut answers = self.of_term.lock();
         if term > answers.term {
             *answers = OfTerm {
@@ -55,8 +56,8 @@ impl Answers {
         term: u64,
         own: NodeId,
         sets: &[BTreeSet<NodeId>],
-        now: Instant,
-    ) -> Option<Instant> {
+        now: Moment,
+    ) -> Option<Moment> {
         let answers = self.of_term.lock();
         let sent = |voter: &NodeId| match voter {
             voter if *voter == own => Some(now),
@@ -64,11 +65,11 @@ impl Answers {
             _ => None,
         };
         let of_set = |voters: &BTreeSet<NodeId>| {
-            let mut times: Vec<Option<Instant>> = voters.iter().map(sent).collect();
+            let mut times: Vec<Option<Moment>> = voters.iter().map(sent).collect();
             times.sort_unstable_by(|one, other| other.cmp(one)); // the newest first, none last
             times.get(voters.len() / 2).copied().flatten()
         };
-        let each: Option<Vec<Instant>> = sets.iter().map(of_set).collect();
+        let each: Option<Vec<Moment>> = sets.iter().map(of_set).collect();
         each?.into_iter().min()
     }
 }
@@ -87,7 +88,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_majority_is_as_recent_as_the_slowest_that_it_needs() {
-        let start = Instant::now();
+        let start = Moment::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let answers = Answers::default();
         let majority = |sets: &[BTreeSet<NodeId>]| answers.majority(7, OWN, sets, at(60));
@@ -109,7 +110,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_count_in_their_own_term_only() {
-        let (answers, now, three) = (Answers::default(), Instant::now(), [set(&[1, 2, 3])]);
+        let (answers, now, three) = (Answers::default(), Moment::now(), [set(&[1, 2, 3])]);
         answers.count(7, NodeId(2), now);
         assert_eq!(answers.majority(8, OWN, &three, now), None);
         answers.count(8, NodeId(2), now);

@@ -32,6 +32,7 @@ use super::snapshot::SnapshotData;
 use super::snapshot_send;
 use super::types::{LogId, TypeConfig, Vote};
 use super::{RaftConfig, metrics};
+use crate::clock::Moment;
 
 /// How long a follower may take to put entries on disk before they are sent again.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
@@ -274,7 +275,7 @@ impl Network {
         &self,
         request: &AppendEntriesRequest<TypeConfig>,
     ) -> impl Future<Output = Rpc<AppendEntriesResponse<TypeConfig>>> + Send + use<> {
-        let started = Instant::now();
+        let (started, sent) = (Instant::now(), Moment::now());
         let timeout = if self.lane == Lane::Control {
             self.control_timeout
         } else {
@@ -292,7 +293,7 @@ impl Network {
             metrics::append_round_trip(started.elapsed());
             let response = convert::to_append_response(&answer).map_err(malformed)?;
             if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
-                network.answers.count(term, network.target, started);
+                network.answers.count(term, network.target, sent);
             }
             Ok(response)
         }

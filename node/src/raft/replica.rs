@@ -27,6 +27,7 @@ use super::snapshot_folder::SnapshotFolder;
 use super::state_machine::{ReplicaState, SnapshotByBytes};
 use super::types::{Payload, TypeConfig};
 use super::{RaftConfig, metrics};
+use crate::clock::Moment;
 use crate::machine::Outcome;
 use crate::store::StoreError;
 use crate::store::room::DiskRoom;
@@ -205,12 +206,12 @@ impl Replica {
     }
 
     /// Returns when everything that was acknowledged before the call is applied here and this replica leads: by its
-    /// lease, or by asking the others. The lease is of the monotonic clock, which goes on while the process is frozen.
+    /// lease, or by asking the others. The lease is of a clock that goes on while the process is frozen or the machine sleeps.
     pub async fn read_barrier(&self) -> Result<(), ReadError> {
         if self.holds_lease() && self.try_barrier(ReadPolicy::LeaseRead).await.is_ok() {
             return Ok(());
         }
-        let asked = Instant::now();
+        let asked = Moment::now();
         self.try_barrier(ReadPolicy::ReadIndex).await?;
         // The library may have taken an answer to an older request for one.
         let confirmed = async {
@@ -229,13 +230,13 @@ impl Replica {
 
     /// Its term, and the last moment at which a majority surely took this replica for the leader of it; none if there was
     /// none, or if it does not lead.
-    fn believed_until(&self) -> Option<(u64, Instant)> {
+    fn believed_until(&self) -> Option<(u64, Moment)> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         let own = self.inner.node_id;
         let leads = metrics.state == ServerState::Leader && metrics.current_leader == Some(own);
         let voters = metrics.membership_config.membership().get_joint_config();
-        let (answers, now) = (&self.inner.answers, Instant::now());
+        let (answers, now) = (&self.inner.answers, Moment::now());
         let term = metrics.current_term;
         let until = answers.majority(term, own, voters, now).filter(|_| leads)?;
         Some((term, until))
