@@ -151,6 +151,13 @@ impl Move {
         )
     }
 
+    fn is_on_links(self) -> bool {
+        matches!(
+            self,
+            Move::CutLinks | Move::CutLinksToNode | Move::CutLinksToGateway | Move::FreezeLinks
+        )
+    }
+
     /// With fewer nodes there is nothing to do.
     pub fn needs_nodes(self) -> u64 {
         if self == Move::Ring { 5 } else { 2 }
@@ -205,7 +212,11 @@ impl Move {
                 self.to_shard(stage, &shard)?
             }
             _ => {
-                let Some(node) = board.node(stage.rng) else {
+                let node = match self.is_on_links() {
+                    true => board.leading_node(stage.rng),
+                    false => board.node(stage.rng),
+                };
+                let Some(node) = node else {
                     return Ok(None);
                 };
                 self.to_node(stage, board, node)?

@@ -21,6 +21,8 @@ pub struct Board {
     /// Of nodes, the one that leads most is taken with this chance, while it is free.
     leader: u64,
     leader_chance: f64,
+    /// Nodes that lead a shard.
+    leading: Vec<u64>,
     /// The shards that may be split.
     shards: Vec<ShardStatus>,
     taken: BTreeSet<String>,
@@ -29,7 +31,10 @@ pub struct Board {
 impl Board {
     /// Moves go to the node that leads most.
     pub async fn look(stage: &Stage<'_>) -> Result<Self> {
-        let mut shards = stage.cluster.any_admin().await?.status().await?.shards;
+        let status = stage.cluster.any_admin().await?.status().await?;
+        let leading = status.nodes.iter().filter(|node| node.leads > 0);
+        let leading = leading.map(|node| node.node_id).collect();
+        let mut shards = status.shards;
         let enough = shards.len() >= SHARDS_MAX;
         shards.retain(|shard| !enough && shard.last_slot - shard.first_slot >= SLOTS_MIN);
         Ok(Self {
@@ -38,6 +43,7 @@ impl Board {
             gateways: stage.cluster.gateways.len(),
             leader: stage.cluster.busiest_leader().await?,
             leader_chance: 1.0,
+            leading,
             taken: BTreeSet::new(),
         })
     }
@@ -53,11 +59,22 @@ impl Board {
     }
 
     pub(super) fn node(&mut self, rng: &mut StdRng) -> Option<u64> {
+        let nodes = self.nodes.clone();
+        self.leader_or_one_of(&nodes, rng)
+    }
+
+    /// One that gateways have something to say to.
+    pub(super) fn leading_node(&mut self, rng: &mut StdRng) -> Option<u64> {
+        let nodes = self.leading.clone();
+        self.leader_or_one_of(&nodes, rng)
+    }
+
+    fn leader_or_one_of(&mut self, nodes: &[u64], rng: &mut StdRng) -> Option<u64> {
         if rng.random_bool(self.leader_chance) && self.take(&format!("node {}", self.leader)) {
             return Some(self.leader);
         }
         let is_free = |id: &&u64| !self.taken.contains(&format!("node {id}"));
-        let free: Vec<u64> = self.nodes.iter().filter(is_free).copied().collect();
+        let free: Vec<u64> = nodes.iter().filter(is_free).copied().collect();
         let node = *free.choose(rng)?;
         self.take(&format!("node {node}"));
         Some(node)
