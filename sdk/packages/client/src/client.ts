@@ -20,7 +20,8 @@ import type {
   Target,
 } from "./model.js";
 import { type ClientOptions, type Settings, settingsFrom } from "./options.js";
-import { conversationOf, Outbox } from "./outbox.js";
+import { Outbox } from "./outbox.js";
+import { conversationOf } from "./outbox/item.js";
 import { newId } from "./random.js";
 import { Recall } from "./recall.js";
 import { Renewal } from "./renewal.js";

@@ -69,6 +69,8 @@ export class Connection {
   /** Time that never goes back, however the clock is set. */
   readonly #passed: () => number;
   #onlineSince = 0;
+  /** The network came back while it was connecting: should that attempt fail, the next one is made at once. */
+  #woken = false;
   /** Planned moves in a row, none of which led to a lasting connection. */
   #moves = 0;
 
@@ -115,6 +117,7 @@ export class Connection {
   /** The network may be back: does not wait any longer, and looks if an open connection still lives. */
   wake(): void {
     if (this.#state === "waiting") this.#connect();
+    else if (this.#state === "connecting") this.#woken = true;
     else if (this.#state === "online") this.#heartbeat.check();
   }
 
@@ -202,6 +205,7 @@ export class Connection {
     this.#onlineSince = this.#passed();
     this.#heartbeat.start(Math.min(this.#settings.pingIntervalMs, session.limits.idleTimeoutMs / 3));
     const attempt = this.#attempt;
+    this.#woken = false;
     this.#enter("online");
     // Whoever was told may have closed it.
     if (attempt === this.#attempt) this.#events.loggedIn(session);
@@ -268,8 +272,10 @@ export class Connection {
   #wait(error: ParlanceError, ms: number): void {
     this.#attempt += 1;
     const attempt = this.#attempt;
-    this.#enter("waiting", { error, retryInMs: ms });
-    if (attempt === this.#attempt && this.#state === "waiting") this.#alarm.start(ms, () => this.#connect());
+    const retryInMs = this.#woken ? 0 : ms;
+    this.#woken = false;
+    this.#enter("waiting", { error, retryInMs });
+    if (attempt === this.#attempt && this.#state === "waiting") this.#alarm.start(retryInMs, () => this.#connect());
   }
 
   /** Lets go of the socket and of all timers; says if a session was up. */

@@ -4,13 +4,12 @@ import { type CancelSignal, onCancel } from "./cancel.js";
 import { Alarm, type Clock, type ClusterTime } from "./clock.js";
 import type { BackoffOptions } from "./backoff.js";
 import type { SendResponse } from "./gen/parlance/client/v1/message.js";
-import { type ClosedError, ParlanceError, QueueFullError, RequestError, TimedOutError } from "./errors.js";
-import { directConversationId } from "./ids.js";
-import type { Content, ConversationMessage, PendingMessage, SendResult, Session } from "./model.js";
-import { type Item, Lane } from "./outbox/lane.js";
+import { type ClosedError, ParlanceError, QueueFullError, TimedOutError } from "./errors.js";
+import type { ConversationMessage, PendingMessage, SendResult, Session } from "./model.js";
+import { contentProblem, conversationOf, type Item, plain } from "./outbox/item.js";
+import { Lane } from "./outbox/lane.js";
 import type { RandomSource } from "./random.js";
 import type { Requests } from "./requests.js";
-import { encodeUtf8 } from "./utf8.js";
 import { ORDERED_SENDS } from "./version.js";
 
 /** What an outbox needs. */
@@ -80,7 +79,7 @@ export class Outbox {
       // From here on nothing throws.
       this.#count += 1;
       this.#limit(item);
-      if (this.#session === undefined || item.left) this.#context.sending(item);
+      this.#context.sending(item);
       if (this.#session === undefined) this.#wait(item);
       else this.#route(item, this.#session);
       this.pump();
@@ -226,13 +225,8 @@ export class Outbox {
 
   #route(item: Item, session: Session): void {
     if (item.done) return;
-    const problem = contentProblem(item.content, session.limits.contentBytesMax) ?? this.#tooOld(item);
+    const problem = contentProblem(item.content, session.limits.contentBytesMax);
     if (problem !== undefined) return item.reject(problem);
-    if (!item.left) {
-      item.left = true;
-      item.timeMs = this.#context.time.now();
-      this.#context.sending(item);
-    }
     // The time of what an earlier run left counts from here on: nobody could do anything before.
     if (!item.deadline.running) this.#limit(item);
     const conversationId = conversationOf(item, session.userId);
@@ -242,16 +236,25 @@ export class Outbox {
     this.#context.changed(conversationId);
   }
 
-  /** The cluster may know its id no longer. */
-  #tooOld(item: Item): TimedOutError | undefined {
-    if (!item.left || this.#context.time.now() - item.timeMs <= RESEND_MS_MAX) return undefined;
-    return new TimedOutError("too old to be sent again with the same id: it may have been stored");
+  /** False if it went out so long ago that the cluster may know its id no longer. */
+  #leaves(item: Item): boolean {
+    const now = this.#context.time.now();
+    if (item.left && now - item.timeMs > RESEND_MS_MAX) {
+      item.reject(new TimedOutError("too old to be sent again with the same id: it may have been stored"));
+      return false;
+    }
+    if (item.left) return true;
+    item.left = true;
+    item.timeMs = now;
+    this.#context.sending(item);
+    return true;
   }
 
   #lane(): Lane {
     return new Lane({
       ...this.#context,
       ahead: () => ((this.#session?.capabilities ?? []).indexOf(ORDERED_SENDS) < 0 ? 1 : this.#context.aheadMax),
+      leaves: (item) => this.#leaves(item),
       acknowledged: (item, answer) => this.#acknowledged(item, answer),
       moved: () => this.pump(),
     });
@@ -280,23 +283,4 @@ export class Outbox {
     const userId = this.#context.userId();
     if (userId !== undefined) this.#context.changed(conversationOf(item, userId));
   }
-}
-
-/** What the app may see of it. */
-function plain(item: Item): PendingMessage {
-  const { target, clientMessageId, content, timeMs, left } = item;
-  return { target, clientMessageId, content, timeMs, left };
-}
-
-export function conversationOf(pending: PendingMessage, userId: string): string {
-  const { target } = pending;
-  return "to" in target ? directConversationId(userId, target.to) : target.conversationId;
-}
-
-function contentProblem(content: Content, bytesMax: number): RequestError | undefined {
-  const bytes =
-    content.type === "text" ? encodeUtf8(content.text).length : content.type === "custom" ? content.data.length : 0;
-  if (bytes <= bytesMax) return undefined;
-  const message = `the content has ${bytes} bytes, ${bytesMax} are allowed`;
-  return new RequestError("payload_too_large", message, { field: "send.content" });
 }

@@ -4,29 +4,12 @@
 import { Backoff, type BackoffOptions } from "../backoff.js";
 import { Alarm, type Clock } from "../clock.js";
 import { contentToWire, type RequestBody } from "../codec.js";
-import { type ParlanceError, ProtocolError } from "../errors.js";
+import { ProtocolError } from "../errors.js";
 import type { SendResponse } from "../gen/parlance/client/v1/message.js";
-import type { PendingMessage, SendResult } from "../model.js";
+import type { PendingMessage } from "../model.js";
 import type { RandomSource } from "../random.js";
 import type { Outcome, Requests } from "../requests.js";
-
-/** One message to send. */
-export interface Item extends PendingMessage {
-  timeMs: number;
-  left: boolean;
-  /** An earlier run left it: it goes before those of this one. */
-  readonly restored: boolean;
-  readonly deadline: Alarm;
-  /** It is on its way, perhaps although it timed out here. */
-  posted: boolean;
-  done: boolean;
-  /** Why the last try failed. */
-  error: ParlanceError | undefined;
-  resolve(result: SendResult): void;
-  reject(error: ParlanceError): void;
-  /** Rejects, and what is remembered of it stays. */
-  tell(error: ParlanceError): void;
-}
+import type { Item } from "./item.js";
 
 /** What a lane needs. */
 export interface LaneContext {
@@ -36,6 +19,8 @@ export interface LaneContext {
   readonly requests: Requests;
   /** Sends that may be on their way in one lane. */
   readonly ahead: () => number;
+  /** It goes out now; false if it may not any more. */
+  leaves(item: Item): boolean;
   acknowledged(item: Item, answer: SendResponse): void;
   /** There may be something to send again, or nothing left. */
   moved(): void;
@@ -86,7 +71,7 @@ export class Lane {
     let before: Item | undefined;
     for (const item of this.#items) {
       if (item.posted) before = item;
-      else if (!item.done) {
+      else if (!item.done && this.#context.leaves(item)) {
         this.#post(item, before);
         return true;
       }

@@ -137,6 +137,24 @@ test("a gateway that accepts but never answers is left", async () => {
   client.close();
 });
 
+test("a network that comes back while an attempt hangs is not waited for behind it", async () => {
+  const { client, clock, transport, states } = fixture();
+  for (const url of ["ws://one/ws", "ws://two/ws"]) transport.down.add(url);
+  client.connect().catch(() => {});
+  // The waits are long by now.
+  await clock.advance(120_000);
+  transport.down.clear();
+  while (client.state !== "connecting") client.reconnectNow();
+  while (transport.links.length === 0) await Promise.resolve();
+  transport.last.silent = true;
+  client.reconnectNow();
+  await clock.advance(10_000);
+  await clock.advance(0);
+  assert.equal(client.state, "online");
+  assert.equal(states.at(-3)?.retryInMs, 0);
+  client.close();
+});
+
 test("connect ends at its time-out with the last failure, and at its signal; the client goes on trying", async () => {
   const { client, clock, transport } = fixture();
   for (const url of GATEWAYS) transport.down.add(url);

@@ -244,6 +244,41 @@ test("what never went out can go out at any age; from then on its age counts by 
   soon.client.close();
 });
 
+test("what was written offline counts as never sent, also after an earlier session", async () => {
+  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+  const run = await online({ store }, cluster);
+  for (const url of ["ws://one/ws", "ws://two/ws"]) run.transport.down.add(url);
+  run.transport.last.cut();
+  run.client.send({ to: "bob", text: "hi" }).catch(() => {});
+  await run.clock.advance(0);
+  cluster.now += 100 * HOUR;
+  const next = await online({ store }, cluster);
+  await next.clock.advance(0);
+  assert.deepEqual(stored(cluster), ["hi"]);
+  next.client.close();
+});
+
+test("an old message is not sent again either when its connection comes back after a day", async () => {
+  const { client, clock, cluster, transport } = await online({ sendTimeoutMs: 100 * HOUR });
+  cluster.beforeSend = (request) => {
+    cluster.say("alice", "bob", "hi", request.clientMessageId);
+    return true;
+  };
+  const refused = assert.rejects(client.send({ to: "bob", text: "hi" }), /too old to be sent again/);
+  await clock.advance(0);
+  cluster.beforeSend = undefined;
+  for (const event of cluster.log("alice", "bob")) if (event.body) event.body.value.clientMessageId = "forgotten";
+  for (const url of ["ws://one/ws", "ws://two/ws"]) transport.down.add(url);
+  transport.last.cut();
+  await clock.advance(30 * HOUR);
+  cluster.now += 30 * HOUR;
+  transport.down.clear();
+  await clock.advance(60_000);
+  await refused;
+  assert.deepEqual(stored(cluster), ["hi"]);
+  client.close();
+});
+
 test("what timed out without ever going out can be sent again by hand, whatever the clock of the device says", async () => {
   const [store, cluster] = [new MemoryStore(), new FakeCluster()];
   (await online({ store }, cluster)).client.close();
@@ -264,12 +299,12 @@ test("what timed out without ever going out can be sent again by hand, whatever 
 });
 
 test("a retry by hand that comes too late is refused, as it may have been stored", async () => {
-  const { client, clock, cluster } = await online();
+  const { client, clock, cluster, transport } = await online();
   const timeline = client.timeline({ to: "bob" });
   cluster.beforeSend = () => true;
   client.send({ to: "bob", text: "hi", clientMessageId: "m" }).catch(() => {});
   await clock.advance(60_000);
-  cluster.beforeSend = undefined;
+  transport.last.cut();
   await clock.advance(19 * HOUR);
   cluster.beforeSend = () => cluster.refuse(400);
   timeline.retry("m").catch(() => {});
