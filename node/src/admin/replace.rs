@@ -116,11 +116,16 @@ fn check_shards(view: &ClusterView, state: &MetaState, old: NodeId) -> Result<()
             report: view.heard.report(id),
             version: state.version(),
         };
-        let is_running = |node| {
-            let heard = view.heard.of(node);
-            view.is_reachable(node) && !heard.is_some_and(|heard| heard.stopped.contains_key(&id))
+        let found = |node| {
+            if !view.is_reachable(node) {
+                Found::Silent
+            } else if view.heard.has_stopped(node, id) {
+                Found::Stopped
+            } else {
+                Found::Running
+            }
         };
-        let may_leave = shard.may_leave(old, is_running);
+        let may_leave = shard.may_leave(old, found);
         may_leave.map_err(|(reason, passes)| Unready {
             shard: id,
             reason,
@@ -128,6 +133,15 @@ fn check_shards(view: &ClusterView, state: &MetaState, old: NodeId) -> Result<()
         })?;
     }
     Ok(())
+}
+
+/// How a node's replica of a shard is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Running,
+    /// By itself, on a node that answers.
+    Stopped,
+    Silent,
 }
 
 /// One shard, by the cluster map of this version and by what its leader says.
@@ -138,12 +152,13 @@ struct Shard {
 }
 
 impl Shard {
-    /// Whether `old` may leave it; if not, why, and whether that may be over in a moment. Its last replicas may move while
-    /// they answer: there is no majority without them.
+    /// Whether `old` may leave it; if not, why, and whether that may be over in a moment. It serves until another has its
+    /// place, and counts where nobody can go first: the last replicas of a shard, which are no majority without it, and
+    /// nodes of which each has another replica that has stopped.
     fn may_leave(
         &self,
         old: NodeId,
-        is_running: impl Fn(NodeId) -> bool,
+        found: impl Fn(NodeId) -> Found,
     ) -> Result<(), (&'static str, bool)> {
         let report = self.report.as_ref();
         let report = report.ok_or(("has no leader that is known", true))?;
@@ -156,12 +171,12 @@ impl Shard {
         if !voters.contains(&old) && !self.wanted.contains(&old) {
             return Ok(());
         }
-        let is_live = |id: &NodeId| is_running(*id) && !report.behind.contains_key(id);
-        let others = voters.iter().filter(|id| **id != old);
-        let live = others.filter(|id| is_live(id)).count();
+        let is_live = |id: &NodeId| found(*id) == Found::Running && !report.behind.contains_key(id);
+        let others = || voters.iter().filter(|id| **id != old);
+        let live = others().filter(|id| is_live(id)).count();
         let majority = voters.len() / 2 + 1;
-        let is_small = voters.len() < 3;
-        if live >= majority || (is_small && live + 1 == voters.len() && is_live(&old)) {
+        let nobody_else_first = others().all(|id| is_live(id) || found(*id) == Found::Stopped);
+        if live >= majority || (nobody_else_first && live + 1 >= majority && is_live(&old)) {
             return Ok(());
         }
         let reason = "would be left without a majority of replicas that answer and have its log";
@@ -204,8 +219,11 @@ mod tests {
     const FOUR: NodeId = NodeId(4);
     const VERSION: u64 = 7;
 
-    fn running(nodes: &[NodeId]) -> impl Fn(NodeId) -> bool {
-        move |id| nodes.contains(&id)
+    fn running(nodes: &[NodeId]) -> impl Fn(NodeId) -> Found {
+        move |id| match nodes.contains(&id) {
+            true => Found::Running,
+            false => Found::Silent,
+        }
     }
 
     fn shard(wanted: &[NodeId], settled: u64, voters: &[NodeId], behind: &[NodeId]) -> Shard {
@@ -252,6 +270,22 @@ mod tests {
         let all = [ONE, TWO, THREE];
         assert!(behind.may_leave(ONE, running(&all)).is_err());
         assert!(behind.may_leave(THREE, running(&all)).is_ok());
+    }
+
+    /// Each of three nodes has a replica that has stopped, of another shard: they would wait for each other.
+    #[test]
+    fn a_node_leaves_a_shard_that_has_stopped_elsewhere_while_it_runs_there() {
+        let shard = shard(&[ONE, TWO, THREE], VERSION, &[], &[TWO]);
+        let found = |stopped: &'static [NodeId]| {
+            move |id| match stopped.contains(&id) {
+                true => Found::Stopped,
+                false => Found::Running,
+            }
+        };
+        assert!(shard.may_leave(ONE, found(&[TWO])).is_ok());
+        assert!(shard.may_leave(TWO, found(&[TWO])).is_ok());
+        assert!(shard.may_leave(ONE, found(&[TWO, THREE])).is_err());
+        assert!(shard.may_leave(ONE, found(&[ONE, TWO])).is_err());
     }
 
     #[test]

@@ -142,10 +142,7 @@ fn shard_status(view: &ClusterView, shard: &MapShard) -> ShardStatus {
 fn status_of(view: &ClusterView, shard: &MapShard, local: Option<ReplicaStatus>) -> ShardStatus {
     let id = shard.id();
     let leader = view.leaders.of(id);
-    let stopped = shard.voters().any(|node| {
-        let heard = view.heard.of(node);
-        heard.is_some_and(|heard| heard.stopped.contains_key(&id))
-    });
+    let stopped = shard.voters().any(|node| view.heard.has_stopped(node, id));
     let seen = Seen {
         leader_is_reachable: leader.is_some_and(|leader| view.is_reachable(leader)),
         stopped,

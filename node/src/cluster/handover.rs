@@ -58,7 +58,7 @@ pub(super) fn successor(view: &ClusterView, raft: &Replica) -> Option<NodeId> {
     let others = status.voters.iter().copied();
     others
         .filter(|node| *node != view.node_id && view.heard.is_heard(*node))
-        .filter(|node| !view.clock.is_far(*node))
+        .filter(|node| !view.clock.is_far(*node) && !view.heard.has_stopped(*node, raft.id()))
         .max_by_key(|id| {
             (
                 !view.heard.is_unsteady(*id),

@@ -130,6 +130,13 @@ impl HeardNodes {
             .is_some_and(|heard| Instant::now() < heard.unsteady_until)
     }
 
+    /// Whether a node's replica of a shard has stopped by itself, as far as the node has said.
+    pub fn has_stopped(&self, node: NodeId, shard: ShardId) -> bool {
+        let nodes = self.nodes.lock();
+        let heard = nodes.get(&node);
+        heard.is_some_and(|heard| heard.stopped.contains_key(&shard))
+    }
+
     /// What the newest leader of a shard says of it.
     pub fn report(&self, shard: ShardId) -> Option<LeadReport> {
         let nodes = self.nodes.lock();

@@ -137,6 +137,7 @@ impl Placement {
             *preferred != view.node_id
                 && status.voters.contains(preferred)
                 && !view.heard.is_unsteady(*preferred)
+                && !view.heard.has_stopped(*preferred, raft.id())
                 && !view.clock.is_far(*preferred)
                 && view.heard.is_heard_within(*preferred, HEARD_WITHIN)
                 && is_near(status, *preferred)

@@ -68,7 +68,7 @@ pub(super) fn describe() {
     describe_gauge!(SNAPSHOTS_SENDING, "snapshots on their way to other nodes");
     describe_counter!(
         DISK_FAILURES,
-        "flushes, writes and installations that the disk refused and that are tried again"
+        "flushes, writes, reads and installations that the disk refused"
     );
     // There from the start: an alert on its growth would not see it come as 1.
     counter!(DISK_FAILURES).increment(0);

@@ -381,13 +381,16 @@ impl Replica {
     /// Reads the rows at one place in the log. Blocks until `read` is done.
     ///
     /// # Errors
-    /// A disk that failed, a damaged row, or what `read` answers.
+    /// A disk that failed, a damaged row, or what `read` answers: reported already.
     pub fn read_rows(&self, read: &mut ReadRows<'_>) -> Result<(), StoreError> {
-        self.inner.feed.rows.view(read)
+        let rows = &self.inner.feed.rows;
+        rows.view(read).inspect_err(|error| {
+            rows.report(error);
+        })
     }
 
-    /// Somebody met this error when reading the rows. Answers whether they are damaged: then the replica stops, and another
-    /// leads.
+    /// Somebody met this error when reading the rows. Answers whether the replica stops over it, and another leads: the rows
+    /// are damaged, or could not be read for a while.
     pub fn report(&self, error: &StoreError) -> bool {
         self.inner.feed.rows.report(error)
     }

@@ -95,7 +95,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             }
             // Nothing may be purged behind it.
             Some(Err(error)) => {
-                rows.report(&error);
+                rows.report_damage(&error);
                 SnapshotMeta::default()
             }
             None => SnapshotMeta::default(),

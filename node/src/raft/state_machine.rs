@@ -166,7 +166,9 @@ impl ReplicaState {
             responders.push(responder);
         }
         let mut write = WriteBatch::default();
-        let outcomes = self.machine.get_mut().apply(&entries, &mut write)?;
+        let applied = self.machine.get_mut().apply(&entries, &mut write);
+        // The machine may be half-way: it cannot read again what it could not read.
+        let outcomes = applied.inspect_err(|error| self.feed.rows.report_at_once(error))?;
         if outcomes.len() != entries.len() {
             let reason = format!("{} outcomes for {} entries", outcomes.len(), entries.len());
             return Err(StoreError::Damaged {
@@ -257,12 +259,14 @@ impl ReplicaState {
         }
     }
 
-    /// The replica stops. If it is the disk that failed, the process has to end: RocksDB takes no more writes until it is
-    /// opened again, for any shard.
+    /// The replica stops. If it is the disk that takes no rows, the process has to end: RocksDB takes no more writes until it
+    /// is opened again, for any shard.
     fn give_up(&self, error: &StoreError) {
         let shard = self.feed.rows.shard;
         tracing::error!(%shard, %error, "committed entries cannot be applied: the replica stops");
-        if self.feed.rows.report(error) || self.ends.stop.is_cancelled() || !error.is_failure() {
+        let rows = &self.feed.rows;
+        let is_known = rows.report_damage(error) || rows.damage().is_some();
+        if is_known || self.ends.stop.is_cancelled() || !error.is_failure() {
             return;
         }
         self.ends.process.send_if_modified(|reason| {

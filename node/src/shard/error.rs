@@ -68,6 +68,8 @@ impl From<ShardError> for Error {
             ShardError::DiskFull { .. } => ErrorCode::Overloaded,
             ShardError::OutcomeUnknown => ErrorCode::OutcomeUnknown,
             ShardError::Stopped => ErrorCode::ShuttingDown,
+            // The disk may give the rows back in a moment, and if not another leads.
+            ShardError::Store(store) if store.is_failure() => ErrorCode::Unavailable,
             ShardError::Unexpected | ShardError::Store(_) => ErrorCode::Internal,
         };
         let retry_after_ms = match &error {
