@@ -1,14 +1,13 @@
 //! A node whose disk has no room, fails, or does not answer, does not lead what another can lead.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 
-use parlance_proto::ids::ShardId;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::handover::{better_leader, offer};
+use super::offers::{Offers, Why};
 use super::steadiness::Steadiness;
 use super::tasks::Tasks;
 use super::view::ClusterView;
@@ -21,8 +20,6 @@ use crate::store::room::Room;
 const INTERVAL: Duration = Duration::from_millis(500);
 /// A write of the log that takes longer than this is one that the disk does not answer.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
-/// A leadership is not offered again for this long: each offer stops the shard's writes for a moment.
-const OFFER_PAUSE: Duration = Duration::from_secs(5);
 
 /// What speaks against leading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +36,7 @@ pub(super) struct DiskWatch {
     steadiness: Steadiness,
     /// The disk is being asked.
     asked: Option<JoinHandle<io::Result<Room>>>,
-    /// When each leadership was offered last.
-    offered: HashMap<ShardId, Instant>,
+    offers: Offers,
     trouble: Option<Trouble>,
 }
 
@@ -57,7 +53,7 @@ impl DiskWatch {
             data_dir: config.data_dir.clone(),
             steadiness: steadiness.clone(),
             asked: None,
-            offered: HashMap::new(),
+            offers: Offers::default(),
             trouble: None,
         }
     }
@@ -131,11 +127,12 @@ impl DiskWatch {
     }
 
     async fn hand_over(&mut self) {
-        self.offered.retain(|_, at| at.elapsed() < OFFER_PAUSE);
         for raft in self.view.led() {
-            let lately = self.offered.contains_key(&raft.id());
-            if let Some(to) = better_leader(&self.view, &raft).filter(|_| !lately) {
-                self.offered.insert(raft.id(), Instant::now());
+            let now = Instant::now();
+            if self.offers.may(raft.id(), Why::Unfit, now)
+                && let Some(to) = better_leader(&self.view, &raft)
+            {
+                self.offers.made(raft.id(), Why::Unfit, now);
                 offer(&raft, to, &self.steadiness).await;
             }
         }

@@ -24,6 +24,7 @@ mod leadership;
 mod levels;
 mod meta_client;
 mod peer_dispatch;
+mod offers;
 mod placement;
 mod plan;
 mod replica;

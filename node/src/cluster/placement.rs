@@ -10,6 +10,7 @@ use parlance_proto::store::v1::NodeState;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::handover::{offer, successor};
+use super::offers::{Offers, Why};
 use super::steadiness::Steadiness;
 use super::tasks::Tasks;
 use super::view::ClusterView;
@@ -29,16 +30,13 @@ const SETTLED_AFTER: Duration = Duration::from_secs(3);
 const HANDOVERS_MAX: usize = 4;
 /// A preferred leader must have been heard this recently.
 const HEARD_WITHIN: Duration = Duration::from_millis(1500);
-/// A shard whose hand-over was not taken up is left alone for this long: each try stops its writes for a moment.
-const HANDOVER_PAUSE: Duration = Duration::from_secs(15);
 
 pub(super) struct Placement {
     view: ClusterView,
     steadiness: Steadiness,
     /// Since when this node leads, by shard.
     since: HashMap<ShardId, Instant>,
-    /// When a leadership was offered last.
-    tried: HashMap<ShardId, Instant>,
+    offers: Offers,
     clock_was_wrong: bool,
 }
 
@@ -48,7 +46,7 @@ impl Placement {
             view,
             steadiness,
             since: HashMap::new(),
-            tried: HashMap::new(),
+            offers: Offers::default(),
             clock_was_wrong: false,
         }
     }
@@ -78,8 +76,8 @@ impl Placement {
                 continue;
             };
             let status = raft.status();
-            if leads_no_more && let Some(to) = self.heir(&raft, &status, &wanted, true) {
-                self.hand_over(&raft, to).await;
+            if leads_no_more && let Some(to) = self.heir(&raft, &status, &wanted, Why::Unfit) {
+                self.hand_over(&raft, to, Why::Unfit).await;
             } else if let Some(step) = wanted.step(&status) {
                 moves += 1;
                 if moves <= MOVES_MAX {
@@ -87,17 +85,17 @@ impl Placement {
                 }
             } else if handovers < HANDOVERS_MAX
                 && led_since.elapsed() > SETTLED_AFTER
-                && let Some(to) = self.heir(&raft, &status, &wanted, false)
+                && let Some(to) = self.heir(&raft, &status, &wanted, Why::Preferred)
             {
-                self.hand_over(&raft, to).await;
+                self.hand_over(&raft, to, Why::Preferred).await;
                 handovers += 1;
             }
         }
     }
 
-    async fn hand_over(&mut self, raft: &Replica, to: NodeId) {
-        tracing::debug!(shard = %raft.id(), %to, "leadership is handed over");
-        self.tried.insert(raft.id(), Instant::now());
+    async fn hand_over(&mut self, raft: &Replica, to: NodeId, why: Why) {
+        tracing::debug!(shard = %raft.id(), %to, ?why, "leadership is handed over");
+        self.offers.made(raft.id(), why, Instant::now());
         offer(raft, to, &self.steadiness).await;
     }
 
@@ -126,11 +124,10 @@ impl Placement {
         raft: &Replica,
         status: &ReplicaStatus,
         wanted: &Wanted,
-        leads_no_more: bool,
+        why: Why,
     ) -> Option<NodeId> {
         let view = &self.view;
-        let tried = self.tried.get(&raft.id());
-        if tried.is_some_and(|at| at.elapsed() < HANDOVER_PAUSE) {
+        if !self.offers.may(raft.id(), why, Instant::now()) {
             return None;
         }
         let preferred = wanted.voters.first().copied().filter(|preferred| {
@@ -142,7 +139,7 @@ impl Placement {
                 && view.heard.is_heard_within(*preferred, HEARD_WITHIN)
                 && is_near(status, *preferred)
         });
-        preferred.or_else(|| successor(view, raft).filter(|_| leads_no_more))
+        preferred.or_else(|| successor(view, raft).filter(|_| why == Why::Unfit))
     }
 }
 

@@ -48,9 +48,10 @@ impl ElectionTurns {
         self.begin(now + self.lease, Some(leader));
     }
 
-    /// This replica leads no more: whoever took over, or is about to, has the time of a lease.
-    pub(super) fn led(&self, now: Instant) {
-        self.begin(now + self.lease, None);
+    /// This replica, of node `own`, leads no more: whoever took over, or is about to, has the time of a lease. The others
+    /// know who led: if it did not, its turn would be that of one of them.
+    pub(super) fn led(&self, own: NodeId, now: Instant) {
+        self.begin(now + self.lease, Some(own));
     }
 
     /// It has voted for another, who may win.
@@ -164,10 +165,38 @@ mod tests {
         let start = Instant::now();
         let turns = ElectionTurns::new(LEASE, start);
         let day = start + Duration::from_secs(24 * 3600);
-        turns.led(day);
+        turns.led(NodeId(3), day);
         assert!(next(&turns, 3) > day + LEASE);
         turns.voted(day + LEASE);
         assert!(next(&turns, 3) > day + LEASE + LEASE / 2);
+    }
+
+    /// It stepped down for one who did not win, just when the others heard it last.
+    #[test]
+    fn whoever_has_led_and_those_who_followed_stand_one_after_the_other() {
+        let start = Instant::now();
+        for shard in (0..12).map(ShardId) {
+            let own = NodeId(1);
+            let all = voters(3).into_iter().map(|node| {
+                let turns = ElectionTurns::new(LEASE, start);
+                match node == own {
+                    true => turns.led(own, start),
+                    false => turns.heard(own, start),
+                }
+                (node, turns)
+            });
+            let all: Vec<_> = all.collect();
+            for round in 0..4 {
+                let next = |(node, turns): &(NodeId, ElectionTurns)| {
+                    turns.next(shard, *node, &voters(3)).unwrap()
+                };
+                let at: BTreeSet<Instant> = all.iter().map(next).collect();
+                assert_eq!(at.len(), 3, "shard {shard}, round {round}: {at:?}");
+                let own_turn = next(&all[0]);
+                assert_eq!(at.last(), Some(&own_turn), "it has its turn last");
+                all.iter().for_each(|(_, turns)| turns.took(3, own_turn));
+            }
+        }
     }
 
     #[test]

@@ -464,7 +464,7 @@ async fn watch_replica(
         inner.publish(&metrics.borrow_watched());
         let leads = metrics.borrow_watched().state == ServerState::Leader;
         if std::mem::replace(&mut led, leads) && !leads {
-            inner.turns.led(Instant::now());
+            inner.turns.led(inner.node_id, Instant::now());
         }
         let turn = inner.turn(&metrics.borrow_watched());
         let feeds = !inner.feed.feeds_nobody();
