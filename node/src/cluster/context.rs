@@ -71,11 +71,7 @@ impl NodeContext {
             relays.clone(),
             runtime.clone(),
         ));
-        let quic_config = QuicConfig {
-            node_id: config.node_id,
-            listen: config.raft_listen,
-            raft: config.raft.clone(),
-        };
+        let quic_config = QuicConfig::new(config.node_id, config.raft_listen, config.raft.clone());
         let quic = QuicLink::start(&quic_config, &tls, directory.clone(), dispatcher.clone())
             .map_err(&failed)?;
         let address = quic.local_addr().map_err(&failed)?;

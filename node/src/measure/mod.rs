@@ -131,11 +131,7 @@ impl Bench {
 }
 
 fn quic_link(node_id: NodeId, authority: &Authority, nodes: &Arc<Nodes>) -> QuicLink {
-    let config = QuicConfig {
-        node_id,
-        listen: ([127, 0, 0, 1], 0).into(),
-        raft: raft_config(),
-    };
+    let config = QuicConfig::new(node_id, ([127, 0, 0, 1], 0).into(), raft_config());
     let tls = authority.identity(Role::Node(node_id.0));
     let link = QuicLink::start(&config, &tls, nodes.clone(), Arc::new(InviteHandler)).unwrap();
     let address = link.local_addr().unwrap();

@@ -39,11 +39,7 @@ impl Lone {
 
     async fn with_clock(limits: ProposerLimits, clock: Arc<dyn Environment>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let quic = QuicConfig {
-            node_id: NODE,
-            listen: ([127, 0, 0, 1], 0).into(),
-            raft: config(),
-        };
+        let quic = QuicConfig::new(NODE, ([127, 0, 0, 1], 0).into(), config());
         let tls = Authority::new(dir.path()).identity(Role::Node(NODE.0));
         let link = QuicLink::start(
             &quic,

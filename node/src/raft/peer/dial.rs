@@ -16,7 +16,7 @@ use parlance_proto::raft::v1::{
 use parlance_proto::tls::node_name;
 use quinn::{Connection, ConnectionError, RecvStream, TransportErrorCode};
 use rustls::AlertDescription;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::quic::Shared;
@@ -24,9 +24,13 @@ use super::writer::Streams;
 use super::{Lane, PeerError, frame, snapshot_stream};
 use crate::raft::metrics;
 
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Back-off doubles as often as this at most.
+const DOUBLED_MAX: u32 = 4;
+/// A handshake with a node that is there has ended by then, as a rule.
+const HANDSHAKE_USUAL: Duration = Duration::from_millis(100);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Two nodes that dial each other at the same time leave connections alone that are not older.
+const YOUNG_MAX: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 2000 });
 /// A node that nobody has anything to say to for this long is not dialled any more.
 const UNUSED_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
@@ -42,6 +46,7 @@ enum State {
 struct Live {
     connection: Connection,
     streams: Streams,
+    since: Instant,
     calls: Mutex<HashMap<u64, oneshot::Sender<Body>>>,
     next_call: AtomicU64,
 }
@@ -51,14 +56,36 @@ pub(super) struct Outbound {
     to: NodeId,
     state: watch::Receiver<State>,
     used: Mutex<Instant>,
+    there: Arc<Notify>,
 }
 
 impl Outbound {
     pub(super) fn start(shared: Arc<Shared>, to: NodeId) -> Arc<Self> {
         let (sender, state) = watch::channel(State::Connecting);
-        tokio::spawn(keep_connected(shared, to, sender));
+        let there = Arc::<Notify>::default();
+        tokio::spawn(keep_connected(shared, to, sender, there.clone()));
         let used = Mutex::new(Instant::now());
-        Arc::new(Self { to, state, used })
+        Arc::new(Self {
+            to,
+            state,
+            used,
+            there,
+        })
+    }
+
+    /// The node has just dialled this one: it is dialled at once if it is not connected. An old connection may be to a
+    /// process that was killed, of which nothing comes back, not even that it is gone.
+    pub(super) fn is_there(&self) {
+        match self.live() {
+            None => self.there.notify_one(),
+            Some(live) if live.since.elapsed() > YOUNG_MAX => {
+                live.connection
+                    .close(6u32.into(), b"the node has dialled anew");
+                self.there.notify_one();
+            }
+            // Else both would go on dialling anew because of each other.
+            Some(_) => {}
+        }
     }
 
     /// Something is to be said.
@@ -231,13 +258,26 @@ impl Drop for Call {
     }
 }
 
-async fn keep_connected(shared: Arc<Shared>, to: NodeId, state: watch::Sender<State>) {
+async fn keep_connected(
+    shared: Arc<Shared>,
+    to: NodeId,
+    state: watch::Sender<State>,
+    there: Arc<Notify>,
+) {
     let (mut tries, mut told) = (0u32, false);
     let stop = shared.stop.clone();
     let work = async {
         loop {
             state.send_replace(State::Connecting);
-            let reason = match dial(&shared, to).await {
+            let dialled = tokio::select! {
+                dialled = dial(&shared, to) => dialled,
+                // The first packets went to nobody, and the next ones come at growing intervals.
+                () = async {
+                    sleep(HANDSHAKE_USUAL).await;
+                    there.notified().await;
+                } => continue,
+            };
+            let reason = match dialled {
                 Ok(live) => {
                     tries = 0;
                     metrics::peer_connected();
@@ -258,7 +298,11 @@ async fn keep_connected(shared: Arc<Shared>, to: NodeId, state: watch::Sender<St
             if forgotten(&shared, to) {
                 return;
             }
-            sleep(backoff(tries, shared.node_id.0 ^ to.0)).await;
+            let pause = backoff(shared.redial_after, tries, shared.node_id.0 ^ to.0);
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = there.notified() => {}
+            }
             tries = tries.saturating_add(1);
         }
     };
@@ -283,10 +327,8 @@ fn denies_us(end: &ConnectionError) -> bool {
 }
 
 /// Doubles from try to try, up to a third more, differently for each pair of nodes and try.
-fn backoff(tries: u32, salt: u64) -> Duration {
-    let base = BACKOFF_MIN
-        .saturating_mul(1 << tries.min(5))
-        .min(BACKOFF_MAX);
+fn backoff(first: Duration, tries: u32, salt: u64) -> Duration {
+    let base = first.saturating_mul(1 << tries.min(DOUBLED_MAX));
     let spread = (salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48)
         .wrapping_add(u64::from(tries) * 7919)
         % 333;
@@ -316,6 +358,7 @@ async fn dial(shared: &Shared, to: NodeId) -> io::Result<Arc<Live>> {
     Ok(Arc::new(Live {
         connection,
         streams,
+        since: Instant::now(),
         calls: Mutex::default(),
         next_call: AtomicU64::new(1),
     }))

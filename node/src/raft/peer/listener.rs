@@ -52,6 +52,7 @@ async fn serve(shared: Arc<Shared>, incoming: quinn::Incoming) -> io::Result<()>
     let id = connection.stable_id();
     shared.inbound.lock().insert(id, connection.clone());
     shared.cut_if_denied(&connection);
+    shared.has_dialled(from);
     let streams = Streams::start(
         &connection,
         &frame::hello(shared.node_id, &shared.identity.read()),

@@ -28,8 +28,8 @@ use crate::raft::RaftConfig;
 
 const ALPN: &[u8] = b"parlance-raft/1";
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
-/// A peer that was killed and is back is dialled again after this.
 const IDLE_MAX: Duration = Duration::from_secs(2);
+const REDIAL_AFTER: Duration = Duration::from_millis(50);
 const INITIAL_RTT: Duration = Duration::from_millis(10);
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
@@ -43,6 +43,23 @@ pub struct QuicConfig {
     pub listen: SocketAddr,
     /// Sizes and switches.
     pub raft: RaftConfig,
+    /// A node that cannot be reached is dialled again after this, and then after longer and longer.
+    pub redial_after: Duration,
+    /// One that says nothing for so long is dialled again.
+    pub idle_max: Duration,
+}
+
+impl QuicConfig {
+    /// With the usual pauses.
+    pub fn new(node_id: NodeId, listen: SocketAddr, raft: RaftConfig) -> Self {
+        Self {
+            node_id,
+            listen,
+            raft,
+            redial_after: REDIAL_AFTER,
+            idle_max: IDLE_MAX,
+        }
+    }
 }
 
 /// [`PeerLink`] over QUIC. Clones are the same link.
@@ -62,6 +79,7 @@ pub(super) struct Shared {
     pub(super) raft: RwLock<Option<Arc<dyn RaftInbound>>>,
     pub(super) outbound: Mutex<HashMap<NodeId, Arc<Outbound>>>,
     pub(super) inbound: Mutex<HashMap<usize, quinn::Connection>>,
+    pub(super) redial_after: Duration,
     pub(super) stop: CancellationToken,
 }
 
@@ -73,7 +91,7 @@ impl QuicLink {
         directory: Arc<dyn Directory>,
         handler: Arc<dyn PeerHandler>,
     ) -> io::Result<Self> {
-        let transport = Arc::new(transport(&config.raft)?);
+        let transport = Arc::new(transport(config)?);
         let changes = tls.changes();
         let (server, client) = configs(tls, &transport)?;
         let socket = bind(config.listen, config.raft.udp_buffer_bytes)?;
@@ -91,6 +109,7 @@ impl QuicLink {
                 raft: RwLock::new(None),
                 outbound: Mutex::default(),
                 inbound: Mutex::default(),
+                redial_after: config.redial_after,
                 stop: CancellationToken::new(),
             }),
         };
@@ -167,6 +186,14 @@ impl QuicLink {
 }
 
 impl Shared {
+    /// A node has dialled this one: it is there, perhaps since a moment ago.
+    pub(super) fn has_dialled(&self, node: NodeId) {
+        let peer = self.outbound.lock().get(&node).cloned();
+        if let Some(peer) = peer {
+            peer.is_there();
+        }
+    }
+
     /// Closes a connection if the other side's certificate is denied. A connection that has just come up is asked too: the
     /// list may have changed since its handshake.
     pub(super) fn cut_if_denied(&self, connection: &quinn::Connection) {
@@ -245,11 +272,11 @@ pub(super) fn certificates(connection: &quinn::Connection) -> Option<Vec<Certifi
     chain.downcast().ok().map(|chain| *chain)
 }
 
-fn transport(config: &RaftConfig) -> io::Result<TransportConfig> {
+fn transport(config: &QuicConfig) -> io::Result<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport.keep_alive_interval(Some(KEEP_ALIVE));
     transport.max_idle_timeout(Some(
-        IdleTimeout::try_from(IDLE_MAX).map_err(io::Error::other)?,
+        IdleTimeout::try_from(config.idle_max).map_err(io::Error::other)?,
     ));
     transport.initial_rtt(INITIAL_RTT);
     transport.stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES));
@@ -258,7 +285,7 @@ fn transport(config: &RaftConfig) -> io::Result<TransportConfig> {
     transport.max_concurrent_uni_streams(VarInt::from_u32(STREAMS_MAX));
     transport.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX));
     transport.send_fairness(false);
-    transport.enable_segmentation_offload(config.udp_segmentation_offload);
+    transport.enable_segmentation_offload(config.raft.udp_segmentation_offload);
     Ok(transport)
 }
 

@@ -206,11 +206,7 @@ impl TestNode {
             .lock()
             .get(&id)
             .map_or(([127, 0, 0, 1], 0).into(), |(address, _)| *address);
-        let quic = QuicConfig {
-            node_id: id,
-            listen,
-            raft: raft.clone(),
-        };
+        let quic = QuicConfig::new(id, listen, raft.clone());
         let tls = authority.identity(Role::Node(id.0));
         // Tasks of a node that was stopped a moment ago may still hold its socket.
         let link = eventually("the node's address is free", || {

@@ -4,6 +4,7 @@ mod cluster;
 mod damage;
 pub(crate) mod fixture;
 mod lease;
+mod links;
 mod slow_link;
 mod snapshots;
 mod split;
