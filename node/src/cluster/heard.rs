@@ -1,12 +1,12 @@
 //! What nodes say of themselves, every second and at each change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use parlance_proto::common::v1::VersionRange;
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::raft::v1::{LeaderAnnouncement, NodeHealth};
+use parlance_proto::raft::v1::{GatewayLink, LeaderAnnouncement, NodeHealth};
 use tokio::time::{Duration, Instant};
 
 /// Nodes announce themselves every second; one that has missed a few is taken for unreachable.
@@ -128,6 +128,17 @@ impl HeardNodes {
         nodes
             .get(&node)
             .is_some_and(|heard| Instant::now() < heard.unsteady_until)
+    }
+
+    /// The nodes that say that a gateway acknowledges what they send it.
+    pub(super) fn reached_by_gateways(&self, waiting_max: Duration) -> BTreeSet<NodeId> {
+        let nodes = self.nodes.lock();
+        let is_well = |link: &GatewayLink| {
+            link.connected && Duration::from_millis(link.waiting_ms) < waiting_max
+        };
+        let reached = |heard: &Heard| heard.is_recent() && heard.health.links.iter().any(is_well);
+        let reached = nodes.iter().filter(|(_, heard)| reached(heard));
+        reached.map(|(id, _)| *id).collect()
     }
 
     /// Whether a node's replica of a shard has stopped by itself, as far as the node has said.

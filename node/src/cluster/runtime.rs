@@ -19,6 +19,7 @@ use super::handover::hand_over;
 use super::heard::HeardNodes;
 use super::leadership::Leadership;
 use super::levels::levels;
+use super::link_watch::LinkWatch;
 use super::meta_client::MetaClient;
 use super::placement::Placement;
 use super::replica::ReplicaStarter;
@@ -183,10 +184,12 @@ impl Runtime {
             splitter: self.splitter.clone(),
         };
         let disk = DiskWatch::new(view, &self.host, &starter.config, &self.steadiness);
+        let links = LinkWatch::new(view, &self.links, &self.steadiness);
         let placement = Placement::new(view.clone(), self.steadiness.clone());
         tasks.spawn(Assignment::new(starter, failed).run(tasks.clone()));
         tasks.spawn(announcer.run());
         tasks.spawn(disk.run(tasks.clone()));
+        tasks.spawn(links.run(tasks.clone()));
         tasks.spawn(placement.run(tasks.clone()));
         tasks.spawn(tend.run(tasks.clone()));
         tasks.spawn(gauges.run(tasks.clone()));
