@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use parlance_proto::limits::CONTENT_BYTES_MAX;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -21,6 +22,9 @@ use crate::wait::until;
 
 /// Sends of one side of a conversation that may wait for an answer at once.
 const OPEN_MAX: usize = 16;
+/// One message in so many is nearly as large as messages may be: pages and frames end before and behind it.
+const LARGE_ONE_IN: u32 = 50;
+const LARGE_BYTES: usize = CONTENT_BYTES_MAX - 256;
 const MARK_READ_EVERY: Duration = Duration::from_millis(300);
 
 /// How much of what.
@@ -244,8 +248,7 @@ impl Sender {
             sleep(self.pause.mul_f64(self.rng.random_range(0.0..2.0))).await;
             number += 1;
             let id = format!("{}-{number}", self.label);
-            let padding = "x".repeat(self.rng.random_range(0..=self.text_bytes_max));
-            let text = format!("{id} {padding}");
+            let text = format!("{id} {}", "x".repeat(self.padding_bytes()));
             let message = MessageKey {
                 conversation: self.conversation.clone(),
                 sender: self.session.user.clone(),
@@ -258,6 +261,14 @@ impl Sender {
                 // Whatever it is, it is in the history.
                 let _ = oldest.await;
             }
+        }
+    }
+
+    fn padding_bytes(&mut self) -> usize {
+        if self.rng.random_ratio(1, LARGE_ONE_IN) {
+            LARGE_BYTES
+        } else {
+            self.rng.random_range(0..=self.text_bytes_max)
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The documents keep up with the code: every error code, metric, setting and close code has its row.
+//! The documents keep up with the code: every error code, metric, setting and close code has its row, and every test that is
+//! named is there.
 
 #![allow(clippy::panic, reason = "a test may fail")]
 
@@ -161,4 +162,35 @@ fn every_close_code_has_a_row() {
             "{code} is not in docs/protocol.md"
         );
     }
+}
+
+/// In the last column of a row: files, and behind each the names of tests in it.
+#[test]
+fn every_test_that_shows_a_finding_closed_is_there() {
+    let text = read("docs/reliability.md");
+    let rows = text.lines().filter_map(|line| {
+        let row = line.strip_prefix('|')?.strip_suffix('|')?;
+        row.rsplit('|').next()
+    });
+    let (mut found, mut missing) = (0, Vec::new());
+    for cell in rows {
+        let mut source: Option<(&str, String)> = None;
+        for quoted in cell.split('`').skip(1).step_by(2) {
+            let is_path = quoted.contains('/') && !quoted.ends_with('/');
+            if is_path && (quoted.ends_with(".rs") || quoted.ends_with(".ts")) {
+                source = Some((quoted, read(quoted)));
+                continue;
+            }
+            let is_name = quoted.contains('_') && !quoted.contains([' ', '/', '.']);
+            let Some((path, source)) = source.as_ref().filter(|_| is_name) else {
+                continue;
+            };
+            found += 1;
+            if !source.contains(&format!("fn {quoted}(")) {
+                missing.push(format!("{path} {quoted}"));
+            }
+        }
+    }
+    assert!(found > 50, "the tests were not found: {found}");
+    assert!(missing.is_empty(), "not there: {missing:#?}");
 }
