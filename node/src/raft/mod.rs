@@ -23,8 +23,11 @@ mod network;
 mod peer;
 mod pulse;
 mod purge_gate;
+mod read_barrier;
 mod replica;
 mod replica_start;
+mod replica_status;
+mod replica_watch;
 mod retry;
 mod shard_rows;
 mod snapshot;
@@ -46,5 +49,6 @@ pub use peer::{
     Directory, Lane, LocalIdentity, PeerAsk, PeerError, PeerHandler, PeerLink, QuicConfig,
     QuicLink, RaftInbound, ask,
 };
-pub use replica::{Applied, Leadership, Replica, ReplicaStatus};
+pub use replica::{Applied, Leadership, Replica};
+pub use replica_status::ReplicaStatus;
 pub use shard_rows::ReadRows;

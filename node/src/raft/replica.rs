@@ -7,33 +7,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::error::{
-    ClientWriteError, Fatal, InitializeError, LinearizableReadError, RaftError as LibraryError,
-};
-use openraft::metrics::RaftServerMetrics;
-use openraft::{ChangeMembers, EmptyNode, Raft, ReadPolicy, ServerState};
+use openraft::error::{ClientWriteError, Fatal, InitializeError, RaftError as LibraryError};
+use openraft::{ChangeMembers, EmptyNode, Raft};
 use parlance_proto::ids::{NodeId, ShardId};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::RaftConfig;
 use super::answers::Answers;
 use super::election_turns::ElectionTurns;
-use super::error::{MembershipError, ProposeError, RaftError, ReadError};
+use super::error::{MembershipError, ProposeError, RaftError};
 use super::feed::Feed;
 use super::log_store::LogStore;
+use super::replica_watch::watch_replica;
 use super::shard_rows::ReadRows;
 use super::snapshot_folder::SnapshotFolder;
 use super::state_machine::{ReplicaState, SnapshotByBytes};
 use super::types::{Payload, TypeConfig};
-use super::{RaftConfig, metrics};
-use crate::clock::Moment;
 use crate::machine::Outcome;
 use crate::store::StoreError;
 use crate::store::room::DiskRoom;
-
-/// Between looks at followers that are fed by snapshot.
-const FEED_REVIEW: Duration = Duration::from_millis(500);
 
 /// Who leads a shard, as this replica knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,45 +49,10 @@ pub struct Applied {
     pub outcome: Outcome,
 }
 
-/// How a replica is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReplicaStatus {
-    /// Its term.
-    pub term: u64,
-    /// Who leads, if known.
-    pub leader: Option<NodeId>,
-    /// Those that vote, of both sets while they change.
-    pub voters: BTreeSet<NodeId>,
-    /// Those that only learn.
-    pub learners: BTreeSet<NodeId>,
-    /// Voters and learners are committed, and so stay whoever leads next.
-    pub members_committed: bool,
-    /// Index of the last applied entry; 0 if there is none.
-    pub applied: u64,
-    /// Index of the newest entry here; 0 if there is none.
-    pub last_log_index: u64,
-    /// Index of the newest entry in the newest snapshot; 0 if there is none.
-    pub snapshot: u64,
-    /// Index of the newest entry that is no longer in the log; 0 if there is none.
-    pub purged: u64,
-    /// While leading: the newest entry that each replica is known to have.
-    pub matched: BTreeMap<NodeId, u64>,
-    /// Why the replica has stopped, if it has.
-    pub stopped: Option<String>,
-}
-
-impl ReplicaStatus {
-    /// While leading: how many entries a replica lacks; none if that is not known.
-    pub fn behind(&self, node: NodeId) -> Option<u64> {
-        let matched = self.matched.get(&node)?;
-        Some(self.last_log_index.saturating_sub(*matched))
-    }
-}
-
 /// One shard's replica on this node. Clones are the same replica.
 #[derive(Clone)]
 pub struct Replica {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {
@@ -104,18 +63,18 @@ pub(super) struct Inner {
     /// Whoever has this receives and installs: one snapshot at a time.
     pub(super) receiving: Arc<tokio::sync::Mutex<()>>,
     pub(super) log: LogStore,
-    answers: Arc<Answers>,
-    feed: Arc<Feed>,
+    pub(super) answers: Arc<Answers>,
+    pub(super) feed: Arc<Feed>,
     pub(super) turns: ElectionTurns,
     /// Before this a restarted replica neither votes nor stands: it does not remember to whom it promised not to.
     pub(super) quiet_until: Option<Instant>,
     pub(super) stop: CancellationToken,
     pub(super) room: DiskRoom,
-    leadership: watch::Sender<Leadership>,
-    read_timeout: Duration,
-    lease: Duration,
+    pub(super) leadership: watch::Sender<Leadership>,
+    pub(super) read_timeout: Duration,
+    pub(super) lease: Duration,
     /// The newest term whose leadership this replica has offered to another: its lease proves nothing any more.
-    offered_term: AtomicU64,
+    pub(super) offered_term: AtomicU64,
 }
 
 /// What a replica is made of.
@@ -205,53 +164,6 @@ impl Replica {
         }
     }
 
-    /// Returns when everything that was acknowledged before the call is applied here and this replica leads: by its
-    /// lease, or by asking the others. The lease is of a clock that goes on while the process is frozen or the machine sleeps.
-    pub async fn read_barrier(&self) -> Result<(), ReadError> {
-        if self.holds_lease() && self.try_barrier(ReadPolicy::LeaseRead).await.is_ok() {
-            return Ok(());
-        }
-        let asked = Moment::now();
-        self.try_barrier(ReadPolicy::ReadIndex).await?;
-        // The library may have taken an answer to an older request for one.
-        let confirmed = async {
-            loop {
-                let counted = self.inner.answers.counted();
-                if self.believed_until().is_some_and(|(_, at)| at >= asked) {
-                    return;
-                }
-                counted.await;
-            }
-        };
-        timeout(self.inner.read_timeout, confirmed)
-            .await
-            .map_err(|_| ReadError::NotLeader { leader: None })
-    }
-
-    /// Its term, and the last moment at which a majority surely took this replica for the leader of it; none if there was
-    /// none, or if it does not lead.
-    fn believed_until(&self) -> Option<(u64, Moment)> {
-        let metrics = self.inner.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let own = self.inner.node_id;
-        let leads = metrics.state == ServerState::Leader && metrics.current_leader == Some(own);
-        let voters = metrics.membership_config.membership().get_joint_config();
-        let (answers, now) = (&self.inner.answers, Moment::now());
-        let term = metrics.current_term;
-        let until = answers.majority(term, own, voters, now).filter(|_| leads)?;
-        Some((term, until))
-    }
-
-    /// Whether this replica surely leads at this moment: a majority has answered it well within its lease, and it has
-    /// not offered its leadership to another. False is no proof of the opposite. Asks nobody, not even the shard's task.
-    pub fn holds_lease(&self) -> bool {
-        let is_offered = |term| self.inner.offered_term.load(Ordering::SeqCst) >= term;
-        let believed = self.believed_until();
-        believed.is_some_and(|(term, until)| {
-            until.elapsed() < self.inner.lease / 2 && !is_offered(term)
-        })
-    }
-
     /// The term that this replica is in at this moment.
     pub fn term(&self) -> u64 {
         self.inner.raft.metrics().borrow_watched().current_term
@@ -267,27 +179,8 @@ impl Replica {
         self.inner.stop.clone()
     }
 
-    async fn try_barrier(&self, policy: ReadPolicy) -> Result<(), ReadError> {
-        let barrier = self.inner.raft.ensure_linearizable(policy);
-        let result = timeout(self.inner.read_timeout, barrier)
-            .await
-            .map_err(|_| ReadError::NotLeader { leader: None })?;
-        match result {
-            Ok(_) => Ok(()),
-            Err(LibraryError::APIError(LinearizableReadError::ForwardToLeader(to))) => {
-                Err(ReadError::NotLeader {
-                    leader: self.other(to.leader_id),
-                })
-            }
-            Err(LibraryError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
-                Err(ReadError::NotLeader { leader: None })
-            }
-            Err(LibraryError::Fatal(_)) => Err(ReadError::Stopped),
-        }
-    }
-
     /// A leader to send callers to: never this replica itself, which has just said no.
-    fn other(&self, leader: Option<NodeId>) -> Option<NodeId> {
+    pub(super) fn other(&self, leader: Option<NodeId>) -> Option<NodeId> {
         leader.filter(|id| *id != self.inner.node_id)
     }
 
@@ -395,40 +288,6 @@ impl Replica {
         self.inner.feed.rows.report(error)
     }
 
-    /// How the replica is.
-    pub fn status(&self) -> ReplicaStatus {
-        let damage = self.inner.feed.rows.damage();
-        let metrics = self.inner.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let index = |id: &Option<super::types::LogId>| id.map_or(0, |id| id.index);
-        let membership = metrics.membership_config.membership();
-        ReplicaStatus {
-            term: metrics.current_term,
-            leader: metrics.current_leader,
-            voters: membership.voter_ids().collect(),
-            learners: membership.learner_ids().collect(),
-            members_committed: membership.get_joint_config().len() == 1
-                && *metrics.membership_config.log_id() <= metrics.last_applied,
-            applied: index(&metrics.last_applied),
-            last_log_index: metrics.last_log_index.unwrap_or(0),
-            snapshot: index(&metrics.snapshot),
-            purged: index(&metrics.purged),
-            matched: metrics
-                .replication
-                .iter()
-                .flatten()
-                .map(|(node, id)| (*node, index(id)))
-                .collect(),
-            stopped: damage.or_else(|| {
-                metrics
-                    .running_state
-                    .as_ref()
-                    .err()
-                    .map(ToString::to_string)
-            }),
-        }
-    }
-
     /// Waits until this replica has applied the entry at `index`; false if that takes longer than `within`.
     pub async fn has_applied(&self, index: u64, within: Duration) -> bool {
         let wait = self.inner.raft.wait(Some(within));
@@ -447,106 +306,5 @@ impl Replica {
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::error!(shard = %self.inner.id, %error, "the replica did not stop in good order");
         }
-    }
-}
-
-/// Follows one replica: publishes its leader, starts elections in its turn, makes snapshots by size, and looks after followers
-/// that are fed. Says in `stopped` why the replica has stopped by itself, if it has.
-async fn watch_replica(
-    inner: Arc<Inner>,
-    by_bytes: Arc<SnapshotByBytes>,
-    ended: CancellationToken,
-    stopped: watch::Sender<BTreeMap<ShardId, String>>,
-) {
-    let mut metrics = inner.raft.server_metrics();
-    let mut led = false;
-    loop {
-        inner.publish(&metrics.borrow_watched());
-        let leads = metrics.borrow_watched().state == ServerState::Leader;
-        if std::mem::replace(&mut led, leads) && !leads {
-            inner.turns.led(inner.node_id, Instant::now());
-        }
-        let turn = inner.turn(&metrics.borrow_watched());
-        let feeds = !inner.feed.feeds_nobody();
-        tokio::select! {
-            changed = metrics.changed() => if changed.is_err() { break },
-            () = inner.feed.rows.damaged() => break,
-            () = by_bytes.due.notified() => {
-                let _ = inner.raft.trigger().snapshot().await;
-            }
-            () = inner.feed.begun.notified() => {}
-            () = tokio::time::sleep_until(turn.unwrap_or_else(Instant::now)), if turn.is_some() => {
-                // The leader may have been heard meanwhile.
-                if turn == inner.turn(&metrics.borrow_watched()) {
-                    let voters = voters(&metrics.borrow_watched()).len();
-                    inner.turns.took(u32::try_from(voters).unwrap_or(1), Instant::now());
-                    let _ = inner.raft.trigger().elect(true).await;
-                }
-            }
-            () = tokio::time::sleep(FEED_REVIEW), if feeds => {
-                let status = Replica { inner: inner.clone() }.status();
-                if inner.feed.review(&status.matched, status.last_log_index, Instant::now()) {
-                    let _ = inner.raft.trigger().snapshot().await;
-                }
-            }
-            () = inner.stop.cancelled() => break,
-            // A bug, of which the library's own task hears nothing: it would go on leading.
-            () = ended.cancelled() => break,
-        }
-    }
-    inner.leadership.send_modify(|last| {
-        *last = Leadership {
-            term: last.term,
-            leader: None,
-            leading: false,
-        }
-    });
-    if !inner.stop.is_cancelled() {
-        let reason = Replica {
-            inner: inner.clone(),
-        }
-        .status()
-        .stopped;
-        let reason = reason.unwrap_or_else(|| "its task ended".to_owned());
-        tracing::error!(shard = %inner.id, reason, "a replica has stopped by itself");
-        inner.stop.cancel();
-        stopped.send_modify(|stopped| {
-            stopped.insert(inner.id, reason);
-            metrics::replicas_stopped(stopped.len());
-        });
-        // Perhaps its tasks never end: they are waited for last.
-        if let Err(error) = inner.raft.shutdown().await {
-            tracing::debug!(shard = %inner.id, %error, "the tasks of a stopped replica");
-        }
-    }
-}
-
-fn voters(metrics: &RaftServerMetrics<TypeConfig>) -> BTreeSet<NodeId> {
-    let membership = metrics.membership_config.membership();
-    membership.voter_ids().collect()
-}
-
-impl Inner {
-    /// When to stand for election if no leader is heard before.
-    fn turn(&self, metrics: &RaftServerMetrics<TypeConfig>) -> Option<Instant> {
-        if metrics.state == ServerState::Leader {
-            return None;
-        }
-        self.turns.next(self.id, self.node_id, &voters(metrics))
-    }
-
-    fn publish(&self, metrics: &RaftServerMetrics<TypeConfig>) {
-        let leading =
-            metrics.state == ServerState::Leader && metrics.current_leader == Some(self.node_id);
-        let now = Leadership {
-            term: metrics.vote.leader_id.term,
-            leader: metrics.current_leader,
-            leading,
-        };
-        self.leadership.send_if_modified(|before| {
-            let changed = *before != now;
-            *before = now;
-            changed
-        });
     }
 }
