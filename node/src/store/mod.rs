@@ -9,6 +9,7 @@
 #[cfg(test)]
 pub(crate) mod faulty;
 mod figures;
+mod flushes;
 pub mod folder;
 pub mod key;
 pub mod manifest;
