@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use parlance_proto::store::v1::{
     AppliedState, ClusterMap, ConversationHead, DedupRecord, Identity, LogEntry, Member,
     Membership, MetaCommand, OutboxBatch, ShardBatch, ShardState, SnapshotInstall, StoredEvent,
-    UserConversation, Vote, Watermark,
+    UserConversation, UserList, Vote, Watermark,
 };
 use prost::Message;
 
@@ -35,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
     round_trip::<Watermark>(data);
     round_trip::<Member>(data);
     round_trip::<UserConversation>(data);
+    round_trip::<UserList>(data);
     round_trip::<Membership>(data);
     round_trip::<ShardState>(data);
 });

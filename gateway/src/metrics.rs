@@ -56,6 +56,8 @@ pub const RETRIES: &str = "parlance_gateway_retries_total";
 pub const PUSHED: &str = "parlance_gateway_pushed_total";
 /// Sessions told to resync.
 pub const RESYNCS: &str = "parlance_gateway_resyncs_total";
+/// Conversations whose heads were asked for.
+pub const HEADS: &str = "parlance_gateway_heads_total";
 /// Conversations listed without their heads, since their shard did not answer.
 pub const HEADS_UNKNOWN: &str = "parlance_gateway_heads_unknown_total";
 
@@ -73,6 +75,7 @@ pub(crate) struct Handles {
     pub(crate) pushed: Counter,
     pub(crate) resyncs: Counter,
     accepted: Gauge,
+    pub(crate) heads: Counter,
     pub(crate) heads_unknown: Counter,
     sends: Counter,
     send_seconds: Histogram,
@@ -93,6 +96,7 @@ pub(crate) fn handles() -> &'static Handles {
         pushed: counter!(PUSHED),
         resyncs: counter!(RESYNCS),
         accepted: gauge!(CONNECTIONS, "stage" => "accepted"),
+        heads: counter!(HEADS),
         heads_unknown: counter!(HEADS_UNKNOWN),
         sends: counter!(REQUESTS, "kind" => "send", "code" => "ok"),
         send_seconds: histogram!(REQUEST_SECONDS, "kind" => "send"),
@@ -187,6 +191,11 @@ pub fn describe() {
     describe_counter!(RETRIES, Unit::Count, "requests sent once more, by reason");
     describe_counter!(PUSHED, Unit::Count, "events and cursors pushed to sessions");
     describe_counter!(RESYNCS, Unit::Count, "sessions told to resync");
+    describe_counter!(
+        HEADS,
+        Unit::Count,
+        "conversations whose heads were asked for, for lists"
+    );
     describe_counter!(
         HEADS_UNKNOWN,
         Unit::Count,

@@ -428,6 +428,7 @@ async fn a_page_of_conversations_ends_by_bytes_and_pages_join() {
     }
     for (max_bytes, least_pages) in [(0, 3), (10_000, 16)] {
         let (mut after, mut seen, mut pages) = (String::new(), Vec::new(), 0);
+        let asked = rig.world.heads();
         loop {
             let ask = ConversationsRequest {
                 after: after.clone(),
@@ -448,6 +449,56 @@ async fn a_page_of_conversations_ends_by_bytes_and_pages_join() {
         }
         assert_eq!(seen.len(), 80);
         assert!(seen.is_sorted() && pages >= least_pages, "{pages} pages");
+        let asked = rig.world.heads() - asked;
+        assert!(asked <= 80 + pages, "{asked} heads for 80 on {pages} pages");
+    }
+}
+
+#[tokio::test]
+async fn conversations_are_shown_by_their_ids_as_many_as_fit() {
+    let rig = rig(|_| ()).await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    let text = "x".repeat(2000);
+    let mut left: Vec<String> = (0..20).map(|n| format!("d:5:alice:peer{n:02}")).collect();
+    for id in &left[1..] {
+        let peer = id.rsplit(':').next().unwrap();
+        seq(alice.ask(send_to(peer, "m", &text)).await);
+    }
+    let mut ask = async |conversation_ids: Vec<String>| {
+        let ask = ConversationsRequest {
+            conversation_ids,
+            max_bytes: 10_000,
+            ..ConversationsRequest::default()
+        };
+        alice.ask(client_frame::Body::Conversations(ask)).await
+    };
+    let mut pages = 0;
+    while !left.is_empty() {
+        let Body::Conversations(page) = ask(left.clone()).await else {
+            panic!("no page");
+        };
+        for shown in page.conversations {
+            assert_eq!(shown.conversation_id, left[0]);
+            assert_eq!(
+                shown.head_seq,
+                u64::from(!left[0].ends_with("00")),
+                "without events"
+            );
+            left.remove(0);
+        }
+        let last = page.next_after.is_empty();
+        assert_eq!(last, left.is_empty());
+        pages += 1;
+    }
+    assert!(pages > 3, "{pages} pages");
+    for wrong in [
+        vec!["z:1".to_owned()],
+        vec!["d:5:alice:bob".to_owned(); 101],
+    ] {
+        let Body::Error(error) = ask(wrong).await else {
+            panic!("not refused")
+        };
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
     }
 }
 

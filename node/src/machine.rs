@@ -117,7 +117,12 @@ pub enum CommandOutcome {
         unread: u64,
     },
     /// The conversation is in the user's list.
-    Listed,
+    Touched {
+        /// As touched in this generation.
+        generation: u64,
+    },
+    /// The generation of the user's list is closed, now or since before.
+    Closed,
     /// The shard owns slots, now or since before.
     Found,
     /// The child owns its slots, now or since the first time.

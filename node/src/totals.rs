@@ -10,6 +10,8 @@ const FEED_BYTES_MAX: usize = 64 << 20;
 const QUEUE_BYTES_MAX: usize = 256 << 20;
 /// Conversations whose newest state is kept, so that a message into them reads no row: about 200 bytes each.
 const TIPS_MAX: usize = 512 * 1024;
+/// Entries of conversation lists that are known as touched, so that relays read no row: about 30 bytes each.
+const TOUCHED_MAX: usize = 256 * 1024;
 
 /// The totals of a node.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct Totals {
     pub queues: Arc<Total>,
     /// In conversations.
     pub tips: Arc<Total>,
+    /// In entries of lists.
+    pub touched: Arc<Total>,
 }
 
 impl Default for Totals {
@@ -28,6 +32,7 @@ impl Default for Totals {
             feeds: Total::new(FEED_BYTES_MAX),
             queues: Total::new(QUEUE_BYTES_MAX),
             tips: Total::new(TIPS_MAX),
+            touched: Total::new(TOUCHED_MAX),
         }
     }
 }

@@ -65,8 +65,9 @@ fn records() -> Vec<(String, Vec<u8>)> {
         ("Member".to_owned(), member().encode_to_vec()),
         (
             "UserConversation".to_owned(),
-            UserConversation { added_ms: 1 }.encode_to_vec(),
+            user_conversation().encode_to_vec(),
         ),
+        ("UserList".to_owned(), user_list().encode_to_vec()),
         ("DedupRecord".to_owned(), dedup().encode_to_vec()),
         ("OutboxBatch".to_owned(), outbox().encode_to_vec()),
         ("ShardState".to_owned(), shard_state().encode_to_vec()),
@@ -125,6 +126,20 @@ fn head() -> ConversationHead {
         head_seq: 7,
         message_ordinal: 6,
         created_ms: 1_700_000_000_000,
+    }
+}
+
+fn user_conversation() -> UserConversation {
+    UserConversation {
+        added_ms: 1,
+        generation: 2,
+    }
+}
+
+fn user_list() -> UserList {
+    UserList {
+        began_ms: 1,
+        generation: 2,
     }
 }
 
@@ -206,10 +221,15 @@ fn shard_batch() -> ShardBatch {
             user_id: "bob".into(),
             seq: 7,
         }),
-        command::Body::AddConversation(AddConversationCommand {
-            app_id,
+        command::Body::TouchConversation(TouchConversationCommand {
+            app_id: app_id.clone(),
             user_id: "bob".into(),
             conversation_id,
+        }),
+        command::Body::CloseGeneration(CloseGenerationCommand {
+            app_id,
+            user_id: "bob".into(),
+            generation: 3,
         }),
         command::Body::Split(split()),
         command::Body::Found(FoundCommand {

@@ -233,7 +233,7 @@ fn answer(fake: &Fake, user: &mut String, ask: Ask) -> Option<Answer> {
             let conversations = fake.list(user);
             Answer::Conversations(proto::ConversationsResponse {
                 conversations,
-                next_after: String::new(),
+                ..proto::ConversationsResponse::default()
             })
         }
         Ask::MarkRead(request) => {

@@ -1,111 +1,153 @@
 //! The caller's conversations: the list, and how far each is read.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
-
-use futures::future::join_all;
-use parlance_proto::client::v1::{Conversation, ConversationKind};
-use parlance_proto::common::v1::{Error, ErrorCode};
-use parlance_proto::ids::{ConversationId, ShardId};
-use parlance_proto::limits::{ANSWER_BYTES_MAX, CONVERSATIONS_PAGE_MAX};
-use parlance_proto::link::v1::{Heads, HeadsResult, ListConversations, MarkRead, MarkReadResult};
+use parlance_proto::client::v1::Conversation;
+use parlance_proto::common::v1::Error;
+use parlance_proto::ids::ConversationId;
+use parlance_proto::limits::{ANSWER_BYTES_MAX, CONVERSATIONS_PAGE_MAX, PREVIEW_BYTES_MAX};
+use parlance_proto::link::v1::{ListConversations, ListedConversation, MarkRead, MarkReadResult};
 use prost::Message as _;
-use tokio::time::{Instant, timeout};
 
+use super::heads::Heads;
 use super::{Api, slot_of};
-use crate::cluster::{Backoff, Failure, Place};
-use crate::metrics::handles;
 use crate::session::Caller;
 
 /// What an answer has around each conversation, at most.
 const FRAME_BYTES: usize = 8;
-/// Shards may be split while their heads are asked for: the next round waits for news of the cluster, or so long.
-const PAUSE_LEAST: Duration = Duration::from_millis(5);
-const PAUSE_MOST: Duration = Duration::from_millis(200);
-/// How long a list waits for the heads of its conversations: longer than a failover takes. One shard that has no majority
-/// does not keep it back; its conversations come without their heads.
-const HEADS_WITHIN: Duration = Duration::from_secs(4);
+/// What a conversation has in an answer, at most: its last event's content, and ids.
+const CONVERSATION_BYTES_MAX: usize = PREVIEW_BYTES_MAX + 1024;
 
 /// A page of the list.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Page {
-    /// Ordered by id.
+    /// In the order of their places.
     pub conversations: Vec<Conversation>,
     /// Where the next page begins; empty if this was the last.
     pub next_after: String,
+    /// Where the next list may begin, if that was asked for.
+    pub cursor: String,
+    /// The list is of what changed since the cursor given.
+    pub changes_only: bool,
 }
 
 /// Which part of the list.
 #[derive(Debug)]
 pub struct Wanted {
-    /// The last id of the page before; empty for the first page.
+    /// `next_after` of the page before; empty for the first page.
     pub after: String,
     /// Conversations; 0 means the most.
     pub limit: u32,
     /// Bytes of conversations; 0 means the most that an answer may have.
     pub max_bytes: u32,
+    /// A cursor is wanted; if this is one, only what changed since then.
+    pub since: Option<String>,
 }
 
-/// The conversations behind the id `after`: ids from the user's home shard, heads from the conversations' shards, merged
-/// in the order of the ids.
+/// The conversations behind the place `after`: ids from the user's home shard, heads from the conversations' shards.
 pub async fn list(api: &Api, caller: &Caller, wanted: Wanted) -> Result<Page, Error> {
     let limit = match wanted.limit {
         0 => CONVERSATIONS_PAGE_MAX,
         limit => limit.min(CONVERSATIONS_PAGE_MAX),
-    };
-    let max_bytes = match wanted.max_bytes as usize {
-        0 => ANSWER_BYTES_MAX,
-        wanted => wanted.min(ANSWER_BYTES_MAX),
     };
     let ask = ListConversations {
         app_id: (&caller.user.app).into(),
         user_id: (&caller.user.id).into(),
         after: wanted.after,
         limit,
+        since: wanted.since,
     };
-    let page = api.ask(caller.user.home(), &ask).await?;
-    let ids = page.conversation_ids;
-    let mut found = heads(api, caller, &ids).await?;
-    let mut listed = Page {
-        conversations: Vec::new(),
-        next_after: String::new(),
+    let listed = api.ask(caller.user.home(), &ask).await?;
+    let page = Page {
+        cursor: listed.cursor,
+        changes_only: listed.changes_only,
+        ..Page::default()
     };
-    let (mut bytes, mut more) = (0, page.more);
-    for id in ids {
-        let known = found.remove(&id).or_else(|| without_head(caller, &id));
-        if let Some(conversation) = known {
-            bytes += conversation.encoded_len() + FRAME_BYTES;
-            if bytes > max_bytes && !listed.conversations.is_empty() {
-                more = true;
-                break;
-            }
-            listed.conversations.push(conversation);
-        }
-        listed.next_after = id;
-    }
-    if !more {
-        listed.next_after = String::new();
-    }
-    Ok(listed)
+    fill(
+        api,
+        caller,
+        page,
+        listed.conversations,
+        listed.more,
+        wanted.max_bytes,
+    )
+    .await
 }
 
-/// A conversation whose shard did not answer.
-fn without_head(caller: &Caller, id: &str) -> Option<Conversation> {
-    let id = ConversationId::parse(id).ok()?;
-    let (kind, peer) = match &id {
-        ConversationId::Direct(users) => (
-            ConversationKind::Direct,
-            users.peer_of(&caller.user.id).map(Into::into),
-        ),
-        _ => (ConversationKind::Unspecified, None),
+/// These conversations, as many of them as an answer may have.
+pub async fn some(
+    api: &Api,
+    caller: &Caller,
+    ids: Vec<String>,
+    max_bytes: u32,
+) -> Result<Page, Error> {
+    let field = "conversations.conversation_ids";
+    if ids.len() > CONVERSATIONS_PAGE_MAX as usize {
+        let text = format!("{} ids, {CONVERSATIONS_PAGE_MAX} are allowed", ids.len());
+        return Err(Error::invalid(field, text));
+    }
+    for id in &ids {
+        ConversationId::parse(id).map_err(|e| Error::invalid(field, e.to_string()))?;
+    }
+    let entries = ids.into_iter().map(|id| ListedConversation {
+        place: id.clone(),
+        conversation_id: id,
+    });
+    fill(
+        api,
+        caller,
+        Page::default(),
+        entries.collect(),
+        false,
+        max_bytes,
+    )
+    .await
+}
+
+/// Asks for the heads of as many as will fit, first of those that fit in any case, then by the size of what came.
+async fn fill(
+    api: &Api,
+    caller: &Caller,
+    mut page: Page,
+    entries: Vec<ListedConversation>,
+    more: bool,
+    max_bytes: u32,
+) -> Result<Page, Error> {
+    let max_bytes = match max_bytes as usize {
+        0 => ANSWER_BYTES_MAX,
+        wanted => wanted.min(ANSWER_BYTES_MAX),
     };
-    Some(Conversation {
-        conversation_id: (&id).into(),
-        kind: kind.into(),
-        peer: peer.unwrap_or_default(),
-        head_unknown: true,
-        ..Conversation::default()
-    })
+    let mut heads = Heads::new(api, caller);
+    let (mut bytes, mut place) = (0usize, String::new());
+    let mut left = entries.as_slice();
+    'full: while !left.is_empty() {
+        let each = bytes.checked_div(page.conversations.len());
+        let each = each.unwrap_or(CONVERSATION_BYTES_MAX).max(1);
+        let fit = max_bytes.saturating_sub(bytes) / each;
+        if fit == 0 && !page.conversations.is_empty() {
+            break;
+        }
+        let fit = fit.clamp(1, left.len());
+        let (step, behind) = left.split_at(fit);
+        let mut found = heads
+            .of(step.iter().map(|entry| &*entry.conversation_id))
+            .await?;
+        for entry in step {
+            if let Some(conversation) = found.remove(&entry.conversation_id) {
+                let size = conversation.encoded_len() + FRAME_BYTES;
+                if bytes + size > max_bytes && !page.conversations.is_empty() {
+                    break 'full;
+                }
+                bytes += size;
+                page.conversations.push(conversation);
+            }
+            place.clone_from(&entry.place);
+        }
+        left = behind;
+    }
+    let ended = entries.last().is_none_or(|last| last.place == place);
+    if more || !ended {
+        page.next_after = place;
+    }
+    Ok(page)
 }
 
 /// Moves the caller's read cursor; it never moves back.
@@ -122,88 +164,4 @@ pub async fn mark_read(
         seq,
     };
     api.ask(slot_of(caller, conversation), &ask).await
-}
-
-/// The heads of these conversations, each shard asked once for all of its; those of shards that do not answer in time
-/// are missing.
-async fn heads(
-    api: &Api,
-    caller: &Caller,
-    ids: &[String],
-) -> Result<HashMap<String, Conversation>, Error> {
-    let mut missing: Vec<ConversationId> = ids
-        .iter()
-        .filter_map(|id| ConversationId::parse(id).ok())
-        .collect();
-    let deadline = Instant::now() + api.limits.request_timeout().min(HEADS_WITHIN);
-    let mut found = HashMap::new();
-    let mut topology = api.router.topology();
-    let mut backoff = Backoff::new(PAUSE_LEAST, PAUSE_MOST);
-    while Instant::now() < deadline {
-        topology.mark_unchanged();
-        let asked = by_shard(api, caller, &missing)?.into_iter();
-        let asked = asked.map(|(shard, ids)| heads_of(api, caller, shard, ids, deadline));
-        missing = Vec::new();
-        for (ids, answer) in join_all(asked).await {
-            match answer {
-                Ok(heads) => found.extend(
-                    heads
-                        .conversations
-                        .into_iter()
-                        .map(|c| (c.conversation_id.clone(), c)),
-                ),
-                Err(failure) if failure.moved => missing.extend(ids),
-                Err(failure) if failure.error.is_retryable() => {
-                    handles().heads_unknown.increment(ids.len() as u64)
-                }
-                Err(failure) => return Err(failure.error),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(found);
-        }
-        let _ = timeout(backoff.pause(), topology.changed()).await;
-    }
-    handles().heads_unknown.increment(missing.len() as u64);
-    Ok(found)
-}
-
-fn by_shard(
-    api: &Api,
-    caller: &Caller,
-    ids: &[ConversationId],
-) -> Result<BTreeMap<ShardId, Vec<ConversationId>>, Error> {
-    let mut by_shard: BTreeMap<ShardId, Vec<ConversationId>> = BTreeMap::new();
-    api.router.with_topology(|topology| {
-        for id in ids {
-            let shard = topology
-                .shard_of(slot_of(caller, id))
-                .ok_or_else(unavailable)?;
-            by_shard.entry(shard).or_default().push(id.clone());
-        }
-        Ok(by_shard)
-    })
-}
-
-async fn heads_of(
-    api: &Api,
-    caller: &Caller,
-    shard: ShardId,
-    ids: Vec<ConversationId>,
-    deadline: Instant,
-) -> (Vec<ConversationId>, Result<HeadsResult, Failure>) {
-    let ask = Heads {
-        app_id: (&caller.user.app).into(),
-        user_id: (&caller.user.id).into(),
-        conversation_ids: ids.iter().map(Into::into).collect(),
-    };
-    let answered = api.router.call(Place::Shard(shard), &ask, deadline).await;
-    (ids, answered.map(|answered| answered.answer))
-}
-
-fn unavailable() -> Error {
-    Error::new(
-        ErrorCode::Unavailable,
-        "the shards of the conversations are not known",
-    )
 }

@@ -3,6 +3,7 @@
 
 mod batch;
 pub mod conversations;
+mod heads;
 mod lane;
 pub mod messages;
 pub mod sessions;

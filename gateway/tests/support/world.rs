@@ -55,6 +55,8 @@ pub(super) struct Inner {
     stale: usize,
     completes: Vec<(u64, u32, usize)>,
     sends: usize,
+    /// Conversations whose heads were asked for.
+    heads: usize,
     pub(super) welcomes: Vec<bool>,
 }
 
@@ -103,6 +105,7 @@ impl World {
             stale: 0,
             completes: Vec::new(),
             sends: 0,
+            heads: 0,
             welcomes: Vec::new(),
         };
         Arc::new(Self {
@@ -343,6 +346,11 @@ impl World {
     pub fn cut(&self, node_id: u64) {
         self.inner.lock().cut.insert(node_id);
         self.break_links(node_id, true);
+    }
+
+    /// Conversations whose heads were asked for.
+    pub fn heads(&self) -> usize {
+        self.inner.lock().heads
     }
 
     pub fn sends(&self) -> usize {

@@ -9,7 +9,7 @@ use parlance_proto::store::v1::MarkReadCommand;
 
 use super::{Answer, Reply, app, check_ids, conversation, user};
 use crate::link::Turn;
-use crate::shard::{HistoryPage, Shard};
+use crate::shard::{HistoryPage, ListPage, Shard};
 
 pub(super) fn mark_read(shard: &Shard, ask: MarkRead, reply: Reply) {
     let reader = ("user_id", &*ask.user_id);
@@ -59,6 +59,11 @@ pub(super) async fn list_conversations(
     turn: Turn,
 ) -> Answer {
     let user = user("user_id", &ask.user_id)?;
-    let list = shard.list_conversations(turn, app(&ask.app_id)?, user, ask.after, ask.limit);
+    let page = ListPage {
+        after: ask.after,
+        limit: ask.limit,
+        since: ask.since,
+    };
+    let list = shard.list_conversations(turn, app(&ask.app_id)?, user, page);
     list.await.map(response::Body::ListConversations)
 }

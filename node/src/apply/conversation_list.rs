@@ -1,9 +1,15 @@
-//! `AddConversationCommand`: on a user's home shard, the list of conversations gets one more.
+//! `TouchConversationCommand` and `CloseGenerationCommand`: on a user's home shard, which conversations the user has, and
+//! which of them something has happened in since the user looked last.
+//!
+//! A list has generations. A conversation that is touched is marked with the current one, once: however busy it is, it
+//! costs no more until somebody has looked, which closes the generation.
 
 use parlance_proto::common::v1::Error;
 use parlance_proto::ids::{AppId, ConversationId};
 use parlance_proto::slot::Slot;
-use parlance_proto::store::v1::{AddConversationCommand, UserConversation};
+use parlance_proto::store::v1::{
+    CloseGenerationCommand, TouchConversationCommand, UserConversation, UserList,
+};
 
 use super::batch::Batch;
 use super::place::user;
@@ -11,34 +17,81 @@ use crate::machine::CommandOutcome;
 use crate::store::key::ListKeys;
 use crate::store::{StoreError, Table};
 
-pub(super) fn apply(
-    add: AddConversationCommand,
+pub(super) fn touch(
+    touch: &TouchConversationCommand,
     batch: &mut Batch<'_, '_>,
 ) -> Result<CommandOutcome, StoreError> {
-    let (slot, place) = match entry_of(&add) {
-        Ok(entry) => entry,
+    let invalid =
+        |e: parlance_proto::ids::IdError| Error::invalid("conversation_id", e.to_string());
+    let parsed = list_of(&touch.app_id, &touch.user_id).and_then(|list| {
+        Ok((
+            list,
+            ConversationId::parse(&touch.conversation_id).map_err(invalid)?,
+        ))
+    });
+    let ((slot, keys), conversation) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return Ok(CommandOutcome::Refused(error)),
     };
     if !batch.owns(slot) {
         return Ok(CommandOutcome::Moved);
     }
-    let listed: Option<UserConversation> = batch.rows.get(Table::Users, place.clone())?;
-    if listed.is_none() {
-        let added_ms = batch.state.time_ms;
-        batch
-            .rows
-            .put(Table::Users, place, &UserConversation { added_ms });
+    let now = batch.state.time_ms;
+    let list: Option<UserList> = batch.rows.get(Table::Users, keys.list())?;
+    let begins = list.is_none();
+    let list = list.unwrap_or(UserList {
+        began_ms: now,
+        generation: 1,
+    });
+    if begins {
+        batch.rows.put(Table::Users, keys.list(), &list);
     }
-    Ok(CommandOutcome::Listed)
+    let generation = list.generation;
+    let conversation = conversation.as_str();
+    let entry = keys.entry(conversation);
+    let before: Option<UserConversation> = batch.rows.get(Table::Users, entry.clone())?;
+    if before.is_none_or(|entry| entry.generation != generation) {
+        if let Some(before) = before {
+            let touch = keys.touch(before.generation, conversation);
+            batch.rows.delete(Table::Users, touch);
+        }
+        let added_ms = before.map_or(now, |entry| entry.added_ms);
+        let row = UserConversation {
+            added_ms,
+            generation,
+        };
+        batch.rows.put(Table::Users, entry, &row);
+        let touch = keys.touch(generation, conversation);
+        batch.rows.put(Table::Users, touch, &());
+    }
+    Ok(CommandOutcome::Touched { generation })
 }
 
-fn entry_of(add: &AddConversationCommand) -> Result<(Slot, Vec<u8>), Error> {
-    let invalid = |field, e: parlance_proto::ids::IdError| Error::invalid(field, e.to_string());
-    let app = AppId::new(&add.app_id).map_err(|e| invalid("app_id", e))?;
-    let user = user("user_id", &add.user_id)?;
-    let conversation =
-        ConversationId::parse(&add.conversation_id).map_err(|e| invalid("conversation_id", e))?;
+pub(super) fn close(
+    close: &CloseGenerationCommand,
+    batch: &mut Batch<'_, '_>,
+) -> Result<CommandOutcome, StoreError> {
+    let (slot, keys) = match list_of(&close.app_id, &close.user_id) {
+        Ok(list) => list,
+        Err(error) => return Ok(CommandOutcome::Refused(error)),
+    };
+    if !batch.owns(slot) {
+        return Ok(CommandOutcome::Moved);
+    }
+    let list: Option<UserList> = batch.rows.get(Table::Users, keys.list())?;
+    if let Some(list) = list.filter(|list| list.generation == close.generation) {
+        let next = UserList {
+            generation: list.generation + 1,
+            ..list
+        };
+        batch.rows.put(Table::Users, keys.list(), &next);
+    }
+    Ok(CommandOutcome::Closed)
+}
+
+fn list_of(app_id: &str, user_id: &str) -> Result<(Slot, ListKeys), Error> {
+    let app = AppId::new(app_id).map_err(|e| Error::invalid("app_id", e.to_string()))?;
+    let user = user("user_id", user_id)?;
     let slot = Slot::of_user(&app, &user);
-    let list = ListKeys::new(slot, &app, &user);
-    Ok((slot, list.entry(conversation.as_str())))
+    Ok((slot, ListKeys::new(slot, &app, &user)))
 }

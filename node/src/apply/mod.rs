@@ -24,8 +24,8 @@ use std::sync::Arc;
 use parlance_proto::common::v1::Error;
 use parlance_proto::ids::ShardId;
 use parlance_proto::store::v1::{
-    AddConversationCommand, FoundCommand, MarkReadCommand, ShardBatch, ShardState, SplitCommand,
-    command,
+    CloseGenerationCommand, FoundCommand, MarkReadCommand, ShardBatch, ShardState, SplitCommand,
+    TouchConversationCommand, command,
 };
 use parlance_proto::version::TEST_FEATURE_LEVEL;
 use prost::Message;
@@ -154,7 +154,8 @@ struct Parsed<'a> {
 enum ParsedCommand {
     Send(Result<send::Parsed, Error>),
     MarkRead(MarkReadCommand),
-    AddConversation(AddConversationCommand),
+    TouchConversation(TouchConversationCommand),
+    CloseGeneration(CloseGenerationCommand),
     Split(SplitCommand),
     Found(FoundCommand),
     Test,
@@ -176,7 +177,10 @@ impl<'a> Parsed<'a> {
         let parsed = commands.map(|command| match command.body {
             Some(command::Body::Send(send)) => ParsedCommand::Send(send::Parsed::of(send)),
             Some(command::Body::MarkRead(mark)) => ParsedCommand::MarkRead(mark),
-            Some(command::Body::AddConversation(add)) => ParsedCommand::AddConversation(add),
+            Some(command::Body::TouchConversation(touch)) => {
+                ParsedCommand::TouchConversation(touch)
+            }
+            Some(command::Body::CloseGeneration(close)) => ParsedCommand::CloseGeneration(close),
             Some(command::Body::Split(split)) => ParsedCommand::Split(split),
             Some(command::Body::Found(found)) => ParsedCommand::Found(found),
             Some(command::Body::Test(_)) => ParsedCommand::Test,
@@ -219,7 +223,8 @@ fn apply_command(
     match command {
         ParsedCommand::Send(send) => send::apply(send, batch),
         ParsedCommand::MarkRead(mark) => mark_read::apply(mark, batch),
-        ParsedCommand::AddConversation(add) => conversation_list::apply(add, batch),
+        ParsedCommand::TouchConversation(touch) => conversation_list::touch(&touch, batch),
+        ParsedCommand::CloseGeneration(close) => conversation_list::close(&close, batch),
         ParsedCommand::Split(split) => split::apply(&split, batch),
         ParsedCommand::Found(found) => range::found(&found, batch),
         ParsedCommand::Test => levels

@@ -14,8 +14,8 @@ use crate::store::{Order, StateStore, StoreError, Table, WriteBatch, decode};
 
 pub(super) struct Rows<'a> {
     store: &'a dyn StateStore,
-    /// By key: neighbours are cheaper to insert one after the other.
-    changed: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    /// By key: neighbours are cheaper to insert one after the other. None removes the row.
+    changed: BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>,
     ranges: Vec<(Table, Vec<u8>, Vec<u8>)>,
 }
 
@@ -41,7 +41,8 @@ impl<'a> Rows<'a> {
     ) -> Result<Option<M>, StoreError> {
         let place = (table, key);
         if let Some(value) = self.changed.get(&place) {
-            return decode(table.name(), value).map(Some);
+            let row = value.as_ref();
+            return row.map(|row| decode(table.name(), row)).transpose();
         }
         self.store
             .get(table, &place.1)?
@@ -50,7 +51,12 @@ impl<'a> Rows<'a> {
     }
 
     pub(super) fn put(&mut self, table: Table, key: Vec<u8>, value: &impl Message) {
-        self.changed.insert((table, key), value.encode_to_vec());
+        let row = Some(value.encode_to_vec());
+        self.changed.insert((table, key), row);
+    }
+
+    pub(super) fn delete(&mut self, table: Table, key: Vec<u8>) {
+        self.changed.insert((table, key), None);
     }
 
     /// The rows of a range as the batch has written them so far, without those of the store.
@@ -61,7 +67,7 @@ impl<'a> Rows<'a> {
     ) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.changed
             .range((table, from)..(table, to))
-            .map(|((_, key), value)| (key.as_slice(), value.as_slice()))
+            .filter_map(|((_, key), value)| Some((key.as_slice(), value.as_deref()?)))
     }
 
     /// Removes rows, those that the batch has written so far too. The batch does not read them any more.
@@ -76,7 +82,10 @@ impl<'a> Rows<'a> {
             write.delete_range(table, from, to);
         }
         for ((table, key), value) in self.changed {
-            write.put(table, key, value);
+            match value {
+                Some(value) => write.put(table, key, value),
+                None => write.delete(table, key),
+            }
         }
     }
 }

@@ -1,14 +1,12 @@
 //! The receiving end of relays: the leader of a user's home shard.
 //!
-//! It first sees to it that the conversation is in the user's list, so that a later login finds it, and then pushes to
-//! the links that have sessions of the user. It answers when all of them have acknowledged.
+//! It first sees to it that the user's list has the conversation as touched, so that a later login finds it, and then
+//! pushes to the links that have sessions of the user. It answers when all of them have acknowledged.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
-use parking_lot::Mutex;
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{AppId, ConversationId, NodeId, ShardId, UserId};
 use parlance_proto::link::v1::{Publish, topic};
@@ -16,7 +14,7 @@ use parlance_proto::raft::v1::{
     RelayItem, RelayRequest, RelayResponse, RelayVerdict, ShardRelay, relay_verdict::Verdict,
 };
 use parlance_proto::slot::Slot;
-use parlance_proto::store::v1::AddConversationCommand;
+use parlance_proto::store::v1::{TouchConversationCommand, UserConversation, UserList};
 use prost::Message;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
@@ -25,28 +23,18 @@ use crate::link::{Links, Receipt};
 use crate::meta::Leaders;
 use crate::sabotage::{Switch, one_in};
 use crate::shard::{Shard, ShardError, Shards, UserTopic};
-use crate::store::Table;
 use crate::store::key::ListKeys;
+use crate::store::{StoreError, Table, decode};
 
 /// A shard that takes longer answers that it is to be asked again: the others of the request are not held up. Longer
 /// than it takes to notice a broken link.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(8);
-/// List entries remembered as present, so that most relays read no row.
-const LISTED_MAX: usize = 256 * 1024;
 
 /// Receives relays for all home shards of this node.
 pub struct RelayReceiver {
     shards: Shards,
     links: Links,
     leaders: Leaders,
-    listed: Listed,
-}
-
-/// Which list entries are surely there. Of digests: a wrong "yes" would lose an entry, so they are of 128 bits and keyed.
-#[derive(Default)]
-struct Listed {
-    marks: Mutex<HashSet<(u64, u64)>>,
-    keys: (RandomState, RandomState),
 }
 
 /// An item whose ids are checked.
@@ -65,7 +53,6 @@ impl RelayReceiver {
             shards,
             links,
             leaders,
-            listed: Listed::default(),
         }
     }
 
@@ -117,7 +104,7 @@ impl RelayReceiver {
         let items: Vec<Item> = items
             .filter_map(Result::transpose)
             .collect::<Result<_, _>>()?;
-        self.list(&shard, &items).await?;
+        touch(&shard, leadership.term, &items).await?;
         let slots: Vec<Slot> = items.iter().map(|item| item.slot).collect();
         let received = publish(&shard, items);
         drop(turn);
@@ -125,30 +112,40 @@ impl RelayReceiver {
         let _ = received.await; // an error is what comes: the last receipt is gone
         Ok(())
     }
+}
 
-    /// Puts the conversations into their users' lists, where they are missing.
-    async fn list(&self, shard: &Shard, items: &[Item]) -> Result<(), ShardError> {
-        let (mut unknown, mut commands, mut marks) = (Vec::new(), Vec::new(), HashSet::new());
-        for item in items {
-            let mark = self.listed.mark(item);
-            if item.conversation_id.is_empty() || self.listed.has(mark) || !marks.insert(mark) {
-                continue;
-            }
-            let (app, user) = &item.topic;
-            unknown.push(ListKeys::new(item.slot, app, user).entry(&item.conversation_id));
-            commands.push(AddConversationCommand {
-                app_id: app.as_str().to_owned(),
-                user_id: user.as_str().to_owned(),
-                conversation_id: item.conversation_id.clone(),
-            });
+/// Marks the conversations as touched in their users' lists, once a generation.
+async fn touch(shard: &Shard, term: u64, items: &[Item]) -> Result<(), ShardError> {
+    let touched = shard.touched();
+    let (mut seen, mut unknown) = (HashSet::new(), Vec::new());
+    let (mut entries, mut lists) = (Vec::new(), Vec::new());
+    for item in items.iter().filter(|item| !item.conversation_id.is_empty()) {
+        let mark = touched.mark(term, &item.topic, &item.conversation_id);
+        if touched.has(&mark) || !seen.insert(mark) {
+            continue;
         }
-        let listed = are_listed(shard, unknown).await?;
-        let missing = commands.into_iter().zip(listed);
-        let missing = missing.filter_map(|(command, listed)| (!listed).then_some(command));
-        try_join_all(missing.map(|command| shard.run(command))).await?;
-        self.listed.remember(marks);
-        Ok(())
+        let (app, user) = &item.topic;
+        let keys = ListKeys::new(item.slot, app, user);
+        entries.push(keys.entry(&item.conversation_id));
+        lists.push(keys.list());
+        let command = TouchConversationCommand {
+            app_id: app.into(),
+            user_id: user.into(),
+            conversation_id: item.conversation_id.clone(),
+        };
+        unknown.push((mark, command));
     }
+    let found = touched_in(shard, entries, lists).await?;
+    let touches = unknown.into_iter().zip(found);
+    let touches = touches.map(|((mark, command), found)| async move {
+        let generation = match found {
+            Some(generation) => generation,
+            None => shard.run(command).await?,
+        };
+        touched.remember(&mark, generation);
+        Ok::<_, ShardError>(())
+    });
+    try_join_all(touches).await.map(drop)
 }
 
 /// Still leading in the same term, and still the owner, after the push: so nobody had subscribed to another leader, or in
@@ -216,37 +213,32 @@ fn newer(what: &str) -> ShardError {
     ShardError::Refused(Error::new(ErrorCode::Unsupported, text))
 }
 
-impl Listed {
-    fn mark(&self, item: &Item) -> (u64, u64) {
-        let entry = (&item.topic, &item.conversation_id);
-        (self.keys.0.hash_one(entry), self.keys.1.hash_one(entry))
-    }
-
-    fn has(&self, mark: (u64, u64)) -> bool {
-        self.marks.lock().contains(&mark)
-    }
-
-    fn remember(&self, new: HashSet<(u64, u64)>) {
-        if new.is_empty() {
-            return;
-        }
-        let mut marks = self.marks.lock();
-        if marks.len() > LISTED_MAX {
-            marks.clear();
-        }
-        marks.extend(new);
-    }
-}
-
-/// Whether each of these rows of conversation lists is there. Reads the disk, so beside the tasks.
-async fn are_listed(shard: &Shard, places: Vec<Vec<u8>>) -> Result<Vec<bool>, ShardError> {
-    if places.is_empty() {
+/// The current generation of each list, if its entry is touched in it. Reads the disk, so beside the tasks.
+async fn touched_in(
+    shard: &Shard,
+    entries: Vec<Vec<u8>>,
+    lists: Vec<Vec<u8>>,
+) -> Result<Vec<Option<u64>>, ShardError> {
+    if entries.is_empty() {
         return Ok(Vec::new());
     }
     let store = shard.store().clone();
-    let read = tokio::task::spawn_blocking(move || store.get_many(Table::Users, &places)).await;
-    let rows = read.map_err(|_| ShardError::Stopped)??;
-    Ok(rows.iter().map(Option::is_some).collect())
+    let read = tokio::task::spawn_blocking(move || {
+        // The lists last: what was touched in a generation that is still the current one then is touched.
+        let entries = store.get_many(Table::Users, &entries)?;
+        let lists = store.get_many(Table::Users, &lists)?;
+        let pairs = entries.into_iter().zip(lists);
+        let found = pairs.map(|pair| match pair {
+            (Some(entry), Some(list)) => {
+                let entry: UserConversation = decode("entry of a list", &entry)?;
+                let list: UserList = decode("list", &list)?;
+                Ok((entry.generation == list.generation).then_some(list.generation))
+            }
+            _ => Ok(None),
+        });
+        found.collect::<Result<_, StoreError>>()
+    });
+    Ok(read.await.map_err(|_| ShardError::Stopped)??)
 }
 
 /// Queues the items on the links that want them. The answer comes when all links have acknowledged or are gone.

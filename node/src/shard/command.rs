@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use parlance_proto::store::v1::{
-    AddConversationCommand, FoundCommand, MarkReadCommand, SendCommand, SplitCommand, command::Body,
+    CloseGenerationCommand, FoundCommand, MarkReadCommand, SendCommand, SplitCommand,
+    TouchConversationCommand, command::Body,
 };
 
 use super::ShardError;
@@ -80,6 +81,22 @@ impl ShardCommand for MarkReadCommand {
     }
 }
 
+impl ShardCommand for TouchConversationCommand {
+    /// The generation in which it is touched now.
+    type Outcome = u64;
+
+    fn into_body(self) -> Body {
+        Body::TouchConversation(self)
+    }
+
+    fn outcome(outcome: CommandOutcome) -> Option<u64> {
+        match outcome {
+            CommandOutcome::Touched { generation } => Some(generation),
+            _ => None,
+        }
+    }
+}
+
 macro_rules! without_answer {
     ($command:ident, $name:ident, $outcome:ident) => {
         impl ShardCommand for $command {
@@ -95,6 +112,6 @@ macro_rules! without_answer {
         }
     };
 }
-without_answer!(AddConversationCommand, AddConversation, Listed);
+without_answer!(CloseGenerationCommand, CloseGeneration, Closed);
 without_answer!(SplitCommand, Split, Split);
 without_answer!(FoundCommand, Found, Found);

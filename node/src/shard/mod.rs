@@ -2,7 +2,8 @@
 //!
 //! `command.rs` ties each command to its answer, `proposer.rs` gathers commands into entries, `read.rs` answers what
 //! history and lists ask. What a committed entry wants done outside waits in `feed.rs` for `deliver/`, which says in
-//! `marks.rs` how far it is; `subscriptions.rs` knows the links that want a user's events.
+//! `marks.rs` how far it is; `subscriptions.rs` knows the links that want a user's events, and `touched.rs` what need not
+//! be written into conversation lists once more.
 
 mod command;
 mod error;
@@ -12,6 +13,7 @@ mod proposer;
 mod read;
 mod registry;
 mod subscriptions;
+mod touched;
 
 use std::sync::Arc;
 
@@ -25,9 +27,10 @@ pub use error::ShardError;
 pub use feed::{Fed, Feed};
 pub use marks::Marks;
 pub use proposer::{Proposer, ProposerLimits};
-pub use read::{HistoryPage, StoreRows};
+pub use read::{HistoryPage, ListPage, StoreRows};
 pub use registry::Shards;
 pub use subscriptions::{Subscriptions, UserTopic};
+pub use touched::Touched;
 
 use crate::apply::{Effects, OwnedRange};
 use crate::raft::Replica;
@@ -50,6 +53,7 @@ pub struct ShardParts {
     feed: Arc<Feed>,
     subscriptions: Arc<Subscriptions>,
     marks: Arc<Marks>,
+    touched: Arc<Touched>,
     range_changed: Arc<Notify>,
 }
 
@@ -61,6 +65,7 @@ impl ShardParts {
             feed: Arc::new(Feed::new(&totals.feeds)),
             subscriptions: Arc::default(),
             marks: Arc::default(),
+            touched: Arc::new(Touched::new(&totals.touched)),
             range_changed,
         }
     }
@@ -129,6 +134,11 @@ impl Shard {
     /// The topics that gateways have subscribed to here.
     pub fn subscriptions(&self) -> &Subscriptions {
         &self.parts.subscriptions
+    }
+
+    /// What is touched in its users' lists.
+    pub fn touched(&self) -> &Touched {
+        &self.parts.touched
     }
 
     /// What committed entries want delivered.

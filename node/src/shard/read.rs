@@ -1,6 +1,7 @@
 //! What history and lists ask of a shard. Every read waits for the leader's barrier first, so it is never older than what
 //! was acknowledged before it was asked, and then looks whether the shard still owns what is asked for.
 
+mod list;
 mod preview;
 
 use std::sync::Arc;
@@ -8,20 +9,20 @@ use std::sync::Arc;
 use parlance_proto::client::v1::{Conversation, Direction, Event};
 use parlance_proto::event::encode_event;
 use parlance_proto::ids::{AppId, ConversationId, UserId};
-use parlance_proto::limits::{
-    ANSWER_BYTES_MAX, CONVERSATIONS_PAGE_MAX, HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX,
-};
-use parlance_proto::link::v1::{HeadsResult, HistoryResult, ListConversationsResult};
+use parlance_proto::limits::{ANSWER_BYTES_MAX, HISTORY_EVENTS_DEFAULT, HISTORY_EVENTS_MAX};
+use parlance_proto::link::v1::{HeadsResult, HistoryResult};
 use parlance_proto::slot::Slot;
 use parlance_proto::store::v1::{ConversationHead, Member, StoredEvent};
 use prost::Message;
+
+pub use list::ListPage;
 
 use super::{Shard, ShardError};
 use crate::apply::event_header;
 use crate::conversation::{Action, ConversationRows, Tip, face, may, unread};
 use crate::link::Turn;
 use crate::sabotage::{Switch, is_on, one_in};
-use crate::store::key::{self, ConversationKeys, ListKeys};
+use crate::store::key::{self, ConversationKeys};
 use crate::store::{Order, StateStore, StoreError, Table, decode};
 
 /// What an answer has around each of its events, at most.
@@ -52,7 +53,7 @@ impl Shard {
         user: UserId,
         page: HistoryPage,
     ) -> Result<HistoryResult, ShardError> {
-        self.read(turn, move |shard| {
+        self.read(&turn, move |shard| {
             let rows = StoreRows(&*shard.store);
             let keys = shard.conversation_keys(&app, &conversation)?;
             may(&rows, &keys, &conversation, &user, Action::Read)?;
@@ -69,7 +70,7 @@ impl Shard {
         user: UserId,
         conversations: Vec<ConversationId>,
     ) -> Result<HeadsResult, ShardError> {
-        self.read(turn, move |shard| {
+        self.read(&turn, move |shard| {
             let rows = StoreRows(&*shard.store);
             let head = |conversation: &ConversationId| {
                 let keys = shard.conversation_keys(&app, conversation)?;
@@ -82,26 +83,9 @@ impl Shard {
         .await
     }
 
-    /// A page of a user's conversation ids, in order; this is the user's home shard.
-    pub async fn list_conversations(
-        self: Arc<Self>,
-        turn: Turn,
-        app: AppId,
-        user: UserId,
-        after: String,
-        limit: u32,
-    ) -> Result<ListConversationsResult, ShardError> {
-        self.read(turn, move |shard| {
-            let slot = shard.owned(Slot::of_user(&app, &user))?;
-            let keys = ListKeys::new(slot, &app, &user);
-            Ok(page_of_list(&*shard.store, &keys, &after, limit)?)
-        })
-        .await
-    }
-
     async fn read<T: Send + 'static>(
         self: Arc<Self>,
-        turn: Turn,
+        turn: &Turn,
         rows: impl FnOnce(&Self) -> Result<T, ShardError> + Send + 'static,
     ) -> Result<T, ShardError> {
         if !(is_on(Switch::NoReadBarrier) && self.is_led_here()) {
@@ -321,27 +305,6 @@ fn whole_event(
 ) -> Result<Event, StoreError> {
     let bytes = encode_event(&event_header(conversation, seq, stored), &stored.body);
     decode("event body", &bytes)
-}
-
-fn page_of_list(
-    store: &dyn StateStore,
-    keys: &ListKeys,
-    after: &str,
-    limit: u32,
-) -> Result<ListConversationsResult, StoreError> {
-    let (from, to) = keys.behind(after);
-    let limit = limit.clamp(1, CONVERSATIONS_PAGE_MAX) as usize;
-    let mut page = ListConversationsResult::default();
-    store.scan(Table::Users, &from, &to, Order::Ascending, &mut |key, _| {
-        if page.conversation_ids.len() == limit {
-            page.more = true;
-            return false;
-        }
-        page.conversation_ids
-            .extend(keys.conversation(key).map(str::to_owned));
-        true
-    })?;
-    Ok(page)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //! | conversations | slot app 0 conversation 0 | `ConversationHead` | never |
 //! | members | slot app 0 conversation 0 user | `Member` | never |
 //! | users | slot app 0 user 0 conversation | `UserConversation` | never |
+//! | users | slot app 0 user 1 | `UserList` | never |
+//! | users | slot app 0 user 1 generation (8 bytes) conversation | nothing | the conversation's next touch |
 //! | dedup | day (4 bytes) slot digest (16 bytes) | `DedupRecord` | the second day after |
 //! | outbox | shard number of the last item (8 bytes) | `OutboxBatch` | the slowest consumer's watermark |
 //! | meta | shard `applied` | `AppliedState` | never |
@@ -17,7 +19,7 @@
 //! | meta | `invitation` (no shard: 4 bytes of 255) | `ClusterMap` | never |
 //!
 //! A slot has 2 bytes and a shard 4; all numbers are big-endian, so that byte order is their order. Ids have no zero byte
-//! (`parlance_proto::ids`), so a zero byte ends them.
+//! (`parlance_proto::ids`), so a zero byte ends them; users' ids have no control character at all.
 
 use parlance_proto::ids::{AppId, ConversationId, ShardId, UserId};
 use parlance_proto::slot::{Slot, SlotRange};
@@ -109,17 +111,51 @@ impl ListKeys {
         if !conversation.is_empty() {
             from.push(0); // the first key behind it
         }
-        let mut to = self.start.clone();
-        if let Some(last) = to.last_mut() {
-            *last = 1; // behind every key with the zero byte that ends the user id
-        }
-        (from, to)
+        (from, self.ended_by(1)) // behind every key with the zero byte that ends the user id
     }
 
     /// The conversation of an entry's key.
     pub fn conversation<'a>(&self, key: &'a [u8]) -> Option<&'a str> {
         key.strip_prefix(self.start.as_slice())
             .and_then(|id| std::str::from_utf8(id).ok())
+    }
+
+    /// The list's own row.
+    pub fn list(&self) -> Vec<u8> {
+        self.ended_by(1)
+    }
+
+    /// That a conversation was touched last in a generation.
+    pub fn touch(&self, generation: u64, conversation: &str) -> Vec<u8> {
+        let mut key = self.ended_by(1);
+        key.extend_from_slice(&generation.to_be_bytes());
+        key.extend_from_slice(conversation.as_bytes());
+        key
+    }
+
+    /// The touches behind one, by generation and then by conversation; with an empty conversation all from the generation
+    /// on: from inclusive, to exclusive.
+    pub fn touches_behind(&self, generation: u64, conversation: &str) -> (Vec<u8>, Vec<u8>) {
+        let mut from = self.touch(generation, conversation);
+        if !conversation.is_empty() {
+            from.push(0); // the first key behind it
+        }
+        (from, self.ended_by(2))
+    }
+
+    /// The generation and the conversation of a touch's key.
+    pub fn touched<'a>(&self, key: &'a [u8]) -> Option<(u64, &'a str)> {
+        let (generation, id) = key.get(self.start.len()..)?.split_first_chunk::<8>()?;
+        let id = std::str::from_utf8(id).ok()?;
+        Some((u64::from_be_bytes(*generation), id))
+    }
+
+    fn ended_by(&self, end: u8) -> Vec<u8> {
+        let mut key = self.start.clone();
+        if let Some(last) = key.last_mut() {
+            *last = end;
+        }
+        key
     }
 }
 

@@ -10,7 +10,7 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use super::Outcome;
-use super::online::{End, GAP_PATIENCE, Online, Pending};
+use super::online::{End, GAP_PATIENCE, NextPage, Online, Pending};
 use crate::history::{SeenEvent, SeenRow, Way, What, text_digest};
 
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -40,8 +40,8 @@ impl Online<'_> {
             ) => {
                 self.fetched(&conversation, invoked_us, answer);
             }
-            (Answer::Conversations(answer), Pending::List { invoked_us, first }) => {
-                self.listed(invoked_us, first, answer);
+            (Answer::Conversations(answer), Pending::List { invoked_us, cursor }) => {
+                self.listed(invoked_us, cursor, answer);
             }
             (
                 Answer::MarkRead(answer),
@@ -88,7 +88,7 @@ impl Online<'_> {
                 }
                 let within = Duration::from_millis(u64::from(notice.within_ms));
                 let wait = within.mul_f64(self.keep.rng.random_range(0.0..1.0));
-                self.list_next = Some((String::new(), Instant::now() + wait));
+                self.list_next = Some(NextPage::first(Instant::now() + wait));
             }
             Answer::Reconnect(notice) => {
                 let within = Duration::from_millis(u64::from(notice.within_ms)) / 2;
@@ -150,7 +150,14 @@ impl Online<'_> {
         }
     }
 
-    fn listed(&mut self, invoked_us: u64, first: bool, answer: proto::ConversationsResponse) {
+    fn listed(
+        &mut self,
+        invoked_us: u64,
+        cursor: Option<String>,
+        answer: proto::ConversationsResponse,
+    ) {
+        let first = cursor.is_none() && !answer.changes_only;
+        let cursor = cursor.unwrap_or(answer.cursor);
         let (unknown, known): (Vec<_>, Vec<_>) = answer
             .conversations
             .into_iter()
@@ -179,11 +186,16 @@ impl Online<'_> {
             }
         }
         if !unknown.is_empty() {
-            self.list_next = Some((String::new(), Instant::now() + RETRY_AFTER));
+            self.list_next = Some(NextPage::first(Instant::now() + RETRY_AFTER));
         } else if answer.next_after.is_empty() {
+            // What is missing by now is known to be, and is fetched over all connections to come.
+            self.keep.cursor = cursor;
             self.keep.is_online();
         } else {
-            self.list_next = Some((answer.next_after, Instant::now()));
+            self.list_next = Some(NextPage {
+                behind: Some((answer.next_after, cursor)),
+                at: Instant::now(),
+            });
         }
     }
 
@@ -201,7 +213,7 @@ impl Online<'_> {
                 inbox.fetching = false;
                 inbox.gap_since = Some(now);
             }
-            Pending::List { .. } => self.list_next = Some((String::new(), now + RETRY_AFTER)),
+            Pending::List { .. } => self.list_next = Some(NextPage::first(now + RETRY_AFTER)),
             Pending::MarkRead { .. } | Pending::Ping => {}
         }
     }

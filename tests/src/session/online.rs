@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Command;
 use super::run::Keep;
-use crate::client::{CALL_TIMEOUT, CallError, Connection, conversations_after, history_forward};
+use crate::client::{CALL_TIMEOUT, CallError, Connection, history_forward};
 use crate::history::{What, text_digest};
 
 const TICK: Duration = Duration::from_millis(50);
@@ -41,8 +41,8 @@ pub(super) enum Pending {
     },
     List {
         invoked_us: u64,
-        /// It is the first page.
-        first: bool,
+        /// The first page of the list said so; none for the first page itself.
+        cursor: Option<String>,
     },
     MarkRead {
         conversation: String,
@@ -54,13 +54,28 @@ pub(super) enum Pending {
     Ping,
 }
 
+/// A page of the list.
+pub(super) struct NextPage {
+    /// Where it begins, and what the first page said as the list's cursor; none for the first page.
+    pub(super) behind: Option<(String, String)>,
+    /// When to ask for it.
+    pub(super) at: Instant,
+}
+
+impl NextPage {
+    /// Of a list that begins then.
+    pub(super) fn first(at: Instant) -> Self {
+        Self { behind: None, at }
+    }
+}
+
 /// A session while it is connected.
 pub(super) struct Online<'a> {
     pub(super) keep: &'a mut Keep,
     connection: Connection,
     pub(super) pending: HashMap<u64, (Pending, Instant)>,
-    /// The page of the list to ask for, and when.
-    pub(super) list_next: Option<(String, Instant)>,
+    /// The page of the list to ask for.
+    pub(super) list_next: Option<NextPage>,
     last_ping: Instant,
     /// The gateway asked us to go: no new sends from the first time on, gone by the second.
     pub(super) leave: Option<Instant>,
@@ -69,7 +84,7 @@ pub(super) struct Online<'a> {
 impl<'a> Online<'a> {
     pub(super) fn new(keep: &'a mut Keep, connection: Connection) -> Self {
         let now = Instant::now();
-        let list_next = Some((String::new(), now));
+        let list_next = Some(NextPage::first(now));
         Self {
             keep,
             connection,
@@ -209,15 +224,16 @@ impl<'a> Online<'a> {
             self.ask(Ask::Ping(proto::PingRequest {}), Pending::Ping)
                 .await?;
         }
-        if let Some((after, at)) = self.list_next.take() {
-            if now < at {
-                self.list_next = Some((after, at));
-            } else {
-                let invoked_us = self.keep.history.now_us();
-                let first = after.is_empty();
-                let ask = Ask::Conversations(conversations_after(after));
-                self.ask(ask, Pending::List { invoked_us, first }).await?;
-            }
+        if let Some(NextPage { behind, .. }) = self.list_next.take_if(|next| next.at <= now) {
+            let invoked_us = self.keep.history.now_us();
+            let (after, cursor) = behind.unzip();
+            let ask = Ask::Conversations(proto::ConversationsRequest {
+                after: after.unwrap_or_default(),
+                since: Some(self.keep.cursor.clone()),
+                ..proto::ConversationsRequest::default()
+            });
+            let list = Pending::List { invoked_us, cursor };
+            self.ask(ask, list).await?;
         }
         self.fetch_missing(now).await
     }

@@ -30,6 +30,8 @@ pub(super) struct Keep {
     pub commands: Receiver<Command>,
     pub lanes: BTreeMap<String, Lane>,
     pub inboxes: BTreeMap<String, Inbox>,
+    /// Where the next list begins.
+    pub cursor: String,
     pub rng: StdRng,
     /// Connections so far.
     pub connection: u64,
@@ -133,6 +135,7 @@ pub(super) async fn run(
         commands,
         lanes,
         inboxes,
+        cursor: String::new(),
         rng,
         connection: 0,
     };
@@ -149,6 +152,10 @@ pub(super) async fn run(
             Ok(connection) => {
                 failures = 0;
                 keep.connection += 1;
+                // Now and then the whole list, as after a damage.
+                if keep.rng.random_ratio(1, 4) {
+                    keep.cursor.clear();
+                }
                 keep.shared.counters.logins.fetch_add(1, Ordering::Relaxed);
                 let end = Online::new(&mut keep, connection).serve().await;
                 disconnected(&mut keep, &end);

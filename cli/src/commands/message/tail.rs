@@ -42,6 +42,8 @@ struct Tail {
     output: Output,
     /// Per conversation the newest seq that is printed, or was there before the start.
     have: HashMap<String, u64>,
+    /// Where the next list begins.
+    cursor: String,
     printed: u64,
     count: u64,
     /// Where each conversation stood at the start is known.
@@ -62,6 +64,7 @@ pub async fn run(session: &Session, args: TailArgs) -> anyhow::Result<()> {
     let mut tail = Tail {
         output: session.output,
         have: HashMap::new(),
+        cursor: String::new(),
         printed: 0,
         count,
         started: false,
@@ -134,18 +137,21 @@ impl Tail {
         Ok(Ended::Enough)
     }
 
-    /// Fetches what is new in each conversation; at the start only notes where each stands. Those whose shard does not answer
+    /// Fetches what is new in each conversation that has changed; at the start only notes where each stands. Those whose shard does not answer
     /// are asked for again.
     async fn catch_up(&mut self, client: &Client) -> anyhow::Result<()> {
         let mut after = String::new();
         let mut unknown = false;
+        let mut cursor = None;
         loop {
             let page = client
                 .request(ConversationsRequest {
                     after,
+                    since: Some(self.cursor.clone()),
                     ..ConversationsRequest::default()
                 })
                 .await?;
+            cursor.get_or_insert(page.cursor);
             for conversation in page.conversations {
                 if conversation.head_unknown {
                     unknown = true;
@@ -158,10 +164,12 @@ impl Tail {
                 }
             }
             after = page.next_after;
-            if after.is_empty() && !std::mem::take(&mut unknown) {
-                return Ok(());
-            }
             if after.is_empty() {
+                let cursor = cursor.take().unwrap_or_default();
+                if !std::mem::take(&mut unknown) {
+                    self.cursor = cursor;
+                    return Ok(());
+                }
                 tokio::time::sleep(RETRY_DELAY).await;
             }
         }

@@ -272,15 +272,22 @@ async fn history(api: &Api, caller: &Caller, request: HistoryRequest) -> Answer 
 }
 
 async fn list(api: &Api, caller: &Caller, request: ConversationsRequest) -> Answer {
-    let wanted = conversations::Wanted {
-        after: request.after,
-        limit: request.limit,
-        max_bytes: request.max_bytes,
+    let page = if request.conversation_ids.is_empty() {
+        let wanted = conversations::Wanted {
+            after: request.after,
+            limit: request.limit,
+            max_bytes: request.max_bytes,
+            since: request.since,
+        };
+        conversations::list(api, caller, wanted).await?
+    } else {
+        conversations::some(api, caller, request.conversation_ids, request.max_bytes).await?
     };
-    let page = conversations::list(api, caller, wanted).await?;
     Ok(Body::Conversations(ConversationsResponse {
         conversations: page.conversations,
         next_after: page.next_after,
+        cursor: page.cursor,
+        changes_only: page.changes_only,
     }))
 }
 

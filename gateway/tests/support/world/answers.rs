@@ -5,9 +5,10 @@ use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::event::encode_event;
 use parlance_proto::ids::{ConversationId, UserId};
 use parlance_proto::link::v1::{
-    HeadsResult, HistoryResult, ListConversationsResult, MarkReadResult, MessageResult, Moved,
-    NodeFrame, NotLeader, Request, Response, Send, SendResult, Subscribe, SubscribeResult, Topic,
-    UnsubscribeResult, request, response, topic,
+    Heads, HeadsResult, HistoryResult, ListConversations, ListConversationsResult,
+    ListedConversation, MarkReadResult, MessageResult, Moved, NodeFrame, NotLeader, Request,
+    Response, Send, SendResult, Subscribe, SubscribeResult, Topic, UnsubscribeResult, request,
+    response, topic,
 };
 use parlance_proto::slot::Slot;
 use prost::Message as _;
@@ -91,32 +92,42 @@ impl Inner {
                     more: false,
                 })
             }
-            request::Body::Heads(r) => response::Body::Heads(HeadsResult {
-                conversations: r
-                    .conversation_ids
-                    .into_iter()
-                    .map(|id| Conversation {
-                        head_seq: self.logs.get(&id).map_or(0, |l| l.len() as u64),
-                        last_event: self.logs.get(&id).and_then(|l| l.last().cloned()),
-                        conversation_id: id,
-                        ..Conversation::default()
-                    })
-                    .collect(),
-            }),
-            request::Body::ListConversations(r) => {
-                let mine = |id: &&String| **id > r.after && members(id, &r.user_id).is_ok();
-                let mut ids = self.logs.keys().filter(mine).cloned();
-                let conversation_ids = ids.by_ref().take(r.limit as usize).collect();
-                response::Body::ListConversations(ListConversationsResult {
-                    conversation_ids,
-                    more: ids.next().is_some(),
-                })
-            }
+            request::Body::Heads(r) => response::Body::Heads(self.heads_of(r)),
+            request::Body::ListConversations(r) => response::Body::ListConversations(self.list(&r)),
             request::Body::Subscribe(r) => {
                 response::Body::Subscribe(self.subscribe(key, shard, r)?)
             }
             request::Body::Unsubscribe(_) => response::Body::Unsubscribe(UnsubscribeResult {}),
         })
+    }
+
+    fn heads_of(&mut self, ask: Heads) -> HeadsResult {
+        self.heads += ask.conversation_ids.len();
+        let heads = ask.conversation_ids.into_iter().map(|id| Conversation {
+            head_seq: self.logs.get(&id).map_or(0, |l| l.len() as u64),
+            last_event: self.logs.get(&id).and_then(|l| l.last().cloned()),
+            conversation_id: id,
+            ..Conversation::default()
+        });
+        HeadsResult {
+            conversations: heads.collect(),
+        }
+    }
+
+    /// Without cursors: always the whole list.
+    fn list(&self, ask: &ListConversations) -> ListConversationsResult {
+        let mine = |id: &&String| **id > ask.after && members(id, &ask.user_id).is_ok();
+        let mut ids = self.logs.keys().filter(mine).cloned();
+        let page = ids.by_ref().take(ask.limit as usize);
+        let listed = page.map(|id| ListedConversation {
+            place: id.clone(),
+            conversation_id: id,
+        });
+        ListConversationsResult {
+            conversations: listed.collect(),
+            more: ids.next().is_some(),
+            ..ListConversationsResult::default()
+        }
     }
 
     fn subscribe(&mut self, key: &LinkKey, shard: u32, ask: Subscribe) -> Option<SubscribeResult> {

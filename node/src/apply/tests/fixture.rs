@@ -8,8 +8,8 @@ use parlance_proto::common::v1::ErrorCode;
 use parlance_proto::event::encode_body;
 use parlance_proto::slot::SlotRange;
 use parlance_proto::store::v1::{
-    Command, Consumer, FoundCommand, MarkReadCommand, NewMessage, SendCommand, SplitCommand,
-    Watermark,
+    CloseGenerationCommand, Command, Consumer, FoundCommand, MarkReadCommand, NewMessage,
+    SendCommand, SplitCommand, TouchConversationCommand, Watermark,
 };
 use parlance_proto::version::FEATURE_LEVELS;
 
@@ -221,6 +221,22 @@ pub(crate) fn read(user: &str, seq: u64) -> command::Body {
         conversation_id: CHAT.into(),
         user_id: user.into(),
         seq,
+    })
+}
+
+pub(crate) fn touch(user: &str, conversation: &str) -> command::Body {
+    command::Body::TouchConversation(TouchConversationCommand {
+        app_id: "demo".into(),
+        user_id: user.into(),
+        conversation_id: conversation.into(),
+    })
+}
+
+pub(crate) fn close(user: &str, generation: u64) -> command::Body {
+    command::Body::CloseGeneration(CloseGenerationCommand {
+        app_id: "demo".into(),
+        user_id: user.into(),
+        generation,
     })
 }
 

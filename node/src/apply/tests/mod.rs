@@ -6,7 +6,7 @@ mod split;
 
 use parlance_proto::common::v1::ErrorCode;
 use parlance_proto::slot::SlotRange;
-use parlance_proto::store::v1::{AddConversationCommand, Command, TestCommand};
+use parlance_proto::store::v1::{Command, TestCommand};
 
 use super::*;
 use fixture::*;
@@ -144,11 +144,8 @@ fn the_same_batches_make_the_same_rows_however_they_are_grouped() {
                 send("alice", &format!("a{}", n % 40), "x"),
                 send("bob", &format!("b{n}"), "y"),
                 read("alice", n),
-                command::Body::AddConversation(AddConversationCommand {
-                    app_id: "demo".into(),
-                    user_id: "alice".into(),
-                    conversation_id: CHAT.into(),
-                }),
+                touch("alice", CHAT),
+                close("alice", n / 3),
             ];
             ShardBatch {
                 elapsed_ms: n * DAY_MS / 40,

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use parlance_proto::client::v1::{Message as ChatMessage, content, event};
 use parlance_proto::limits::PREVIEW_BYTES_MAX;
-use parlance_proto::store::v1::{AddConversationCommand, command};
 
 use super::*;
-use crate::apply::tests::fixture::{CHAT, Replica, batch, read, send};
+use crate::apply::tests::fixture::{CHAT, Replica, read, send};
 use crate::conversation::CHECKPOINT_EVENTS;
 use crate::store::faulty::FaultyStore;
 
@@ -240,37 +239,4 @@ fn a_head_that_is_read_while_its_counts_are_written_has_no_message_twice() {
         (head.head_seq, head.unread_count),
         (CHECKPOINT_EVENTS, CHECKPOINT_EVENTS - 1)
     );
-}
-
-fn listed(user: &str, conversation: &str) -> command::Body {
-    command::Body::AddConversation(AddConversationCommand {
-        app_id: "demo".into(),
-        user_id: user.into(),
-        conversation_id: conversation.into(),
-    })
-}
-
-#[test]
-fn a_list_comes_in_pages_in_order_and_has_nobody_elses_conversations() {
-    let mut replica = Replica::new();
-    let mut ids: Vec<String> = (0..250).map(|n| format!("d:5:alice:user{n}")).collect();
-    let own = ids.iter().map(|id| listed("alice", id));
-    let others = ["alic", "alice2", "bob"].map(|user| listed(user, "d:1:x:y"));
-    replica.apply(&[batch(1, own.chain(others), 0)]);
-    ids.sort();
-    let alice = UserId::new("alice").unwrap();
-    let keys = ListKeys::new(Slot::of_user(&app_id(), &alice), &app_id(), &alice);
-    for limit in [1, 7, 100, 1_000] {
-        let (mut seen, mut after) = (Vec::new(), String::new());
-        loop {
-            let page = page_of_list(&*replica.store, &keys, &after, limit).unwrap();
-            assert!(page.conversation_ids.len() <= limit.min(CONVERSATIONS_PAGE_MAX) as usize);
-            seen.extend(page.conversation_ids);
-            after = seen.last().cloned().unwrap_or_default();
-            if !page.more {
-                break;
-            }
-        }
-        assert_eq!(seen, ids, "in pages of {limit}");
-    }
 }

@@ -30,6 +30,8 @@ fn keys_have_the_bytes_that_they_always_had() {
         ("conversation", keys.head().to_vec()),
         ("member", keys.member(&user("b"))),
         ("user", list.entry("d:1:a:b")),
+        ("list", list.list()),
+        ("touch", list.touch(7, "d:1:a:b")),
         ("dedup", dedup(20_000, slot(258), &[9; 16])),
         ("dedup day from", dedup_from),
         ("dedup day to", dedup_to),
@@ -58,9 +60,30 @@ fn a_users_list_is_that_users_alone() {
     let (behind, _) = list.behind("d:2:al:bo");
     assert!(own < behind && behind < list.entry("d:2:al:bo1"));
     for other in ["a", "ala", "am", "b"] {
-        let key = ListKeys::new(slot(1), &app_id(), &user(other)).entry("d:1:x:y");
-        assert!(key < from || key >= to, "{other:?}");
+        let others = ListKeys::new(slot(1), &app_id(), &user(other));
+        for key in [
+            others.entry("d:1:x:y"),
+            others.list(),
+            others.touch(7, "d:1:x:y"),
+        ] {
+            assert!(key < from || key >= to, "{other:?}");
+            let (from, to) = list.touches_behind(0, "");
+            assert!(key < from || key >= to, "{other:?}");
+        }
     }
+    let (from, to) = list.touches_behind(7, "d:2:al:bo");
+    for (generation, id, behind) in [
+        (6, "d:2:al:zo", false),
+        (7, "d:2:al:bo", false),
+        (7, "d:2:al:bo1", true),
+        (8, "d:2:al:a", true),
+        (u64::MAX, "r:z", true),
+    ] {
+        let touch = list.touch(generation, id);
+        assert_eq!(from <= touch && touch < to, behind, "{generation} {id}");
+        assert_eq!(list.touched(&touch), Some((generation, id)));
+    }
+    assert!(list.list() >= list.behind("").1 && list.list() < list.touches_behind(0, "").0);
     let (apps_from, apps_to) = apps();
     let one = app(&app_id());
     assert!(apps_from <= one && one < apps_to);

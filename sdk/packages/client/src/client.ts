@@ -102,7 +102,7 @@ export class ParlanceClient extends Listenable {
       },
       restored: (conversationId) => this.#shows(conversationId),
       read: (change) => this.emitter.emit("read", change),
-      unsure: () => this.#sync.refresh(),
+      unsure: (conversationId) => this.#sync.ask(conversationId),
     });
     this.#recall = new Recall({
       cache: this.#cache,
@@ -237,8 +237,12 @@ export class ParlanceClient extends Listenable {
   }
 
   /** A page of the list as the cluster has it. For showing a list, `conversations()` is nearer. */
-  listConversations(options: { readonly after?: string; readonly limit?: number } = {}): Promise<ConversationPage> {
-    return listPage(this.#requests, { after: "", ...options }, () => this.#sync.pageBytes);
+  async listConversations(
+    options: { readonly after?: string; readonly limit?: number } = {},
+  ): Promise<ConversationPage> {
+    const { after = "", limit = 0 } = options;
+    const page = await listPage(this.#requests, { after, limit }, () => this.#sync.pageBytes);
+    return { conversations: page.conversations, nextAfter: page.nextAfter };
   }
 
   /** All conversations as known here, the latest first; the same array until one changes. Complete after `synced`. */

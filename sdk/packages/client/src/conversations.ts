@@ -8,8 +8,8 @@ export interface ConversationsContext {
   /** What an earlier run showed is shown again, or no longer. */
   restored(conversationId: string): void;
   read(change: ReadChange): void;
-  /** The count cannot be known from here: the list of the cluster can tell. */
-  unsure(): void;
+  /** The count cannot be known from here: the cluster can tell. */
+  unsure(conversationId: string): void;
 }
 
 /** One conversation. The cluster's word is true at `listedHead`; what came after it is counted here. */
@@ -110,7 +110,7 @@ export class Conversations {
     const counts = event.type === "message" && event.sender !== this.#userId;
     if (counts && event.seq > view.listedHead) {
       view.others.push(event.seq);
-      if (view.others.length > OTHERS_MAX) this.#context.unsure();
+      if (view.others.length > OTHERS_MAX) this.#context.unsure(event.conversationId);
     }
     const isNewest = event.seq >= view.shown.headSeq;
     this.#show(view, isNewest ? { ...view.shown, headSeq: event.seq, lastEvent: event } : view.shown);
@@ -120,8 +120,8 @@ export class Conversations {
   cursor(conversationId: string, userId: string, readSeq: number): void {
     const view = this.#views.get(conversationId);
     const own = userId === this.#userId;
-    // A cursor that came before its conversation's first event: the list has both.
-    if (view === undefined) return this.#context.unsure();
+    // A cursor that came before its conversation's first event: the cluster has both.
+    if (view === undefined) return this.#context.unsure(conversationId);
     if (readSeq <= (own ? view.shown.readSeq : view.shown.peerReadSeq)) return;
     if (own) this.#readTo(view, readSeq);
     else this.#show(view, { ...view.shown, peerReadSeq: readSeq });
@@ -134,7 +134,7 @@ export class Conversations {
   }
 
   #readTo(view: View, readSeq: number): void {
-    if (readSeq < view.listedHead && view.listedUnread > 0) this.#context.unsure();
+    if (readSeq < view.listedHead && view.listedUnread > 0) this.#context.unsure(view.shown.conversationId);
     if (readSeq >= view.listedHead) view.listedUnread = 0;
     view.others = view.others.filter((seq) => seq > readSeq);
     this.#show(view, { ...view.shown, readSeq });

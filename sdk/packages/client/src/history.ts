@@ -56,15 +56,33 @@ export async function readHistory(
   }
 }
 
+/** A page of a list, and where the next list may begin. */
+export interface ListedPage extends ConversationPage {
+  readonly cursor: string;
+  /** Only what changed since the cursor given is listed. */
+  readonly changesOnly: boolean;
+}
+
+/** Which part of a list, or which conversations. */
+export interface ListOptions {
+  readonly after?: string;
+  readonly limit?: number;
+  /** A cursor is wanted; if this is one, only what changed since. */
+  readonly since?: string;
+  readonly conversationIds?: readonly string[];
+}
+
 /** A page of the user's conversations; `maxBytes` as above. */
 export async function listPage(
   requests: Requests,
-  options: { readonly after: string; readonly limit?: number },
+  options: ListOptions,
   maxBytes: () => number,
   call: CallOptions = {},
-): Promise<ConversationPage> {
-  const { after, limit = 0 } = options;
-  const body = () => ({ $case: "conversations", value: { after, limit, maxBytes: maxBytes() } }) as const;
+): Promise<ListedPage> {
+  const { after = "", limit = 0, since, conversationIds = [] } = options;
+  const value = { after, limit, since, conversationIds: [...conversationIds] };
+  const body = () => ({ $case: "conversations", value: { ...value, maxBytes: maxBytes() } }) as const;
   const page = await requests.call("conversations", body, call);
-  return { conversations: page.conversations.map(conversationFromWire), nextAfter: page.nextAfter };
+  const { nextAfter, cursor, changesOnly } = page;
+  return { conversations: page.conversations.map(conversationFromWire), nextAfter, cursor, changesOnly };
 }

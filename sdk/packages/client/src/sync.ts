@@ -1,21 +1,22 @@
 // Brings every event to the app, once and in order.
 //
-// After each log-in, and when the gateway says so, it lists the conversations, compares their heads with what was
-// handed out, and fetches the difference from history. Pushes go straight through when they are next; others wait
-// until the gap before them is fetched. At a user's first log-in a conversation starts at its head: what is older is
-// history. A conversation that turns up later starts at 1.
+// After each log-in, and when the gateway says so, it lists what changed, compares the heads with what was handed out, and
+// fetches the difference from history. Pushes go straight through when they are next; others wait until the gap before
+// them is fetched. At a user's first log-in a conversation starts at its head: what is older is history. A conversation
+// that turns up later starts at 1.
 import type { BackoffOptions } from "./backoff.js";
 import type { Cache, Remembered } from "./cache/cache.js";
 import { Alarm, type Clock } from "./clock.js";
 import { asError, ClosedError, type ParlanceError, UnavailableError } from "./errors.js";
 import type { GapNotice } from "./events.js";
-import { listPage, readPiece } from "./history.js";
+import { readPiece } from "./history.js";
 import type { Conversation, ConversationEvent, HistoryPage, Session } from "./model.js";
 import { fraction, type RandomSource } from "./random.js";
 import type { Requests } from "./requests.js";
 import { Early } from "./sync/early.js";
 import { Fetcher } from "./sync/fetcher.js";
 import { HeldBytes } from "./sync/held.js";
+import { Lister } from "./sync/lister.js";
 import { Sequence } from "./sync/sequence.js";
 
 /** What synchronising needs. */
@@ -44,6 +45,7 @@ export class Sync {
   readonly #context: SyncContext;
   readonly #sequences = new Map<string, Sequence>();
   readonly #fetcher: Fetcher;
+  readonly #lister: Lister;
   readonly #resync: Alarm;
   readonly #held: HeldBytes;
   readonly #early: Early;
@@ -55,8 +57,8 @@ export class Sync {
   #based = false;
   #listing = false;
   #listAgain = false;
-  /** How far the list has come that is under way, or that broke off. */
-  #listedTo = "";
+  /** The cursor that the store was given. */
+  #kept = "";
   #announce = false;
   #closed = false;
 
@@ -72,8 +74,16 @@ export class Sync {
       progress: () => this.#settled(),
       failed: (cause) => this.#later(cause),
       retry: () => {
-        if (this.#listAgain) this.refresh();
+        if (this.#listAgain || this.#lister.wants) this.#look();
       },
+    });
+    const { pace } = this.#fetcher;
+    this.#lister = new Lister({
+      requests: context.requests,
+      bytes: () => pace.bytes,
+      late: () => pace.slow(),
+      take: (conversation) => this.#compare(conversation),
+      failed: (error) => context.failed(error),
     });
   }
 
@@ -96,11 +106,10 @@ export class Sync {
     else this.#resync.start(wait, () => this.#lookAgain());
   }
 
-  /** Lists the conversations, again if that is going on already. */
-  refresh(): void {
-    if (this.#closed) return;
-    this.#listAgain = true;
-    if (!this.#listing) void this.#listAll();
+  /** Asks the cluster where a conversation stands. */
+  ask(conversationId: string): void {
+    this.#lister.want(conversationId);
+    this.#look();
   }
 
   /** The connection broke. */
@@ -112,10 +121,12 @@ export class Sync {
   /** After `close`: the next `start` goes on where it ended. */
   open(): void {
     this.#closed = false;
+    this.#lister.open();
   }
 
   close(): void {
     this.#closed = true;
+    this.#lister.close();
     this.#resync.stop();
     this.#fetcher.stop();
   }
@@ -138,38 +149,26 @@ export class Sync {
     this.#announce = true;
     this.#resync.stop();
     this.#fetcher.start();
-    this.refresh();
+    this.#listAgain = true;
+    this.#look();
   }
 
-  async #listAll(): Promise<void> {
+  /** Lists and asks until nothing is left to ask. */
+  #look(): void {
+    if (!this.#closed && !this.#listing && this.#session !== undefined) void this.#lookNow();
+  }
+
+  async #lookNow(): Promise<void> {
     this.#listing = true;
     try {
-      while (this.#listAgain && !this.#closed) {
-        // One that broke off goes on where it was, and then comes again from the beginning.
-        this.#listAgain = this.#listedTo !== "";
-        await this.#load();
-        let unknown = false;
-        do {
-          const page = await this.#list(this.#listedTo);
-          if (this.#closed) return;
-          for (const conversation of page.conversations) {
-            if (conversation.headUnknown === true) unknown = true;
-            else this.#compare(conversation);
-          }
-          this.#listedTo = page.nextAfter;
-        } while (this.#listedTo !== "");
-        if (unknown) {
-          // Where they begin is not known either: what comes meanwhile of the others is handed out.
-          throw new UnavailableError("unavailable", "the shards of some conversations do not answer", {
-            retryable: true,
-          });
-        }
-        for (const conversationId of this.#unconfirmed) this.#startOver(conversationId);
+      while ((this.#listAgain || this.#lister.wants) && !this.#closed) {
+        if (this.#listAgain) await this.#list();
+        await this.#lister.ask();
+        if (this.#closed) return;
         this.#base();
         this.#fetcher.worked();
       }
     } catch (error) {
-      this.#listAgain = true;
       this.#later(error);
     } finally {
       this.#listing = false;
@@ -177,9 +176,20 @@ export class Sync {
     this.#settled();
   }
 
-  #list(after: string): ReturnType<typeof listPage> {
-    const { pace } = this.#fetcher;
-    return listPage(this.#context.requests, { after }, () => pace.bytes, { late: () => pace.slow() });
+  async #list(): Promise<void> {
+    // One that broke off goes on where it was, and then comes what changed since it began.
+    this.#listAgain = this.#lister.brokeOff;
+    try {
+      await this.#load();
+      const whole = await this.#lister.list();
+      // The list of another cluster lacks them, and so does one that has not heard of them yet.
+      if (whole === true) for (const conversationId of this.#unconfirmed) this.#lister.want(conversationId);
+      // Where a cursor counts, positions do.
+      if (whole === false) this.#unconfirmed.clear();
+    } catch (error) {
+      this.#listAgain = true;
+      throw error;
+    }
   }
 
   #history(sequence: Sequence, on: { asked(): void; late(): void }): Promise<HistoryPage> {
@@ -197,13 +207,15 @@ export class Sync {
   async #load(): Promise<void> {
     const session = this.#session;
     if (this.#loaded || session === undefined) return;
-    const { positions, based } = await this.#context.recall(session);
+    const { positions, based, cursor } = await this.#context.recall(session);
     this.#loaded = true;
+    this.#kept = cursor;
     for (const [conversationId, seq] of positions) {
       this.#begin(conversationId, seq + 1);
       this.#unconfirmed.add(conversationId);
     }
     if (!based) return this.#context.cache.begun();
+    this.#lister.resume(cursor);
     this.#based = true;
     this.#takeEarly();
   }
@@ -214,8 +226,9 @@ export class Sync {
       this.#startOver(conversationId);
     }
     this.#unconfirmed.delete(conversationId);
-    this.#context.listed(conversation);
     let sequence = this.#sequences.get(conversationId);
+    if (headSeq === 0 && sequence === undefined) return;
+    this.#context.listed(conversation);
     if (sequence === undefined) {
       const early = this.#early.take(conversationId);
       // What was pushed after the log-in is news, even if the list counts it already.
@@ -293,8 +306,18 @@ export class Sync {
   }
 
   #settled(): void {
-    if (!this.#announce || this.#listing || this.#listAgain || !this.#fetcher.idle || !this.#based) return;
+    if (this.#listing || this.#listAgain || this.#lister.wants || !this.#fetcher.idle || !this.#based) return;
+    this.#keepCursor();
+    if (!this.#announce) return;
     this.#announce = false;
     if (this.#session !== undefined && !this.#closed) this.#context.synced(this.#session);
+  }
+
+  /** Everything that changed before the cursor was handed out, unless some of it was refused for good. */
+  #keepCursor(): void {
+    const { cursor } = this.#lister;
+    if (cursor === this.#kept || [...this.#sequences.values()].some((sequence) => sequence.behind)) return;
+    this.#kept = cursor;
+    this.#context.cache.cursor(cursor);
   }
 }

@@ -5,6 +5,7 @@
 //   e/<conversation>/<seq>/<time>/<n>   an event in n bytes; those are bounded, and the oldest go
 //   c/<conversation>                    the conversation as last shown; bounded too
 //   o/<time>/<run>/<n>                  a message that is not acknowledged: see letters.ts
+//   m/cursor                            the cursor of a list: the rows have everything that changed before it
 //
 // Several clients may share a store: a row that is gone was deleted by another one. A row that was damaged is as if it
 // were not there, which leads to asking the cluster again: a conversation without a position starts at 1, never at its
@@ -41,6 +42,8 @@ export interface Remembered {
   readonly positions: ReadonlyMap<string, number>;
   /** This user's first log-in here was complete: what is not in `positions` is new. */
   readonly based: boolean;
+  /** Where the next list may begin; empty for a whole one. */
+  readonly cursor: string;
   readonly conversations: readonly Conversation[];
 }
 
@@ -52,6 +55,7 @@ const READ_TIMEOUT_MS = 10_000;
 const OTHERS_PART = 0.25;
 /** After so much of the bound was written it is time to see what others wrote. */
 const LOOK_PART = 0.1;
+const CURSOR = "m/cursor";
 
 export class Cache {
   readonly #context: CacheContext;
@@ -68,6 +72,8 @@ export class Cache {
   #prefix = "";
   #keptSinceLook = 0;
   #erased = false;
+  /** A conversation as last shown is not in its row: it would stay as it was before. */
+  #lacking = false;
 
   constructor(context: CacheContext) {
     const { bytesMax, store } = context;
@@ -110,6 +116,12 @@ export class Cache {
   based(): void {
     this.#put("m/based", seal(true));
     this.#put("m/first", undefined);
+  }
+
+  /** The next list may begin here, as soon as everything is written that was told before. */
+  cursor(cursor: string): void {
+    const row = cursor === "" || this.#lacking ? undefined : seal(cursor);
+    this.#whenOpen((writer) => writer.putLast(CURSOR, row));
   }
 
   /** Everything up to `seq` was handed to the app. */
@@ -237,6 +249,9 @@ export class Cache {
       makeRoom: () => [...this.#shelf.halve(), ...this.#faces.halve()],
       dropped: (keys) => {
         for (const key of keys) (key.startsWith("e/") ? this.#shelf : this.#faces).remove(key);
+        if (!keys.some((key) => key.startsWith("c/"))) return;
+        this.#lacking = true;
+        this.#put(CURSOR, undefined);
       },
     });
     for (const key of events) if (!this.#shelf.restore(key)) this.#damaged(key);
@@ -248,7 +263,7 @@ export class Cache {
 
   #read(rows: readonly [string, string | undefined][], events: boolean): Remembered {
     const conversations: Conversation[] = [];
-    let [first, based] = [false, false];
+    let [first, based, cursor, whole] = [false, false, "", true];
     for (const [key, row] of rows) {
       const value = unseal(row ?? "");
       let sound = row === undefined || value !== undefined;
@@ -266,11 +281,18 @@ export class Cache {
       }
       based ||= key === "m/based";
       first ||= key === "m/first" && sound;
+      if (key === CURSOR && typeof value === "string") cursor = value;
+      whole &&= sound;
       if (!sound) this.#damaged(key);
+    }
+    if (!whole || !isLevel(this.#places.all, conversations)) {
+      // What a row said that is not there, only the whole list can tell.
+      cursor = "";
+      this.#delete([CURSOR]);
     }
     // Rows without a mark, or with a damaged one: the user was here. It is safer to hand out too much.
     based ||= (rows.length > 0 || events) && !first;
-    return { positions: new Map(this.#places.all), based, conversations };
+    return { positions: new Map(this.#places.all), based, cursor, conversations };
   }
 
   /** Other clients on this store keep events, and let them go: what counts is what is there. */
@@ -305,6 +327,13 @@ export class Cache {
     if (this.#writer === undefined) this.#early.push(act);
     else act(this.#writer);
   }
+}
+
+/** Whether every conversation is there as it was when its last event was handed out. */
+function isLevel(positions: ReadonlyMap<string, number>, conversations: readonly Conversation[]): boolean {
+  const heads = new Map(conversations.map(({ conversationId, headSeq }) => [conversationId, headSeq]));
+  const isThere = ([conversationId, seq]: [string, number]): boolean => (heads.get(conversationId) ?? 0) >= seq;
+  return heads.size === positions.size && [...positions].every(isThere);
 }
 
 function prefixOf(owner: StoreOwner): string {

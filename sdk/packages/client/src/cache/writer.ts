@@ -19,6 +19,8 @@ export interface WriterContext {
 export class Writer {
   readonly #context: WriterContext;
   #changed: Rows = new Map();
+  /** What is written when nothing else is left to write. */
+  #last: Rows = new Map();
   /** What is being written. */
   #saving: Rows = new Map();
   #writing: Promise<void> | undefined;
@@ -33,7 +35,14 @@ export class Writer {
 
   /** Keys without the prefix; undefined deletes. */
   put(key: string, row: string | undefined): void {
+    this.#last.delete(key);
     this.#changed.set(key, row);
+    this.#writing ??= this.#write();
+  }
+
+  /** As `put`, and not before everything is written that was put until now. */
+  putLast(key: string, row: string | undefined): void {
+    this.#last.set(key, row);
     this.#writing ??= this.#write();
   }
 
@@ -46,6 +55,7 @@ export class Writer {
   /** Forgets what is not written yet; resolves when nothing is being written. */
   async stop(): Promise<void> {
     this.#changed.clear();
+    this.#last.clear();
     await this.#writing;
   }
 
@@ -73,7 +83,8 @@ export class Writer {
   async #write(): Promise<void> {
     // Lets what belongs together gather.
     await Promise.resolve();
-    while (this.#changed.size > 0) {
+    while (this.#changed.size + this.#last.size > 0) {
+      if (this.#changed.size === 0) [this.#changed, this.#last] = [this.#last, new Map()];
       const changes = this.#changed;
       this.#saving = changes;
       this.#changed = new Map();

@@ -22,7 +22,7 @@ export function pick<T>(random: () => number, list: readonly T[]): T {
   return list[Math.floor(random() * list.length)] as T;
 }
 
-/** Makes the cluster refuse, forget to answer, drop pushes and repeat them. */
+/** Makes the cluster refuse, forget to answer, drop pushes and repeat them, and take its time until lists know. */
 export function disturb(cluster: FakeCluster, random: () => number): () => void {
   const handle = cluster.handle.bind(cluster);
   cluster.handle = (session, body) => {
@@ -39,7 +39,14 @@ export function disturb(cluster: FakeCluster, random: () => number): () => void 
     if (fate < 0.1) session.push({ $case: "event", value: event });
     return fate > 0.25 || fate < 0.1;
   };
+  const held: (() => void)[] = [];
+  cluster.relay = (deliver) => {
+    held.push(deliver);
+    while (held.length > 0 && random() < 0.7) held.shift()?.();
+  };
   return () => {
+    for (const deliver of held.splice(0)) deliver();
+    cluster.relay = (deliver) => deliver();
     cluster.handle = handle;
     cluster.pushes = () => true;
   };

@@ -25,6 +25,8 @@ interface StoredConversation {
   readonly users: readonly [string, string];
   readonly events: Event[];
   readonly read: Map<string, number>;
+  /** When lists heard of it last; 0 for never. */
+  touched: number;
 }
 
 /** Every field as it is when nobody sets it. */
@@ -50,6 +52,12 @@ function userOf(token: string): string {
   return (JSON.parse(Buffer.from(claims, "base64url").toString()) as { sub: string }).sub;
 }
 
+let clusters = 0;
+function incarnation(): string {
+  clusters += 1;
+  return String(clusters);
+}
+
 export class FakeCluster {
   readonly sessions = new Set<FakeSession>();
   /** Every request, in the order of arrival. */
@@ -61,6 +69,14 @@ export class FakeCluster {
   pushes: (event: Event, session: FakeSession) => boolean = () => true;
   /** Conversations whose shard has no majority. */
   readonly lost = new Set<string>();
+  /** Brings what was stored to the lists and sessions of its users: at once, unless a test holds it back. */
+  relay: (deliver: () => void) => void = (deliver) => deliver();
+  /** Conversations that lists showed, and that were asked for by their ids. */
+  shown = 0;
+  /** What cursors are of. */
+  readonly #incarnation = incarnation();
+  /** Rises with each conversation that lists hear of again: cursors point to it. */
+  #touches = 0;
   /** The versions of the protocol that it speaks. */
   protocols: VersionRange = { min: 1, max: 1 };
   /** What it can do beyond them. */
@@ -195,10 +211,9 @@ export class FakeCluster {
       body: { $case: "message", value: { clientMessageId, content } },
     };
     conversation.events.push(event);
-    for (const session of this.sessions) {
-      if (session === except || !conversation.users.includes(session.user)) continue;
-      if (this.pushes(event, session)) session.push({ $case: "event", value: event });
-    }
+    this.#relay(conversation, (session) => {
+      if (session !== except && this.pushes(event, session)) session.push({ $case: "event", value: event });
+    });
     return { event, duplicate: false };
   }
 
@@ -218,20 +233,42 @@ export class FakeCluster {
     };
   }
 
-  #list(user: string, { after, limit, maxBytes }: ConversationsRequest): ServerBody {
-    const all = [...this.#conversations.values()]
-      .filter((c) => c.users.includes(user) && c.events.length > 0 && c.id > after)
-      .sort((a, b) => (a.id < b.id ? -1 : 1))
-      .map((c) => {
-        const seen = this.#seen(c, user);
-        if (!this.lost.has(c.id)) return seen;
-        const nothing = { headSeq: 0, readSeq: 0, peerReadSeq: 0, unreadCount: 0, lastEvent: undefined };
-        return { ...seen, ...nothing, headUnknown: true };
-      });
+  #list(user: string, request: ConversationsRequest): ServerBody {
+    const { after, limit, maxBytes, since, conversationIds } = request;
+    const [incarnation, number] = (since ?? "").split(".");
+    const [kind, generation = "", ...id] = after.split(" ");
+    const changesOnly = kind === "c" || (after === "" && incarnation === this.#incarnation);
+    const from = kind === "c" ? Number(generation) : Number(number);
+    const place = (c: StoredConversation): string =>
+      changesOnly ? `c ${String(c.touched).padStart(9, "0")} ${c.id}` : c.id;
+    const begin = kind === "c" ? `c ${generation} ${id.join(" ")}` : after;
+    const isListed = (c: StoredConversation): boolean =>
+      c.touched > 0 && place(c) > begin && (!changesOnly || c.touched >= from);
+    const nobody = { users: [user, user] as const, events: [], read: new Map<string, number>(), touched: 0 };
+    const asked = conversationIds.map((id) => this.#conversations.get(id) ?? { id, ...nobody });
+    const listed = [...this.#conversations.values()].filter((c) => c.users.includes(user) && isListed(c));
+    listed.sort((a, b) => (place(a) < place(b) ? -1 : 1));
+    const all = (conversationIds.length > 0 ? asked : listed).map((c) => ({
+      place: place(c),
+      row: this.#row(c, user),
+    }));
     const bytes = Math.min(maxBytes || ANSWER_BYTES_MAX, ANSWER_BYTES_MAX);
-    const conversations = within(all, limit || 100, bytes, (c) => Conversation.encode(c).finish().length);
-    const nextAfter = all.length > conversations.length ? (conversations.at(-1)?.conversationId ?? "") : "";
-    return { $case: "conversations", value: { conversations, nextAfter } };
+    const page = within(all, limit || 100, bytes, ({ row }) => Conversation.encode(row).finish().length);
+    this.shown += page.length;
+    const hasList = [...this.#conversations.values()].some((c) => c.users.includes(user) && c.touched > 0);
+    const isWanted = hasList && after === "" && since !== undefined;
+    const cursor = isWanted ? `${this.#incarnation}.${this.#touches + 1}` : "";
+    const last = conversationIds.length > 0 ? page.at(-1)?.row.conversationId : page.at(-1)?.place;
+    const nextAfter = all.length > page.length ? (last ?? "") : "";
+    const conversations = page.map(({ row }) => row);
+    return { $case: "conversations", value: { conversations, nextAfter, cursor, changesOnly } };
+  }
+
+  #row(conversation: StoredConversation, user: string): Conversation {
+    const seen = this.#seen(conversation, user);
+    if (!this.lost.has(conversation.id)) return seen;
+    const nothing = { headSeq: 0, readSeq: 0, peerReadSeq: 0, unreadCount: 0, lastEvent: undefined };
+    return { ...seen, ...nothing, headUnknown: true };
   }
 
   #seen(conversation: StoredConversation, user: string): Conversation {
@@ -252,14 +289,21 @@ export class FakeCluster {
   }
 
   #markRead(conversation: StoredConversation, user: string, seq: number): void {
-    const { id, events, read, users } = conversation;
+    const { id, events, read } = conversation;
     const readSeq = Math.min(seq, events.at(-1)?.seq ?? 0);
     if (readSeq <= (read.get(user) ?? 0)) return;
     read.set(user, readSeq);
-    for (const session of this.sessions) {
-      if (!users.includes(session.user)) continue;
+    this.#relay(conversation, (session) => {
       session.push({ $case: "readCursor", value: { conversationId: id, userId: user, readSeq } });
-    }
+    });
+  }
+
+  #relay(conversation: StoredConversation, push: (session: FakeSession) => void): void {
+    this.relay(() => {
+      this.#touches += 1;
+      conversation.touched = this.#touches;
+      for (const session of this.sessions) if (conversation.users.includes(session.user)) push(session);
+    });
   }
 
   #target(session: FakeSession, target: { $case: string; value: string } | undefined): StoredConversation {
@@ -272,7 +316,13 @@ export class FakeCluster {
 
   #between(a: string, b: string): StoredConversation {
     const id = directConversationId(a, b);
-    const known = this.#conversations.get(id) ?? { id, users: [a, b] as const, events: [], read: new Map() };
+    const known = this.#conversations.get(id) ?? {
+      id,
+      users: [a, b] as const,
+      events: [],
+      read: new Map(),
+      touched: 0,
+    };
     this.#conversations.set(id, known);
     return known;
   }

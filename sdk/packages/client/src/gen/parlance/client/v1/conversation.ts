@@ -55,19 +55,38 @@ export interface HistoryResponse {
 }
 
 export interface ConversationsRequest {
-  /** The last conversation_id of the page before; empty for the first page. */
+  /** next_after of the page before; empty for the first page. */
   after: string;
   /** 0 means 100, which is also the most. A page may end earlier, by the bytes of an answer. */
   limit: number;
   /** Bytes of conversations wanted, for a slow line; 0 means 64 KiB, which is also the most. One always comes. */
   maxBytes: number;
+  /**
+   * On the first page: the cursor of an earlier list, so that only what changed since then is listed; empty if there is
+   * none. Leave it out if no cursor is wanted.
+   */
+  since?:
+    | string
+    | undefined;
+  /**
+   * These conversations instead of a list, 100 at most; what is above does not count but max_bytes. One that has no events
+   * comes with head_seq 0. If not all fit, ask for those behind next_after.
+   */
+  conversationIds: string[];
 }
 
 export interface ConversationsResponse {
-  /** Ordered by conversation_id: a stable order for paging. Sort by last_event.time_ms to show them. */
+  /** In an order that is stable for paging. Sort by last_event.time_ms to show them. */
   conversations: Conversation[];
   /** Pass it as `after` for the next page; empty when this was the last. */
   nextAfter: string;
+  /**
+   * On the first page of a request with `since`: where the next list may begin, once all pages of this one were taken.
+   * Empty: list everything again.
+   */
+  cursor: string;
+  /** Only what changed since the cursor given is listed. Without it the list is whole, whatever was asked for. */
+  changesOnly: boolean;
 }
 
 export interface Conversation {
@@ -297,7 +316,7 @@ export const HistoryResponse: MessageFns<HistoryResponse> = {
 };
 
 function createBaseConversationsRequest(): ConversationsRequest {
-  return { after: "", limit: 0, maxBytes: 0 };
+  return { after: "", limit: 0, maxBytes: 0, since: undefined, conversationIds: [] };
 }
 
 export const ConversationsRequest: MessageFns<ConversationsRequest> = {
@@ -310,6 +329,12 @@ export const ConversationsRequest: MessageFns<ConversationsRequest> = {
     }
     if (message.maxBytes !== 0) {
       writer.uint32(24).uint32(message.maxBytes);
+    }
+    if (message.since !== undefined) {
+      writer.uint32(34).string(message.since);
+    }
+    for (const v of message.conversationIds) {
+      writer.uint32(42).string(v!);
     }
     return writer;
   },
@@ -351,6 +376,22 @@ export const ConversationsRequest: MessageFns<ConversationsRequest> = {
             message.maxBytes = reader.uint32();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.since = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.conversationIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -365,7 +406,7 @@ export const ConversationsRequest: MessageFns<ConversationsRequest> = {
 };
 
 function createBaseConversationsResponse(): ConversationsResponse {
-  return { conversations: [], nextAfter: "" };
+  return { conversations: [], nextAfter: "", cursor: "", changesOnly: false };
 }
 
 export const ConversationsResponse: MessageFns<ConversationsResponse> = {
@@ -375,6 +416,12 @@ export const ConversationsResponse: MessageFns<ConversationsResponse> = {
     }
     if (message.nextAfter !== "") {
       writer.uint32(18).string(message.nextAfter);
+    }
+    if (message.cursor !== "") {
+      writer.uint32(26).string(message.cursor);
+    }
+    if (message.changesOnly !== false) {
+      writer.uint32(32).bool(message.changesOnly);
     }
     return writer;
   },
@@ -406,6 +453,22 @@ export const ConversationsResponse: MessageFns<ConversationsResponse> = {
             }
 
             message.nextAfter = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.cursor = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.changesOnly = reader.bool();
             continue;
           }
         }
