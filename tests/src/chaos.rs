@@ -79,7 +79,8 @@ impl ChaosSpec {
         self.faults.iter().map(ToString::to_string).collect()
     }
 
-    fn command(&self) -> String {
+    /// The command that runs it again.
+    pub fn command(&self) -> String {
         let environment: String = self
             .cluster
             .environment

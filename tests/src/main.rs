@@ -116,6 +116,8 @@ async fn run_chaos(arguments: Chaos) -> Result<bool> {
     spec.load.rate = arguments.rate;
     spec.bulk_bytes = arguments.bulk;
     spec.keep_always = arguments.keep;
+    // First: it is needed most if nothing comes after it.
+    eprintln!("{}", spec.command());
     let report = chaos::run(&spec).await?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

@@ -57,8 +57,7 @@ async fn nodes_stop_and_start_in_every_order() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_ends_anywhere_comes_back() -> Result<()> {
-    if binary::with_switches().is_none() {
-        eprintln!("skipped: PARLANCE_BROKEN_BIN is not set");
+    if binary::needed_with_switches()?.is_none() {
         return Ok(());
     }
     survives(808, &[Fault::CrashPoints]).await

@@ -8,6 +8,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use parking_lot::Mutex;
 
+use crate::needs;
+
 /// The program, if this machine can mount what it makes; the reason if not.
 fn program() -> Result<PathBuf, String> {
     let Some(program) = std::env::var_os("PARLANCE_DISK_BIN").map(PathBuf::from) else {
@@ -28,16 +30,7 @@ fn program() -> Result<PathBuf, String> {
 
 /// Whether tests can have failing disks. If not it is said, and a failure in CI, where they must be there.
 pub fn can_fail() -> Result<bool> {
-    match program() {
-        Ok(_) => Ok(true),
-        Err(reason) if std::env::var_os("CI").is_some_and(|ci| ci == "true") => {
-            bail!("there are no disks that can be made to fail: {reason}")
-        }
-        Err(reason) => {
-            eprintln!("skipped, since there are no disks that can be made to fail: {reason}");
-            Ok(false)
-        }
-    }
+    Ok(needs::found("disk that can be made to fail", program())?.is_some())
 }
 
 /// What is done to a file or folder.

@@ -5,7 +5,7 @@
 //! - [`disk`] mounts disks that can be made to fail.
 //! - [`certs`] makes a cluster's authority and certificates, [`token`] what users log in with.
 //! - [`peer`] plays the other end for a test of one end: a gateway for a client, a node for whoever dials nodes.
-//! - [`wait`] waits for a condition, never for a time.
+//! - [`wait`] waits for a condition, never for a time; [`needs`] says what this machine lacks.
 
 pub mod admin;
 pub mod certs;
@@ -14,6 +14,7 @@ pub mod clock;
 pub mod cluster;
 pub mod disk;
 pub mod logs;
+pub mod needs;
 pub mod peer;
 pub mod token;
 pub mod wait;

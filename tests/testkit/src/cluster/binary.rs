@@ -4,9 +4,29 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use crate::needs;
+
 /// The build with switches for tests (feature `unsafe-test-switches`), if `$PARLANCE_BROKEN_BIN` names one.
 pub fn with_switches() -> Option<PathBuf> {
-    std::env::var_os("PARLANCE_BROKEN_BIN").map(PathBuf::from)
+    named_with_switches().ok()
+}
+
+/// The same, for what can do nothing without it. If it is not there that is said, and a failure in CI, where it must be.
+pub fn needed_with_switches() -> Result<Option<PathBuf>> {
+    needs::found("build with switches", named_with_switches())
+}
+
+fn named_with_switches() -> Result<PathBuf, String> {
+    let Some(named) = std::env::var_os("PARLANCE_BROKEN_BIN").map(PathBuf::from) else {
+        return Err("PARLANCE_BROKEN_BIN does not name one (make broken)".to_owned());
+    };
+    if !named.is_file() {
+        let named = named.display();
+        return Err(format!(
+            "PARLANCE_BROKEN_BIN says {named}, which is no file"
+        ));
+    }
+    Ok(named)
 }
 
 /// `$PARLANCE_BIN`, else the release build in the target directory.
