@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::check;
 use crate::cluster::{Cluster, ClusterSpec};
-use crate::faults::Fault;
+use crate::faults::{Fault, Turns};
 use crate::history::{Closing, History, Run};
 use crate::load::LoadSpec;
 use crate::logs::{self, Allowed};
@@ -118,7 +118,16 @@ pub async fn run(spec: &ChaosSpec) -> Result<Report> {
     let mut cluster = Cluster::start(cluster_spec).await?;
     let mut allowed = Allowed::default();
     let mut strikes = Vec::new();
-    let outcome = driver::drive(spec, &mut cluster, &history, &mut allowed, &mut strikes).await;
+    let mut turns = Turns::default();
+    let driven = driver::drive(
+        spec,
+        &mut cluster,
+        &history,
+        &mut allowed,
+        &mut strikes,
+        &mut turns,
+    );
+    let outcome = driven.await;
     let (closing, trouble) = match outcome {
         Ok(closing) => (Some(closing), None),
         Err(error) => (None, Some(format!("{error:#}"))),
@@ -136,6 +145,7 @@ pub async fn run(spec: &ChaosSpec) -> Result<Report> {
         gaps: check::gaps(&run),
         memory_mib: memory.most_mib(),
         strikes,
+        turns,
         // Without the closing reads everything would seem lost.
         violations: if read_back {
             check::all(&run)

@@ -12,12 +12,15 @@ mod kill;
 mod limits;
 mod links;
 pub mod moves;
+mod nodes;
+mod operators;
 mod replace;
 mod restart;
 mod retries;
 mod split;
 mod strikes;
 pub mod swarm;
+mod turns;
 
 use std::fmt;
 use std::time::Duration;
@@ -34,6 +37,7 @@ pub use disks::NOT_BACK;
 use moves::Move;
 pub use strikes::Strikes;
 use swarm::Means;
+pub use turns::Turns;
 
 /// A fault by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,7 +71,8 @@ pub enum Fault {
     ManyNodes,
     /// A node is asked to stop; dies, and dies again as it starts; stands still and dies; stands still again and again.
     UnsteadyNode,
-    /// Gateways are cut off from the node that leads most, in both directions and in either, and what they say is held back.
+    /// Gateways are cut off from the node that leads most, in both directions and in either; what they say is held back, comes
+    /// slowly, and damaged.
     BadLinks,
     /// A gateway loses its link to a leader for longer than anybody remembers, then the leader dies.
     LostLink,
@@ -121,6 +126,7 @@ pub struct Stage<'a> {
     pub rng: &'a mut StdRng,
     pub allowed: &'a mut Allowed,
     pub strikes: &'a mut Strikes,
+    pub turns: &'a mut Turns,
     /// How much longer it may take until large shards have moved.
     pub patience: Duration,
 }
@@ -246,11 +252,13 @@ const UNSTEADY: [Move; 4] = [
     Move::StutterNode,
 ];
 const OPERATORS: [Move; 3] = [Move::Split, Move::ReplaceNode, Move::Operators];
-const BAD_LINKS: [Move; 5] = [
+const BAD_LINKS: [Move; 7] = [
     Move::CutLinks,
     Move::CutLinksToNode,
     Move::CutLinksToGateway,
     Move::FreezeLinks,
+    Move::SlowLinks,
+    Move::DamageLinks,
     Move::FreezeGateway,
 ];
 const CLOCKS: [Move; 3] = [Move::ClockJump, Move::ClockJump, Move::ClockStrobe];

@@ -46,6 +46,7 @@ struct Chaos {
     /// of small ones, two at a time.
     #[arg(long, default_value = "none")]
     faults: String,
+    /// 0: three or five, by the seed.
     #[arg(long, default_value_t = 3)]
     nodes: u64,
     #[arg(long, default_value_t = 2)]
@@ -104,12 +105,17 @@ async fn run_chaos(arguments: Chaos) -> Result<bool> {
     } else {
         arguments.seed
     };
+    let nodes = match arguments.nodes {
+        0 if seed % 2 == 0 => 5,
+        0 => 3,
+        nodes => nodes,
+    };
     let mut spec = ChaosSpec::new(
         seed,
         arguments.length,
-        faults(&arguments.faults, seed, arguments.nodes)?,
+        faults(&arguments.faults, seed, nodes)?,
     );
-    spec.cluster.nodes = arguments.nodes;
+    spec.cluster.nodes = nodes;
     spec.cluster.gateways = arguments.gateways;
     spec.cluster.shards = arguments.shards;
     spec.cluster.environment = arguments.environment;

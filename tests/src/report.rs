@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Gaps, Violation};
-use crate::faults::Strikes;
+use crate::faults::{Strikes, Turns};
 use crate::history::{Run, Way, What};
 
 /// Counts of one run.
@@ -48,6 +48,8 @@ pub struct Report {
     pub memory_mib: BTreeMap<String, u64>,
     /// How often each fault struck, and on what.
     pub strikes: Vec<(String, Strikes)>,
+    /// Of a swarm's moves.
+    pub turns: Turns,
     pub violations: Vec<Violation>,
     /// Panics and ERROR lines that were not expected.
     pub log_findings: Vec<String>,
@@ -77,7 +79,7 @@ impl Report {
                 "  struck by {fault}: {strikes}; longest gap {silent:.0} ms"
             )?;
         }
-        Ok(())
+        write!(f, "{}", self.turns)
     }
 }
 

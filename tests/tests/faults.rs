@@ -63,6 +63,12 @@ async fn a_node_that_ends_anywhere_comes_back() -> Result<()> {
     survives(808, &[Fault::CrashPoints]).await
 }
 
+/// One node ahead does not lead; when all are, whoever leads is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_again_while_clocks_are_days_ahead_is_stored_once() -> Result<()> {
+    survives(812, &[Fault::ClockRetries]).await
+}
+
 /// Shards do not have replicas on all of them, and some nodes only pass on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_nodes_survive_one_that_comes_and_goes() -> Result<()> {

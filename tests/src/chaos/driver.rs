@@ -13,7 +13,7 @@ use crate::bulk::Bulk;
 use crate::cluster::Cluster;
 use crate::faults::moves::Move;
 use crate::faults::swarm::{self, Deck, Means};
-use crate::faults::{Fault, Stage, Strikes};
+use crate::faults::{Fault, Stage, Strikes, Turns};
 use crate::history::{Closing, History, What};
 use crate::load::Load;
 use crate::logs::Allowed;
@@ -36,6 +36,7 @@ struct Driver<'a> {
     allowed: &'a mut Allowed,
     rng: StdRng,
     strikes: &'a mut Vec<(String, Strikes)>,
+    turns: &'a mut Turns,
     patience: Duration,
     seed: u64,
     /// Events of quiet conversations that were acknowledged.
@@ -64,6 +65,7 @@ impl Driver<'_> {
             rng: &mut self.rng,
             allowed: &mut *self.allowed,
             strikes: &mut strikes,
+            turns: &mut *self.turns,
             patience: self.patience,
         };
         let done = fault(&mut stage).await;
@@ -108,6 +110,9 @@ impl Driver<'_> {
     async fn swarm(&mut self, until: Instant) -> Result<()> {
         let moves = swarm::draw(self.seed, Means::of(&self.cluster.spec));
         self.history.note(format!("this swarm has {moves:?}"));
+        for one in &moves {
+            self.turns.drawn(*one);
+        }
         let mut deck = Deck::of(moves);
         while Instant::now() < until {
             let moves = deck.deal(&mut self.rng);
@@ -116,7 +121,8 @@ impl Driver<'_> {
         }
         // A move that never did is no part of what a run has shown.
         for one in deck.idle() {
-            if !self.moves(&[one]).await?.contains(&one) {
+            self.moves(&[one]).await?;
+            if self.turns.never_struck(one) {
                 bail!("{one} never struck");
             }
         }
@@ -142,6 +148,7 @@ pub(super) async fn drive(
     history: &History,
     allowed: &mut Allowed,
     strikes: &mut Vec<(String, Strikes)>,
+    turns: &mut Turns,
 ) -> Result<Closing> {
     let (gateways, signer) = (cluster.gateway_addresses(), cluster.signer.clone());
     let mut load = Load::start(&spec.load, &gateways, &signer, history).await?;
@@ -160,6 +167,7 @@ pub(super) async fn drive(
         allowed,
         rng: StdRng::seed_from_u64(spec.seed ^ FAULT_SEED),
         strikes,
+        turns,
         patience: Duration::from_secs(spec.bulk_bytes / BYTES_A_SECOND),
         seed: spec.seed,
         whispered: 0,

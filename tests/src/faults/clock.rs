@@ -15,22 +15,33 @@ const DAY_S: i64 = 24 * 3600;
 const BEFORE_MIDNIGHT_S: i64 = 5;
 const HEALED_WITHIN: Duration = Duration::from_secs(60);
 
-/// What was sent before is sent again when whoever leads next may be the one whose clock is wrong.
+/// What was sent before is sent again when whoever leads next may be the one whose clock is wrong; then when whoever leads has
+/// such a clock, since all have: they agree, so none of them is wrong.
 pub(super) async fn ahead_under_retries(stage: &mut Stage<'_>) -> Result<()> {
     retries::run(stage).await?;
     let leader = stage.cluster.busiest_leader().await?;
-    let mut others = stage.cluster.nodes.keys().copied();
-    let wrong = others
-        .find(|id| *id != leader)
-        .context("one node is not enough")?;
-    set(stage, wrong, AHEAD_MS)?;
+    let nodes: Vec<u64> = stage.cluster.nodes.keys().copied().collect();
+    let wrong = nodes.iter().find(|id| **id != leader);
+    let wrong = *wrong.context("one node is not enough")?;
+    ahead(stage, &[wrong])?;
+    retries::run(stage).await?;
+    ahead(stage, &nodes)?;
+    retries::run(stage).await?;
+    for node in nodes {
+        set(stage, node, 0)?;
+    }
+    stage.heal(HEALED_WITHIN).await
+}
+
+fn ahead(stage: &mut Stage<'_>, nodes: &[u64]) -> Result<()> {
+    for node in nodes {
+        set(stage, *node, AHEAD_MS)?;
+        stage.strike(format!("clock of node {node}"));
+    }
     stage
         .history
-        .note(format!("the clock of node {wrong} is two days ahead"));
-    stage.strike(format!("clock of node {wrong}"));
-    retries::run(stage).await?;
-    set(stage, wrong, 0)?;
-    stage.heal(HEALED_WITHIN).await
+        .note(format!("the clocks of nodes {nodes:?} are two days ahead"));
+    Ok(())
 }
 
 /// All nodes see the same midnight, and what was sent before it is sent again. Their clocks stay where they are then.

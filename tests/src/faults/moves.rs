@@ -11,12 +11,14 @@ mod shapes;
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::ValueEnum;
 use rand::Rng;
 use tokio::time::sleep;
 
 use super::Stage;
+use super::operators::Operators;
+use super::retries::Retrying;
 use background::Background;
 pub use begun::Begun;
 use begun::Undo;
@@ -71,15 +73,23 @@ pub enum Move {
     CutLinksToGateway,
     /// What they say to each other comes late, all at once.
     FreezeLinks,
+    /// It comes slowly.
+    SlowLinks,
+    /// It has wrong bits: TLS notices, and they connect again.
+    DamageLinks,
     /// Connections of clients break, again and again.
     DropConnections,
     /// A node's clock is minutes or days off.
     ClockJump,
     /// A node's clock goes to and fro.
     ClockStrobe,
+    /// The clocks of all nodes are days off, all alike: whoever leads has such a clock.
+    ClocksJump,
+    /// Every message twice through two gateways, those of earlier times first.
+    Retries,
     /// Leaderships are handed over all the time.
     Transfers,
-    /// Operators ask and change this and that.
+    /// Operators throw users out, replace secrets, disable an app, deny certificates, and ask and change this and that.
     Operators,
     /// A node's power fails: its disk forgets what was not synced. Started again at the end.
     PowerCut,
@@ -115,7 +125,7 @@ pub(super) async fn each(stage: &mut Stage<'_>, moves: &[Move]) -> Result<()> {
     for what in moves {
         let mut board = Board::look(stage).await?;
         let begun = what.begin(stage, &mut board)?;
-        let begun = begun.with_context(|| format!("nothing to do {what} to"))?;
+        let begun = begun.map_err(|why| anyhow!("{what}: {why}"))?;
         sleep(Duration::from_millis(stage.rng.random_range(LENGTH_MS))).await;
         if begun.end(stage).await?.is_none() {
             bail!("{what} never struck");
@@ -131,7 +141,7 @@ pub(super) async fn together(stage: &mut Stage<'_>, moves: &[Move]) -> Result<()
     let mut begun = Vec::new();
     for what in moves.iter().rev() {
         let one = what.begin(stage, &mut board)?;
-        begun.push(one.with_context(|| format!("nothing to do {what} to"))?);
+        begun.push(one.map_err(|why| anyhow!("{what}: {why}"))?);
     }
     sleep(Duration::from_millis(stage.rng.random_range(LENGTH_MS))).await;
     for (what, one) in moves.iter().zip(begun.into_iter().rev()) {
@@ -154,7 +164,12 @@ impl Move {
     fn is_on_links(self) -> bool {
         matches!(
             self,
-            Move::CutLinks | Move::CutLinksToNode | Move::CutLinksToGateway | Move::FreezeLinks
+            Move::CutLinks
+                | Move::CutLinksToNode
+                | Move::CutLinksToGateway
+                | Move::FreezeLinks
+                | Move::SlowLinks
+                | Move::DamageLinks
         )
     }
 
@@ -171,43 +186,49 @@ impl Move {
         )
     }
 
-    /// Begins it, on something that no other move is on; none if there is nothing.
-    pub fn begin(self, stage: &mut Stage<'_>, board: &mut Board) -> Result<Option<Begun>> {
-        if matches!(self, Move::ClockJump | Move::ClockStrobe) {
+    /// Begins it, on something that no other move is on; or says why there is nothing.
+    pub fn begin(
+        self,
+        stage: &mut Stage<'_>,
+        board: &mut Board,
+    ) -> Result<Result<Begun, &'static str>> {
+        if matches!(self, Move::ClockJump | Move::ClockStrobe | Move::ClocksJump) {
             stage.allow_wrong_clocks();
         }
         let undo = match self {
             Move::KillGateway | Move::FreezeGateway => {
                 let Some(gateway) = board.gateway(stage.rng) else {
-                    return Ok(None);
+                    return Ok(Err("no gateway is free"));
                 };
                 self.to_gateway(stage, gateway)?
             }
             Move::BadNetwork | Move::SlowNetwork => {
                 if !board.take("network") {
-                    return Ok(None);
+                    return Ok(Err("the network has another weather"));
                 }
                 self.to_network(stage)
             }
             Move::Halves | Move::Bridge | Move::Ring => {
                 if !board.take("shape") {
-                    return Ok(None);
+                    return Ok(Err("the network has another shape"));
                 }
                 let nodes = board.order(stage.rng);
                 onto::cut(stage, self.cuts(&nodes))
             }
             Move::KillNodes | Move::PowerCuts => {
                 let Some(nodes) = board.some_nodes(stage.rng) else {
-                    return Ok(None);
+                    return Ok(Err("fewer than two nodes are free"));
                 };
                 self.to_nodes(stage, nodes)?
             }
             Move::DropConnections => Undo::Stop(Background::drop_connections(stage)),
             Move::Transfers => Undo::Stop(Background::transfers(stage)),
-            Move::Operators => Undo::Stop(Background::operators(stage)),
+            Move::Operators => Undo::Operate(Operators::begin(stage)?),
+            Move::Retries => Undo::Retry(Retrying::begin(stage)?),
+            Move::ClocksJump => onto::clocks_jump(stage)?,
             Move::Split | Move::CrashInSplit => {
                 let Some(shard) = board.shard(stage.rng, self == Move::CrashInSplit) else {
-                    return Ok(None);
+                    return Ok(Err("no shard may be split, or its leader is not free"));
                 };
                 self.to_shard(stage, &shard)?
             }
@@ -217,13 +238,13 @@ impl Move {
                     false => board.node(stage.rng),
                 };
                 let Some(node) = node else {
-                    return Ok(None);
+                    return Ok(Err("no node is free"));
                 };
                 self.to_node(stage, board, node)?
             }
         };
         stage.history.note(format!("{self} begins: {undo}"));
-        Ok(Some(Begun {
+        Ok(Ok(Begun {
             what: self,
             undo,
             crashed: None,

@@ -1,9 +1,12 @@
 //! Every message is sent twice at once, through two gateways, while a leader dies; both must get the same answer.
 //! Now and then a known id comes with another payload: a conflict.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::Stage;
@@ -22,13 +25,9 @@ const PROBE_EVERY: u64 = 5;
 const GIVE_UP_AFTER: Duration = Duration::from_secs(40);
 
 pub(super) async fn run(stage: &mut Stage<'_>) -> Result<()> {
-    let gateways = stage.cluster.gateway_addresses();
-    let stream = Stream::new(
-        &gateways,
-        stage.cluster.signer.clone(),
-        stage.history.clone(),
-    )?;
-    let sending = tokio::spawn(stream.run());
+    let stream = Stream::new(stage)?;
+    let end = Instant::now() + LENGTH;
+    let sending = tokio::spawn(stream.run(Some(end)));
     sleep(KILL_AFTER).await;
     let leader = stage.cluster.busiest_leader().await?;
     stage
@@ -44,11 +43,37 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> Result<()> {
     stage.cluster.wait_healthy(START_WITHIN).await
 }
 
+/// A stream without a death, as long as nobody ends it.
+pub(super) struct Retrying {
+    sent: Arc<AtomicU64>,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Retrying {
+    pub(super) fn begin(stage: &Stage<'_>) -> Result<Self> {
+        let stream = Stream::new(stage)?;
+        let sent = stream.sent.clone();
+        let task = tokio::spawn(stream.run(None));
+        Ok(Self { sent, task })
+    }
+
+    /// Says how many messages were sent twice. What is on its way may be stored or not.
+    pub(super) async fn end(self) -> Result<u64> {
+        if self.task.is_finished() {
+            self.task.await??;
+        } else {
+            self.task.abort();
+        }
+        Ok(self.sent.load(Ordering::Relaxed))
+    }
+}
+
 /// One conversation, two ways into the cluster.
 struct Stream {
     ways: [Way; 2],
     conversation: String,
     history: History,
+    sent: Arc<AtomicU64>,
 }
 
 struct Way {
@@ -61,7 +86,9 @@ struct Way {
 }
 
 impl Stream {
-    fn new(gateways: &[String], signer: Signer, history: History) -> Result<Self> {
+    fn new(stage: &Stage<'_>) -> Result<Self> {
+        let gateways = stage.cluster.gateway_addresses();
+        let (signer, history) = (stage.cluster.signer.clone(), stage.history.clone());
         let way = |number: usize| {
             let gateway = gateways
                 .get(number % gateways.len().max(1))
@@ -81,15 +108,18 @@ impl Stream {
             ways,
             conversation: direct::between(SENDER, RECEIVER)?,
             history,
+            sent: Arc::default(),
         })
     }
 
-    async fn run(mut self) -> Result<()> {
-        let end = Instant::now() + LENGTH;
+    /// Until then, or for as long as it is let; always the same messages from the first one on, so that those of an earlier
+    /// stream are sent again.
+    async fn run(mut self, until: Option<Instant>) -> Result<()> {
         let mut number = 0;
-        while Instant::now() < end {
+        while until.is_none_or(|until| Instant::now() < until) {
             number += 1;
             self.both(number).await?;
+            self.sent.fetch_add(1, Ordering::Relaxed);
             if number % PROBE_EVERY == 0 {
                 self.probe(number).await?;
             }

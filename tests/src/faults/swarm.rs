@@ -37,7 +37,7 @@ impl Means {
     pub fn here(cluster: &ClusterSpec) -> Result<Self> {
         Ok(Self {
             disks: disk::can_fail()?,
-            switches: binary::with_switches().is_some(),
+            switches: binary::needed_with_switches()?.is_some(),
             nodes: cluster.nodes,
         })
     }
@@ -131,17 +131,24 @@ pub async fn round(stage: &mut Stage<'_>, moves: &[Move]) -> Result<Vec<Move>> {
         if !begun.is_empty() {
             sleep(Duration::from_millis(stage.rng.random_range(APART_MS))).await;
         }
-        begun.extend(what.begin(stage, &mut board)?);
+        match what.begin(stage, &mut board)? {
+            Ok(one) => {
+                stage.turns.begun(*what);
+                begun.push(one);
+            }
+            Err(why) => {
+                stage.history.note(format!("{what} cannot begin: {why}"));
+                stage.turns.could_not(*what, why);
+            }
+        }
     }
     if begun.is_empty() {
-        stage
-            .history
-            .note(format!("there is nothing to do {moves:?} to"));
         return Ok(Vec::new());
     }
     sleep(Duration::from_millis(stage.rng.random_range(LENGTH_MS))).await;
     begun.shuffle(stage.rng);
     let (mut last, first): (Vec<_>, Vec<_>) = begun.into_iter().partition(Begun::waits);
+    last.sort_by_key(Begun::looks_at_all);
     let mut struck = Vec::new();
     for one in first {
         struck.extend(one.end(stage).await?);
@@ -155,6 +162,9 @@ pub async fn round(stage: &mut Stage<'_>, moves: &[Move]) -> Result<Vec<Move>> {
     }
     if struck.is_empty() {
         bail!("none of {moves:?} struck");
+    }
+    for what in &struck {
+        stage.turns.struck(*what);
     }
     stage.heal(HEALED_WITHIN).await?;
     Ok(struck)

@@ -1,5 +1,7 @@
 //! The admin API as an operator's tool speaks it.
 
+mod control;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result};

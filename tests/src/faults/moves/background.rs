@@ -6,15 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use parlance_proto::tls::TlsFiles;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::super::Stage;
-use crate::admin::Admin;
+use super::super::nodes::Nodes;
 use crate::cluster::process::Brake;
 
 const BREAK_EVERY_MS: std::ops::Range<u64> = 20..120;
@@ -26,9 +25,6 @@ const HELD_MS: std::ops::Range<u64> = 20..900;
 const LET_GO_MS: std::ops::Range<u64> = 5..200;
 const HAND_OVER_EVERY: Duration = Duration::from_millis(300);
 const HAND_OVER_WITHIN_MS: u32 = 1000;
-const ASK_EVERY: Duration = Duration::from_millis(50);
-/// A node that does not answer must not keep the others from being asked.
-const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 
 /// A task that strikes until it is stopped.
 pub(super) struct Background {
@@ -105,35 +101,12 @@ impl Background {
     pub(super) fn transfers(stage: &mut Stage<'_>) -> Self {
         let nodes = Nodes::of(stage);
         Self::start("leaderships", |strikes| async move {
-            for node in nodes.addresses.iter().cycle() {
+            for node in nodes.all().iter().cycle() {
                 let drained = nodes.ask(node, async |admin| admin.drain(HAND_OVER_WITHIN_MS).await);
                 if drained.await.is_some() {
                     strikes.fetch_add(1, Ordering::Relaxed);
                 }
                 sleep(HAND_OVER_EVERY).await;
-            }
-        })
-    }
-
-    pub(super) fn operators(stage: &mut Stage<'_>) -> Self {
-        let nodes = Nodes::of(stage);
-        let mut rng = StdRng::seed_from_u64(stage.rng.random());
-        let shards = stage.cluster.spec.shards;
-        Self::start("operators' commands", |strikes| async move {
-            while let Some(node) = nodes.addresses.choose(&mut rng) {
-                let (what, number) = (rng.random_range(0..6), rng.random_range(0..1000_u32));
-                let asked = nodes.ask(node, async |admin| match what {
-                    0 => admin.status().await.map(drop),
-                    1 => admin.digest(number % shards + 1).await.map(drop),
-                    2 => admin.create_app(&format!("app-{number}")).await.map(drop),
-                    3 => admin.app_ids().await.map(drop),
-                    4 => admin.upgrade_check().await,
-                    _ => admin.drain(HAND_OVER_WITHIN_MS).await.map(drop),
-                });
-                if asked.await.is_some() {
-                    strikes.fetch_add(1, Ordering::Relaxed);
-                }
-                sleep(ASK_EVERY).await;
             }
         })
     }
@@ -156,38 +129,5 @@ impl Background {
 impl fmt::Display for Background {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.on)
-    }
-}
-
-/// Nodes to ask, whether they answer or not.
-struct Nodes {
-    addresses: Vec<String>,
-    operator: TlsFiles,
-}
-
-impl Nodes {
-    fn of(stage: &Stage<'_>) -> Self {
-        let cluster = &stage.cluster;
-        let addresses = cluster
-            .nodes
-            .keys()
-            .map(|id| cluster.address.link(*id).to_string());
-        Self {
-            addresses: addresses.collect(),
-            operator: cluster.operator.clone(),
-        }
-    }
-
-    /// None: it did not answer, or not in time, or with an error.
-    async fn ask<T>(
-        &self,
-        node: &str,
-        question: impl AsyncFnOnce(&mut Admin) -> Result<T>,
-    ) -> Option<T> {
-        let asked = async {
-            let mut admin = Admin::connect(node, &self.operator).await?;
-            question(&mut admin).await
-        };
-        timeout(ANSWER_WITHIN, asked).await.ok()?.ok()
     }
 }

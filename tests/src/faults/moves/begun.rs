@@ -6,6 +6,8 @@ use std::fmt;
 use anyhow::{Context, Result};
 
 use super::super::Stage;
+use super::super::operators::Operators;
+use super::super::retries::Retrying;
 use super::Move;
 use super::armed::Armed;
 use super::back::Back;
@@ -31,10 +33,12 @@ pub(super) enum Undo {
     Release(Vec<Way>, u64),
     Open(Vec<Rule>, u64),
     Calm(Disturbance, Struck),
-    TrueClock(String),
+    TrueClocks(Vec<String>),
     /// What its fault is called, and how often it had struck before.
     HealDisk(u64, &'static str, u64),
     Stop(Background),
+    Operate(Operators),
+    Retry(Retrying),
     Crash(Armed),
     Split(u32, Splitting, Option<Armed>),
     Replace(Replacing, Option<Armed>),
@@ -45,8 +49,13 @@ impl Begun {
     pub fn waits(&self) -> bool {
         matches!(
             self.undo,
-            Undo::Crash(_) | Undo::Split(..) | Undo::Replace(..)
+            Undo::Crash(_) | Undo::Split(..) | Undo::Replace(..) | Undo::Operate(_)
         )
+    }
+
+    /// At its end it looks at all nodes: none of them may be about to be replaced.
+    pub fn looks_at_all(&self) -> bool {
+        matches!(self.undo, Undo::Operate(_))
     }
 
     /// Waits until whoever is to crash in it has, and starts them again: before anything that needs them is waited for.
@@ -102,15 +111,19 @@ impl Undo {
                 }
                 (on, cluster.links.struck(&rules) - before)
             }
-            Undo::TrueClock(name) => {
+            Undo::TrueClocks(names) => {
                 let clocks = cluster.clocks.as_ref().context("no clocks")?;
-                clocks.hand(&name)?.set(0)?;
+                for name in names {
+                    clocks.hand(&name)?.set(0)?;
+                }
                 (on, 1)
             }
             Undo::HealDisk(node, what, before) => {
                 (on, heal_disk(stage, node, what).await? - before)
             }
             Undo::Stop(background) => (on, background.stop(stage)?),
+            Undo::Operate(operators) => (on, operators.end(stage).await?),
+            Undo::Retry(retrying) => (on, retrying.end().await?),
             // Its nodes have been started.
             Undo::Crash(_) => (on, 0),
             Undo::Split(_, splitting, _) => {
@@ -208,9 +221,11 @@ impl fmt::Display for Undo {
                 let whose = if all { "all gateways" } else { "one gateway" };
                 write!(f, "bytes between node {nodes:?} and {whose}")
             }
-            Undo::TrueClock(name) => f.write_str(name),
+            Undo::TrueClocks(names) => f.write_str(&names.join(" ")),
             Undo::HealDisk(node, ..) => write!(f, "the disk of node {node}"),
             Undo::Stop(background) => write!(f, "{background}"),
+            Undo::Operate(operators) => write!(f, "{operators}"),
+            Undo::Retry(_) => f.write_str("messages"),
             Undo::Crash(armed) => write!(f, "{armed}"),
             Undo::Split(shard, _, armed) => {
                 write!(f, "shard {shard}")?;

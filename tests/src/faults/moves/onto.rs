@@ -175,15 +175,11 @@ impl Move {
             Move::CutLinksToNode => hold(stage, node, &both[..1], Held::Cut),
             Move::CutLinksToGateway => hold(stage, node, &both[1..], Held::Cut),
             Move::FreezeLinks => hold(stage, node, &both, Held::Frozen),
+            Move::SlowLinks => hold(stage, node, &both, Held::Slow),
+            Move::DamageLinks => hold(stage, node, &both, Held::Damaged),
             Move::ClockJump => {
                 let name = cluster.node(node)?.name.clone();
-                let offset = JUMPS_MS.choose(stage.rng).copied().unwrap_or_default();
-                let clocks = cluster.clocks.as_ref().context("no clocks")?;
-                clocks.hand(&name)?.set(offset)?;
-                stage
-                    .strikes
-                    .add(format!("clock of {name} by {} s", offset / 1000), 1);
-                Undo::TrueClock(name)
+                jump(stage, vec![name])?
             }
             Move::PowerCut => self.to_nodes(stage, vec![node])?,
             Move::SlowDisk | Move::SilentDisk | Move::FullDisk => {
@@ -212,6 +208,25 @@ const SLOW_NETWORK: Disturbance = Disturbance {
     delay_min: Duration::from_millis(25),
     delay_max: Duration::from_millis(125),
 };
+
+/// Of all nodes, as one.
+pub(super) fn clocks_jump(stage: &mut Stage<'_>) -> Result<Undo> {
+    let nodes = stage.cluster.nodes.values();
+    let names = nodes.map(|node| node.name.clone()).collect();
+    jump(stage, names)
+}
+
+fn jump(stage: &mut Stage<'_>, names: Vec<String>) -> Result<Undo> {
+    let offset = JUMPS_MS.choose(stage.rng).copied().unwrap_or_default();
+    let clocks = stage.cluster.clocks.as_ref().context("no clocks")?;
+    for name in &names {
+        clocks.hand(name)?.set(offset)?;
+        stage
+            .strikes
+            .add(format!("clock of {name} by {} s", offset / 1000), 1);
+    }
+    Ok(Undo::TrueClocks(names))
+}
 
 pub(super) fn cut(stage: &Stage<'_>, ways: Vec<Way>) -> Undo {
     let network = &stage.cluster.network;

@@ -1,11 +1,14 @@
 //! The network between gateways and nodes, in our hands: each node is reached through a TCP relay of ours, which can hold what
-//! comes, in either direction, for one gateway or for all.
+//! comes, slow it down or damage it, in either direction, for one gateway or for all.
 //!
 //! What is held is delivered when the way is open again, or is gone with its connection: [`Held::Frozen`] and [`Held::Cut`].
+
+mod owner;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
@@ -14,9 +17,14 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+use owner::owner_of;
 
 /// Bytes on their way in one direction of one connection.
 const BUFFER_BYTES: usize = 16 * 1024;
+/// Less than a link needs under load.
+const SLOW_BYTES_PER_S: u32 = 64 * 1024;
 
 /// Which connections: those of a gateway, by its process id; none is all of them.
 pub type Gateway = Option<u32>;
@@ -28,13 +36,17 @@ pub enum Direction {
     ToGateway,
 }
 
-/// What becomes of bytes on a way that is closed.
+/// What becomes of bytes on a way that is not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
     /// They wait, and all come at once.
     Frozen,
     /// They are lost, and with them the connection, as soon as the way is open again.
     Cut,
+    /// They come slowly, [`SLOW_BYTES_PER_S`] of them.
+    Slow,
+    /// One bit of them is another one.
+    Damaged,
 }
 
 /// A rule: the node, whose connections, which direction.
@@ -43,7 +55,7 @@ pub type Rule = (u64, Gateway, Direction);
 #[derive(Default)]
 struct Rules {
     held: HashMap<Rule, Held>,
-    /// Bytes that came on ways that a rule had closed.
+    /// Bytes that came on ways that a rule was on.
     struck: HashMap<Rule, u64>,
 }
 
@@ -91,7 +103,7 @@ impl Links {
         Ok(())
     }
 
-    /// Closes a way.
+    /// Closes a way, or makes it a bad one.
     pub fn hold(&self, node_id: u64, gateway: Gateway, direction: Direction, held: Held) {
         let rule = (node_id, gateway, direction);
         self.rules.lock().held.insert(rule, held);
@@ -113,7 +125,7 @@ impl Links {
         self.changed.send_replace(());
     }
 
-    /// Bytes that came on ways that these rules had closed, so far.
+    /// Bytes that came on ways that these rules were on, so far.
     pub fn struck(&self, rules: &[Rule]) -> u64 {
         let struck = &self.rules.lock().struck;
         rules.iter().filter_map(|rule| struck.get(rule)).sum()
@@ -185,11 +197,21 @@ impl Relay {
                     }
                     held
                 };
-                match held {
+                match held.map(|(_, held)| held) {
+                    Some(Held::Frozen) => {}
+                    Some(Held::Cut) => lost = true,
                     // Bytes are missing: nobody can make sense of what follows.
-                    None if lost => return,
+                    _ if lost => return,
+                    Some(Held::Slow) => {
+                        let bytes = u32::try_from(length).unwrap_or(u32::MAX);
+                        sleep(Duration::from_secs(1) * bytes / SLOW_BYTES_PER_S).await;
+                        break;
+                    }
+                    Some(Held::Damaged) => {
+                        buffer[length / 2] ^= 1;
+                        break;
+                    }
                     None => break,
-                    Some((_, held)) => lost |= held == Held::Cut,
                 }
                 if changed.changed().await.is_err() {
                     return;
@@ -202,49 +224,8 @@ impl Relay {
     }
 }
 
-/// The process that has the other end of a connection from this machine.
-fn owner_of(peer: SocketAddr) -> Option<u32> {
-    let inode = inode_of(peer)?;
-    let wanted = format!("socket:[{inode}]");
-    for process in std::fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
-            continue; // somebody else's, or gone
-        };
-        let mut targets = files
-            .flatten()
-            .filter_map(|file| std::fs::read_link(file.path()).ok());
-        if targets.any(|target| target.as_os_str() == wanted.as_str()) {
-            return Some(pid);
-        }
-    }
-    None
-}
-
-/// Of the socket whose own address this is, by the kernel's table of connections.
-fn inode_of(address: SocketAddr) -> Option<u64> {
-    let SocketAddr::V4(address) = address else {
-        return None;
-    };
-    let ip = u32::from_ne_bytes(address.ip().octets());
-    let wanted = format!("{ip:08X}:{:04X}", address.port());
-    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
-    table.lines().skip(1).find_map(|line| {
-        let mut cells = line.split_whitespace();
-        (cells.nth(1)? == wanted).then(|| cells.nth(7)?.parse().ok())?
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::timeout;
 
     use super::*;
@@ -256,8 +237,8 @@ mod tests {
         timeout(BRIEFLY, stream.read(&mut buffer)).await.ok()?.ok()
     }
 
-    #[tokio::test]
-    async fn what_is_frozen_comes_later_and_what_is_cut_ends_its_connection() {
+    /// A relay before a node, and both ends of a connection through it.
+    async fn connected() -> (Links, TcpStream, TcpStream) {
         let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let free = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -265,8 +246,27 @@ mod tests {
             .unwrap();
         let mut links = Links::default();
         links.add(1, free, node.local_addr().unwrap()).unwrap();
-        let mut client = TcpStream::connect(free).await.unwrap();
-        let (mut served, _) = node.accept().await.unwrap();
+        let client = TcpStream::connect(free).await.unwrap();
+        let (served, _) = node.accept().await.unwrap();
+        (links, client, served)
+    }
+
+    #[tokio::test]
+    async fn what_is_damaged_has_a_wrong_bit_and_what_is_slow_is_whole() {
+        let (links, mut client, mut served) = connected().await;
+        let mut said = [0; 5];
+        for (held, heard) in [(Held::Damaged, b"hemlo"), (Held::Slow, b"hello")] {
+            links.hold(1, None, Direction::ToNode, held);
+            client.write_all(b"hello").await.unwrap();
+            served.read_exact(&mut said).await.unwrap();
+            assert_eq!(&said, heard);
+        }
+        assert_eq!(links.struck(&[(1, None, Direction::ToNode)]), 10);
+    }
+
+    #[tokio::test]
+    async fn what_is_frozen_comes_later_and_what_is_cut_ends_its_connection() {
+        let (links, mut client, mut served) = connected().await;
         client.write_all(b"hello").await.unwrap();
         assert_eq!(reads(&mut served).await, Some(5));
 
