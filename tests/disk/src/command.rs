@@ -10,6 +10,7 @@
 //! | `off` | the power is gone: nothing works, and what has not ended yet fails |
 //! | `cut SEED` | the power is back; the processes that used the disk must be dead |
 //! | `flip PATTERN COUNT SEED` | flips one bit in each of so many files |
+//! | `rot PATTERN FROM TO` | flips one bit in each block of this part, in percent, of all large files |
 //! | `remember` | the disk as it is now is what `old` gives back |
 //! | `old PATTERN SEED` | one block of a file is an old one again |
 //! | `used` | bytes of all files, and how many fit |
@@ -74,6 +75,13 @@ pub fn obey(shared: &Shared, line: &str) -> Result<String> {
             let flipped = shared.disk.lock().flip(pattern, count as usize, seed);
             ensure!(!flipped.is_empty(), "no file with bytes fits {pattern}");
             Ok(flipped.join("; "))
+        }
+        "rot" => {
+            let (pattern, from, to) = (pattern(1)?, number(2)?, number(3)?);
+            ensure!(from < to && to <= 100, "{from} to {to} is no part");
+            let rotten = shared.disk.lock().rot(pattern, from..to);
+            ensure!(!rotten.is_empty(), "no large file fits {pattern}");
+            Ok(rotten.join("; "))
         }
         "remember" => {
             *shared.remembered.lock() = shared.disk.lock().remember();

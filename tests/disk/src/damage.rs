@@ -1,6 +1,7 @@
 //! Damage to what is on the disk already: flipped bits, and blocks whose last writes never reached the medium.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -9,6 +10,9 @@ use rand::{Rng, SeedableRng};
 use crate::content::{BLOCK_BYTES, Bytes};
 use crate::disk::{Body, Disk};
 use crate::rules::matches;
+
+/// Files from so many blocks on are large.
+const LARGE_BLOCKS: u64 = 8;
 
 /// The files as they were, by number.
 pub type Remembered = BTreeMap<u64, Bytes>;
@@ -55,6 +59,30 @@ impl Disk {
                 }
             });
             done.push(format!("{path} byte {at} bit {bit}"));
+        }
+        done
+    }
+
+    /// Flips one bit in each block of a part, in percent, of each large file; answers where.
+    pub fn rot(&mut self, pattern: &str, percent: Range<u64>) -> Vec<String> {
+        let mut done = Vec::new();
+        for (number, path) in self.files(pattern) {
+            let Ok(content) = self.content_mut(number) else {
+                continue;
+            };
+            let (length, block) = (content.now().length(), BLOCK_BYTES as u64);
+            if length < LARGE_BLOCKS * block {
+                continue;
+            }
+            let (from, to) = (length * percent.start / 100, length * percent.end / 100);
+            content.rot(|bytes| {
+                for at in (from..to).step_by(BLOCK_BYTES) {
+                    if let Some(byte) = bytes.read(at, 1).first() {
+                        bytes.write(at, &[byte ^ 1]);
+                    }
+                }
+            });
+            done.push(format!("{path} bytes {from} to {to}"));
         }
         done
     }
@@ -108,6 +136,19 @@ mod tests {
         assert_eq!(ones(&disk), 1);
         disk.cut(1);
         assert_eq!(ones(&disk), 1);
+    }
+
+    #[test]
+    fn rot_is_in_one_part_of_large_files() {
+        let mut disk = Disk::new(|| SystemTime::UNIX_EPOCH);
+        let large = disk.make(ROOT, "a", 0o600, file()).unwrap();
+        disk.write(large, 0, &[0; 100_000]).unwrap();
+        let small = disk.make(ROOT, "b", 0o600, file()).unwrap();
+        disk.write(small, 0, &[0; 1_000]).unwrap();
+        assert_eq!(disk.rot("*", 40..60).len(), 1);
+        let bytes = disk.content(large).unwrap().now().read(0, 100_000);
+        let rotten: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+        assert!(rotten.len() >= 4 && rotten.iter().all(|at| (40_000..60_000).contains(at)));
     }
 
     #[test]

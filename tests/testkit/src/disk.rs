@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -149,6 +150,17 @@ impl Disk {
     /// Flips a bit in one file, seen at once and for ever. Answers where.
     pub fn flip(&self, pattern: &str, seed: u64) -> Result<String> {
         self.say(&format!("flip {pattern} 1 {seed}"))
+    }
+
+    /// Flips a bit in each block of one part, in percent, of all large files. Answers where.
+    pub fn rot(&self, pattern: &str, percent: Range<u64>) -> Result<String> {
+        self.say(&format!("rot {pattern} {} {}", percent.start, percent.end))
+    }
+
+    /// The files that fit now.
+    pub fn files(&self, pattern: &str) -> Result<Vec<String>> {
+        let said = self.say(&format!("files {pattern}"))?;
+        Ok(said.split_whitespace().map(str::to_owned).collect())
     }
 
     /// What [`Disk::grow_old`] gives back.

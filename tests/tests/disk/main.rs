@@ -5,16 +5,22 @@
 mod all;
 mod errors;
 mod full;
+mod minority;
 mod power;
+mod read;
 mod rot;
 mod slow;
+mod spread;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use parlance_tests::chaos::ChaosSpec;
-use parlance_tests::client::Connection;
+use parlance_tests::cli::{FAILED, Shell};
+use parlance_tests::client::{Connection, history_forward};
+use parlance_tests::cluster::health::http_get;
 use parlance_tests::cluster::{Cluster, ClusterSpec};
+use parlance_tests::disk::DiskOp;
 use parlance_tests::logs::{self, Allowed};
 use parlance_tests::wait::until;
 
@@ -59,6 +65,32 @@ async fn chat(alice: &mut Connection, topic: &str, count: u64) -> Result<String>
     Ok(conversation)
 }
 
+async fn everything_is_read(
+    alice: &mut Connection,
+    conversation: &str,
+    messages: u64,
+) -> Result<()> {
+    let mut next = 1;
+    while next <= messages {
+        let page = alice.history(history_forward(conversation, next)).await?;
+        for event in &page.events {
+            ensure!(event.seq == next, "{} instead of {next}", event.seq);
+            next += 1;
+        }
+        ensure!(!page.events.is_empty(), "the log ends at {next}");
+    }
+    Ok(())
+}
+
+/// What is in files by now cannot be read. Files that come later can.
+fn rows_cannot_be_read(cluster: &Cluster, node_id: u64) -> Result<()> {
+    let disk = cluster.disk(node_id)?;
+    let files = disk.files("data/state/*.sst")?;
+    ensure!(!files.is_empty(), "node {node_id} has no rows in files");
+    let mut files = files.iter();
+    files.try_for_each(|file| disk.fail(DiskOp::Read, file))
+}
+
 /// The leader of the one shard.
 async fn leader(cluster: &Cluster) -> Result<u64> {
     until("the shard has a leader", SOON, async || {
@@ -88,4 +120,27 @@ async fn ends_saying(cluster: &mut Cluster, node_id: u64, words: &[&str]) -> Res
         );
     }
     Ok(())
+}
+
+/// A replica that has stopped: in the check, in readiness and in the metrics of its node.
+async fn stopped_shows(cluster: &Cluster, node_id: u64, shard: u32) -> Result<()> {
+    let shell = Shell::new(cluster)?;
+    let said = shell.run(&["cluster", "check"]).await?;
+    let text = format!("a replica has stopped on node {node_id}");
+    ensure!(
+        said.code == FAILED && said.stdout.contains(&text),
+        "{said:?}"
+    );
+    let (code, body) = http_get(cluster.address.node_ops(node_id), "/readyz").await?;
+    ensure!(
+        code == 503 && body.contains(&format!("shard {shard} has stopped")),
+        "{body}"
+    );
+    until("the metric says it", SOON, async || {
+        let metric = "parlance_node_replicas{";
+        let stopped = cluster.node_metric(node_id, metric, "stopped").await?;
+        ensure!(stopped >= 1.0, "{stopped}");
+        Ok(())
+    })
+    .await
 }

@@ -1,15 +1,13 @@
 //! Flipped bits and old blocks: what was damaged is never served, and is mended from the others.
 
 use anyhow::{Context, Result, bail, ensure};
-use parlance_tests::cli::{FAILED, Shell};
-use parlance_tests::client::{Connection, history_forward};
 use parlance_tests::cluster::health::http_get;
 use parlance_tests::cluster::{Cluster, START_WITHIN};
 use parlance_tests::disk;
 use parlance_tests::logs;
 use parlance_tests::wait::until;
 
-use crate::{SOON, alice, chat, leader, on_disks};
+use crate::{SOON, alice, chat, everything_is_read, leader, on_disks, stopped_shows};
 
 const MESSAGES: u64 = 600;
 
@@ -44,7 +42,7 @@ async fn damaged_rows_are_not_served_and_not_sent_to_a_replica_that_needs_a_snap
         },
     )
     .await?;
-    shows_everywhere(&cluster, damaged).await?;
+    stopped_shows(&cluster, damaged, 1).await?;
     let said = logs::read(cluster.node(damaged)?.log())?;
     ensure!(
         said.contains("parlance node replace"),
@@ -57,52 +55,16 @@ async fn damaged_rows_are_not_served_and_not_sent_to_a_replica_that_needs_a_snap
         tries <= 2,
         "it has tried to send what it cannot read {tries} times"
     );
-    everything_is_read(&mut alice, &conversation).await?;
+    everything_is_read(&mut alice, &conversation, MESSAGES).await?;
     let new = cluster.replace_node(damaged).await?;
     cluster.wait_node_ready(new, START_WITHIN).await?;
     cluster.wait_healthy(SOON * 2).await?;
-    everything_is_read(&mut alice, &conversation).await
-}
-
-/// A replica that has stopped: in the check, in readiness and in the metrics of its node.
-async fn shows_everywhere(cluster: &Cluster, node_id: u64) -> Result<()> {
-    let shell = Shell::new(cluster)?;
-    let said = shell.run(&["cluster", "check"]).await?;
-    let text = format!("a replica has stopped on node {node_id}");
-    ensure!(
-        said.code == FAILED && said.stdout.contains(&text),
-        "{said:?}"
-    );
-    let (code, body) = http_get(cluster.address.node_ops(node_id), "/readyz").await?;
-    ensure!(
-        code == 503 && body.contains("shard 1 has stopped"),
-        "{body}"
-    );
-    until("the metric says it", SOON, async || {
-        let metric = "parlance_node_replicas{";
-        let stopped = cluster.node_metric(node_id, metric, "stopped").await?;
-        ensure!(stopped >= 1.0, "{stopped}");
-        Ok(())
-    })
-    .await
+    everything_is_read(&mut alice, &conversation, MESSAGES).await
 }
 
 fn damage_all_tables(cluster: &Cluster, node_id: u64) -> Result<()> {
     for seed in 0..40 {
         cluster.disk(node_id)?.flip("data/state/*.sst", seed)?;
-    }
-    Ok(())
-}
-
-async fn everything_is_read(alice: &mut Connection, conversation: &str) -> Result<()> {
-    let mut next = 1;
-    while next <= MESSAGES {
-        let page = alice.history(history_forward(conversation, next)).await?;
-        for event in &page.events {
-            ensure!(event.seq == next, "{} instead of {next}", event.seq);
-            next += 1;
-        }
-        ensure!(!page.events.is_empty(), "the log ends at {next}");
     }
     Ok(())
 }
@@ -138,7 +100,7 @@ async fn old_blocks_are_refused_or_do_no_harm() -> Result<()> {
         cluster.wait_healthy(SOON * 2).await?;
     }
     ensure!(all == MESSAGES, "{all} messages");
-    everything_is_read(&mut alice, &conversation).await
+    everything_is_read(&mut alice, &conversation, MESSAGES).await
 }
 
 /// False: it has to be replaced, and said so.
@@ -149,7 +111,7 @@ async fn serves_or_says_what_to_do(cluster: &mut Cluster, node_id: u64) -> Resul
         if node.ended()?.is_some() {
             return Ok(false);
         }
-        match parlance_tests::cluster::health::http_get(address, "/readyz").await? {
+        match http_get(address, "/readyz").await? {
             (200, _) => Ok(true),
             (_, body) if body.contains("has stopped") => Ok(false),
             (status, body) => bail!("{status}: {body}"),
