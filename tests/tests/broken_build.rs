@@ -198,15 +198,3 @@ async fn a_build_whose_read_cursors_go_back_is_found_out() -> Result<()> {
     };
     broken.is_found_out().await
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_build_whose_lists_leave_changes_out_is_found_out() -> Result<()> {
-    let broken = Broken {
-        switch: "PARLANCE_TEST_UNSAFE_KEEP_LIST_MARKS",
-        process: None,
-        fault: Fault::KillGateway,
-        check: "pushed",
-        also: &["delivered", "unread"],
-    };
-    broken.is_found_out().await
-}
