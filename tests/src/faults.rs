@@ -33,11 +33,15 @@ use crate::cluster::{Cluster, ClusterSpec, START_WITHIN, binary};
 use crate::history::History;
 use crate::load::Load;
 use crate::logs::Allowed;
+use crate::wait::until;
 pub use disks::NOT_BACK;
 use moves::Move;
 pub use strikes::Strikes;
 use swarm::Means;
 pub use turns::Turns;
+
+/// Before it is looked whether it has ended.
+const READY_WITHIN: Duration = Duration::from_millis(500);
 
 /// A fault by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -153,10 +157,31 @@ impl Stage<'_> {
         self.allowed.texts.push(says.to_owned());
     }
 
+    /// A node may still be about to end over a disk that is well again: whoever looks after it would start it.
+    async fn start_whom_disks_end(&mut self) -> Result<()> {
+        let may_end = &self.allowed.processes;
+        let nodes = self.cluster.nodes.iter();
+        let nodes = nodes.filter(|(_, process)| may_end.contains(&process.name));
+        let nodes: Vec<u64> = nodes.map(|(id, _)| *id).collect();
+        for node in nodes {
+            let cluster = &mut *self.cluster;
+            let what = format!("node {node} is ready, started again or not");
+            until(&what, START_WITHIN, async || {
+                if cluster.node(node)?.ended()?.is_some() {
+                    cluster.node(node)?.start()?;
+                }
+                cluster.wait_node_ready(node, READY_WITHIN).await
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     /// All that can be undone is; the cluster must heal.
     pub async fn heal(&mut self, within: Duration) -> Result<()> {
         self.cluster.network.heal();
         self.cluster.links.heal();
+        self.start_whom_disks_end().await?;
         self.cluster.wait_nodes_ready(START_WITHIN).await?;
         self.cluster.wait_gateways_ready(START_WITHIN).await?;
         self.cluster.wait_healthy(within + self.patience).await?;

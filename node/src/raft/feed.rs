@@ -27,6 +27,8 @@ pub(super) struct Feed {
     pub(super) sending: tokio::sync::Mutex<()>,
     /// A follower is being fed: someone has to look after it.
     pub(super) begun: Notify,
+    /// What the library takes for a snapshot from the start. One that goes no further is none to it: nothing is purged for it.
+    begins: AtomicU64,
     /// Index up to which the newest finished snapshot goes.
     made: AtomicU64,
     /// A snapshot was not made because of a follower.
@@ -54,6 +56,7 @@ impl Feed {
             rows,
             sending: tokio::sync::Mutex::default(),
             begun: Notify::new(),
+            begins: AtomicU64::new(0),
             made: AtomicU64::new(0),
             deferred: AtomicBool::new(false),
             fed: Mutex::default(),
@@ -71,8 +74,20 @@ impl Feed {
         false
     }
 
+    /// A replica starts with rows that go up to `index`, once it has applied what it knows to be committed.
+    pub(super) fn begins_at(&self, index: u64) {
+        self.begins.store(index, Ordering::Relaxed);
+    }
+
+    /// Whether an entry was not known to be committed when the replica was started.
+    pub(super) fn is_new(&self, index: u64) -> bool {
+        index > self.begins.load(Ordering::Relaxed)
+    }
+
     pub(super) fn made(&self, index: u64) {
-        self.made.fetch_max(index, Ordering::Relaxed);
+        if self.is_new(index) {
+            self.made.fetch_max(index, Ordering::Relaxed);
+        }
     }
 
     /// Index up to which the newest snapshot made since the start goes; 0 if there is none.

@@ -137,6 +137,11 @@ impl LogStore {
         self.shared.state.lock().purged
     }
 
+    /// The newest entry that was known to be committed.
+    pub(super) fn committed(&self) -> Option<LogId> {
+        self.shared.state.lock().committed
+    }
+
     async fn write_and_wait(&self, write: LogWrite) -> io::Result<()> {
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |result| {

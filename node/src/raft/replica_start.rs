@@ -137,6 +137,8 @@ fn open_replica(
             "its rows end at entry {rows}, but its log begins behind entry {purged}"
         )));
     }
+    let begins = log.committed().max(state.applied());
+    feed.begins_at(begins.map_or(0, |id| id.index));
     // The count of bytes begins anew with each start, and the library counts entries from what is applied.
     if log.after(purged).0 > settings.snapshot_entries {
         by_bytes.is_long_already();

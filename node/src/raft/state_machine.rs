@@ -55,7 +55,7 @@ impl SnapshotByBytes {
         }
     }
 
-    /// The log is long already: the next entry makes a snapshot due.
+    /// The log is long already: the next new entry makes a snapshot due.
     pub(super) fn is_long_already(&self) {
         self.bytes.store(self.bytes_max, Ordering::Relaxed);
     }
@@ -192,7 +192,10 @@ impl ReplicaState {
                 responder.send(outcome);
             }
         }
-        self.by_bytes.applied(bytes);
+        // Of what was known at the start the library makes no new snapshot.
+        if self.feed.is_new(self.applied.map_or(0, |id| id.index)) {
+            self.by_bytes.applied(bytes);
+        }
         Ok(())
     }
 

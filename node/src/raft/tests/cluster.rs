@@ -10,6 +10,8 @@ use parlance_proto::ids::NodeId;
 
 use super::fixture::*;
 use crate::raft::*;
+use crate::store::manifest::Existing;
+use crate::store::rocks::RocksStore;
 
 pub(super) struct Cluster {
     dir: tempfile::TempDir,
@@ -63,6 +65,40 @@ impl Cluster {
         let place = self.nodes.iter().position(|node| node.id == id).unwrap();
         self.nodes.remove(place).stop().await;
         id
+    }
+
+    /// All nodes come back with what was on their disks.
+    pub(super) async fn cut_power(&mut self) {
+        let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
+        let place = |id: &NodeId, name: &str| self.dir.path().join(format!("{name}-{id}"));
+        for id in &ids {
+            copy_dir(&place(id, "node"), &place(id, "copy"));
+        }
+        for node in self.nodes.drain(..) {
+            node.stop().await;
+        }
+        for id in &ids {
+            eventually("nobody has the store open", || {
+                RocksStore::open(&place(id, "node").join("state"), Existing::No).ok()
+            })
+            .await;
+            std::fs::remove_dir_all(place(id, "node")).unwrap();
+            std::fs::rename(place(id, "copy"), place(id, "node")).unwrap();
+        }
+        for id in ids {
+            self.add(id).await;
+        }
+    }
+
+    /// Stops all nodes in good order and starts them again.
+    pub(super) async fn restart(&mut self) {
+        let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
+        for node in self.nodes.drain(..) {
+            node.stop().await;
+        }
+        for id in ids {
+            self.add(id).await;
+        }
     }
 
     /// Files and folders that belong to snapshots of shard 1 on a node.

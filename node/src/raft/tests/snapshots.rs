@@ -185,6 +185,32 @@ async fn a_follower_that_is_alive_but_far_behind_gets_a_snapshot_and_the_log_goe
     cluster.stop().await;
 }
 
+/// Their rows are behind what they know to be committed, which nobody has lost: a leader that took them for far behind and waited
+/// until its log is purged would wait for ever, since nothing is committed meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_power_cut_a_leader_of_a_long_log_goes_on_and_the_log_goes() {
+    let config = RaftConfig {
+        snapshot_entries: 400,
+        log_entries_max: 200,
+        ..short_logs()
+    };
+    let mut cluster = Cluster::start(config).await;
+    propose(&cluster.nodes, ONE, "first").await;
+    // Never as many without a restart as a snapshot takes.
+    fill(&cluster.nodes, 7, 10).await;
+    cluster.restart().await;
+    propose(&cluster.nodes, ONE, "second").await;
+    fill(&cluster.nodes, 7, 10).await;
+    cluster.cut_power().await;
+    propose(&cluster.nodes, ONE, "third").await;
+    for node in &cluster.nodes {
+        let shard = node.shard(ONE);
+        assert!(shard.status().last_log_index > 700);
+        purged(&shard, 500).await;
+    }
+    cluster.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_snapshot_is_refused_while_one_arrives() {
     let cluster = Cluster::start(config()).await;
