@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT ask a process to stop gracefully; a second one stops it at once. SIGHUP asks some to look at their
+//! SIGTERM and SIGINT ask a process to stop gracefully; a second one stops it at once, or ends a gateway's waiting first. SIGHUP asks some to look at their
 //! certificate files.
 
 use anyhow::Context;
@@ -43,7 +43,7 @@ impl Signals {
     pub fn force_on_next(mut self) {
         tokio::spawn(async move {
             let name = self.next().await;
-            tracing::warn!(signal = name, "second signal: stopping at once");
+            tracing::warn!(signal = name, "another signal: stopping at once");
             std::process::exit(i32::from(crate::exit::FAILED));
         });
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parlance_proto::client::v1::{ReconnectNotice, server_frame};
@@ -10,7 +11,7 @@ use parlance_proto::tls::Role;
 use parlance_tls::{ClusterTls, Followed};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, timeout, timeout_at};
+use tokio::time::{Instant, interval, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::api::{Api, standing};
@@ -39,7 +40,7 @@ pub struct Gateway {
     tls: Arc<ClusterTls>,
     /// Of the listeners.
     certificates: Vec<Arc<Followed<ListenerCertificate>>>,
-    drain: Duration,
+    leaving: AtomicBool,
     addresses: Vec<SocketAddr>,
     accepting: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
@@ -83,7 +84,6 @@ impl Gateway {
         }));
         let subscriptions = Arc::new(Subscriptions::default());
         let places = Arc::new(Semaphore::new(config.limits.connections_max));
-        let drain = Duration::from_millis(config.limits.drain_ms);
         let api = Arc::new(Api::new(
             config.limits,
             registry.clone(),
@@ -113,7 +113,7 @@ impl Gateway {
             router,
             tls,
             certificates,
-            drain,
+            leaving: AtomicBool::new(false),
             addresses,
             accepting,
             background,
@@ -134,7 +134,7 @@ impl Gateway {
 
     /// Whether clients should be sent here; the error says why not.
     pub fn ready(&self) -> Result<(), String> {
-        if self.shared.api.draining() {
+        if self.leaving.load(Ordering::Acquire) {
             return Err("stopping".to_owned());
         }
         if !self.router.with_topology(|topology| topology.is_known()) {
@@ -156,6 +156,15 @@ impl Gateway {
         states.filter_map(note).collect()
     }
 
+    /// Is ready no more, and serves on for `limits.lame_duck_ms`, new clients too: until whoever sends clients here has noticed,
+    /// none must meet a closed door. Comes before [`Gateway::shutdown`]. Cancel safe: dropping it ends the waiting.
+    pub async fn lame_duck(&self) {
+        self.leaving.store(true, Ordering::Release);
+        let serves_on = self.shared.api.limits.lame_duck();
+        tracing::info!(?serves_on, "not ready any more");
+        sleep(serves_on).await;
+    }
+
     /// Stops gracefully: no new clients; those here are told to go elsewhere and served until they have gone or
     /// `limits.drain_ms` is over; then the rest is closed as going away. Not cancel-safe: dropping it stops at once.
     pub async fn shutdown(mut self) {
@@ -166,8 +175,9 @@ impl Gateway {
         }
         self.shared.tasks.close();
         let sessions = self.sessions();
-        tracing::info!(connections = sessions.len(), drain = ?self.drain, "draining");
-        let within_ms = u32::try_from(self.drain.as_millis() / 2).unwrap_or(u32::MAX);
+        let drain = self.shared.api.limits.drain();
+        tracing::info!(connections = sessions.len(), ?drain, "draining");
+        let within_ms = u32::try_from(drain.as_millis() / 2).unwrap_or(u32::MAX);
         let notice = server_frame::Body::Reconnect(ReconnectNotice { within_ms });
         let notice = Arc::new(Push::notice(notice));
         for session in sessions {
@@ -178,7 +188,7 @@ impl Gateway {
                 None => session.outbound.close(CloseReason::GoingAway),
             }
         }
-        let _ = timeout(self.drain, self.shared.tasks.wait()).await;
+        let _ = timeout(drain, self.shared.tasks.wait()).await;
         self.close_rest().await;
         tracing::info!("gateway stopped");
     }

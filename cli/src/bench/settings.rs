@@ -57,7 +57,9 @@ pub(super) fn gateway(
         "requests_per_second",
     ];
     let limits = limits.map(|name| (name.to_owned(), Value::Integer(1_000_000)));
-    table.insert("limits".into(), Value::Table(limits.into_iter().collect()));
+    let mut limits = Table::from_iter(limits);
+    limits.insert("lame_duck_ms".to_owned(), Value::Integer(0));
+    table.insert("limits".into(), Value::Table(limits));
     finish(table, tls, over)
 }
 

@@ -1,4 +1,5 @@
-//! `parlance gateway`: one gateway, until a signal; its clients are told to go elsewhere first.
+//! `parlance gateway`: one gateway, until a signal. Then it is not ready any more and serves on for a while, and then tells
+//! its clients to go elsewhere.
 
 use std::sync::Arc;
 
@@ -68,7 +69,15 @@ pub async fn run(session: &Session, args: ProcessArgs) -> anyhow::Result<()> {
     awaited.is_there(&gateway);
     tracing::info!(listeners = ?gateway.addresses(), "gateway serves");
     let signal = process.signals.next().await;
-    tracing::info!(signal, "gateway stops: sends its clients elsewhere");
+    tracing::info!(
+        signal,
+        "gateway stops: first it serves on, until nobody is sent here"
+    );
+    tokio::select! {
+        () = gateway.lame_duck() => {}
+        signal = process.signals.next() => tracing::info!(signal, "another signal: it waits no longer"),
+    }
+    tracing::info!("gateway sends its clients elsewhere");
     process.signals.force_on_next();
     process::sole(gateway).await.shutdown().await;
     tracing::info!("gateway stopped");

@@ -57,7 +57,10 @@ pub struct Limits {
     pub connections_waiting_max: usize,
     /// A session is told that its token ends so many ms before; 0 tells nobody. Default: 30000. Range: 0 to 3600000.
     pub token_warning_ms: u64,
-    /// How long a graceful stop serves on, in ms. Default: 10000. Range: 0 to 3600000.
+    /// How long a stop serves all clients, new ones too, once it is not ready any more, in ms. Default: 5000.
+    /// Range: 0 to 600000.
+    pub lame_duck_ms: u64,
+    /// How long a stop then serves those who are told to go elsewhere, in ms. Default: 10000. Range: 0 to 3600000.
     pub drain_ms: u64,
 }
 
@@ -86,6 +89,7 @@ impl Default for Limits {
             connections_max: 100_000,
             connections_waiting_max: 10_000,
             token_warning_ms: 30_000,
+            lame_duck_ms: 5000,
             drain_ms: 10_000,
         }
     }
@@ -162,7 +166,7 @@ impl Limits {
         .map(|(key, rate)| (key, rate.get().into(), (1, MESSAGES_PER_SECOND_MAX.into())))
     }
 
-    fn times(&self) -> [Row; 7] {
+    fn times(&self) -> [Row; 8] {
         const TIMEOUT: (u64, u64) = (100, 600_000);
         [
             ("idle_timeout_ms", self.idle_timeout_ms, (1000, 3_600_000)),
@@ -171,8 +175,17 @@ impl Limits {
             ("write_timeout_ms", self.write_timeout_ms, TIMEOUT),
             ("request_timeout_ms", self.request_timeout_ms, TIMEOUT),
             ("token_warning_ms", self.token_warning_ms, (0, 3_600_000)),
+            ("lame_duck_ms", self.lame_duck_ms, (0, 600_000)),
             ("drain_ms", self.drain_ms, (0, 3_600_000)),
         ]
+    }
+
+    pub(crate) fn lame_duck(&self) -> Duration {
+        Duration::from_millis(self.lame_duck_ms)
+    }
+
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
     }
 
     pub(crate) fn token_warning(&self) -> Duration {

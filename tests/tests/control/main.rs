@@ -5,6 +5,7 @@ mod audit;
 mod people;
 mod secrets;
 mod sessions;
+mod stop;
 mod tokens;
 
 use std::time::Duration;

@@ -54,6 +54,8 @@ pub(super) fn gateway(cluster: &Cluster, number: usize, tls: &TlsFiles) -> Table
     let mut limits = Table::new();
     limits.insert("logins_per_address".into(), Value::Integer(1_000_000));
     limits.insert("requests_per_second".into(), Value::Integer(1_000_000));
+    // Nobody looks whether it is ready.
+    limits.insert("lame_duck_ms".into(), Value::Integer(0));
     settings.insert("limits".into(), Value::Table(limits));
     merge(&mut settings, &cluster.spec.gateway_settings);
     settings
