@@ -122,6 +122,36 @@ async fn many_sends_in_flight_keep_their_order() {
 }
 
 #[tokio::test]
+async fn an_id_with_a_character_that_nobody_sees_is_refused_and_says_which() {
+    let rig = Rig::start(1, |_| {}).await;
+    let says = |body: &Body, expected: ErrorCode| {
+        let Body::Error(error) = body else {
+            panic!("{body:?}")
+        };
+        assert_eq!(error.code(), expected);
+        assert!(error.message.contains("U+202E"), "{}", error.message);
+    };
+    let mut client = Client::connect(rig.address(), "parlance.v1").await;
+    let login = LoginRequest {
+        token: token("alice"),
+        device_id: "phone\u{202e}".into(),
+        ..LoginRequest::default()
+    };
+    says(
+        &client.ask(client_frame::Body::Login(login)).await,
+        ErrorCode::InvalidArgument,
+    );
+    client.log_in("alice").await;
+    for to in ["\u{202e}bob", "bob\u{202e}"] {
+        let answer = client.ask(send_to(to, "m1", "x")).await;
+        says(&answer, ErrorCode::InvalidArgument);
+    }
+    let mut other = Client::connect(rig.address(), "parlance.v1").await;
+    let refused = other.try_log_in(&token("al\u{202e}ice")).await;
+    says(&refused, ErrorCode::TokenInvalid);
+}
+
+#[tokio::test]
 async fn bad_frames_get_their_error_and_close_code() {
     let rig = Rig::start(1, |c| c.limits.frame_bytes_max = 4096).await;
     let address = rig.address();

@@ -12,6 +12,7 @@ mod secret;
 pub mod slot;
 pub mod tls;
 pub mod version;
+pub mod visible;
 
 /// Errors that every protocol speaks.
 pub mod common {

@@ -4,6 +4,7 @@ use parlance_proto::admin::v1::{KickUserRequest, KickUserResponse};
 use parlance_proto::common::v1::Error;
 use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::store::v1::{Kick, KickUser, meta_command};
+use parlance_proto::visible::hidden_in;
 
 use crate::cluster::Runtime;
 
@@ -19,7 +20,7 @@ pub(super) async fn kick(
 ) -> Result<KickUserResponse, Error> {
     AppId::new(&ask.app_id).map_err(|e| Error::invalid("app_id", e.to_string()))?;
     UserId::new(&ask.user_id).map_err(|e| Error::invalid("user_id", e.to_string()))?;
-    if ask.reason.len() > REASON_BYTES_MAX || ask.reason.chars().any(char::is_control) {
+    if ask.reason.len() > REASON_BYTES_MAX || hidden_in(&ask.reason).is_some() {
         let message = format!("1 line of at most {REASON_BYTES_MAX} bytes is allowed");
         return Err(Error::invalid("reason", message));
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::link::v1::{Hello, NodeFrame, Response, response};
+use parlance_proto::visible::is_hidden;
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::yield_now;
@@ -90,7 +91,7 @@ pub(super) enum Arrived {
 const VERSION_CHARS_MAX: usize = 32;
 
 fn version(hello: &Hello) -> String {
-    let said = hello.version.chars().filter(|c| !c.is_control());
+    let said = hello.version.chars().filter(|c| !is_hidden(*c));
     said.take(VERSION_CHARS_MAX).collect()
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::text::{UserId, is_group_id};
-use super::{IdError, shown};
+use super::{IdError, refused, shown};
 
 /// A conversation.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,7 +98,7 @@ impl ConversationId {
             Some("r:") if is_group_id(&id[2..]) => Some(Self::Room(RoomId(id.into()))),
             _ => None,
         };
-        parsed.ok_or_else(|| IdError::Conversation(shown(id)))
+        parsed.ok_or_else(|| refused(id, IdError::Conversation))
     }
 
     /// The text form.
@@ -137,7 +137,7 @@ macro_rules! prefixed {
                 if is_group_id(id) {
                     Ok(Self(format!(concat!($prefix, "{}"), id).into()))
                 } else {
-                    Err(IdError::Group(shown(id)))
+                    Err(refused(id, IdError::Group))
                 }
             }
 

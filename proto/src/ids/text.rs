@@ -4,10 +4,11 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{IdError, shown};
+use super::{IdError, refused};
 use crate::limits::{
     APP_ID_BYTES_MAX, CLIENT_MESSAGE_ID_BYTES_MAX, GROUP_ID_BYTES_MAX, USER_ID_BYTES_MAX,
 };
+use crate::visible::hidden_in;
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $error:ident, $allowed:expr) => {
@@ -23,7 +24,7 @@ macro_rules! text_id {
                 if allowed(text) {
                     Ok(Self(text.into()))
                 } else {
-                    Err(IdError::$error(shown(text)))
+                    Err(refused(text, IdError::$error))
                 }
             }
 
@@ -73,13 +74,13 @@ macro_rules! text_id {
     };
 }
 
-/// 1 to `max` bytes without control characters; no zero byte in particular, which ends ids in keys.
+/// 1 to `max` bytes that are all seen; no zero byte in particular, which ends ids in keys.
 pub(super) fn is_plain(text: &str, max: usize) -> bool {
-    !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control)
+    !text.is_empty() && text.len() <= max && hidden_in(text).is_none()
 }
 
 text_id!(
-    /// A user of an app: 1 to 64 bytes without control characters.
+    /// A user of an app: 1 to 64 bytes, all of whose characters are seen.
     UserId,
     User,
     |text| is_plain(text, USER_ID_BYTES_MAX)
@@ -96,7 +97,7 @@ text_id!(
 );
 
 text_id!(
-    /// A message as its sender named it: 1 to 64 bytes without control characters.
+    /// A message as its sender named it: 1 to 64 bytes, all of whose characters are seen.
     ClientMessageId,
     ClientMessage,
     |text| is_plain(text, CLIENT_MESSAGE_ID_BYTES_MAX)
@@ -119,10 +120,27 @@ mod tests {
     }
 
     #[test]
-    fn user_ids_are_short_and_have_no_control_characters() {
+    fn user_ids_are_short_and_have_no_characters_that_nobody_sees() {
         assert_eq!(UserId::new("用户").unwrap().as_str(), "用户");
         for id in ["", "a\0b", "a\nb", &"x".repeat(65)] {
             assert!(UserId::new(id).is_err(), "{id:?}");
+        }
+        let error = UserId::new("ali\u{202e}ce").unwrap_err();
+        assert_eq!(
+            error,
+            IdError::Hidden {
+                id: "ali\u{202e}ce".into(),
+                character: '\u{202e}'
+            }
+        );
+        assert_eq!(
+            error.to_string(),
+            r#"id "ali\u{202e}ce" is not allowed: U+202E is a control character or invisible"#
+        );
+        for (id, character) in [("a\u{200d}", '\u{200d}'), ("\u{200b}", '\u{200b}')] {
+            let id = id.to_owned();
+            let error = ClientMessageId::new(&id).unwrap_err();
+            assert_eq!(error, IdError::Hidden { id, character });
         }
     }
 }

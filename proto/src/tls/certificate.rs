@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::TlsError;
+use crate::visible::without_hidden;
 
 const DAY_S: i64 = 24 * 3600;
 /// As long before its end as everybody begins to warn.
@@ -132,7 +133,7 @@ pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let name = parsed.subject().iter_common_name().next()?;
     let text = name.as_str().ok()?;
-    Some(text.chars().filter(|c| !c.is_control()).collect())
+    Some(without_hidden(text))
 }
 
 #[cfg(test)]

@@ -44,6 +44,21 @@ pub(crate) async fn bad_requests(cluster: &Cluster) -> Result<()> {
             "invalid_argument",
         ),
         (
+            "an id that is shown in another order than it has",
+            send(&|r| r.client_message_id = "a\u{202e}b".into()),
+            "invalid_argument",
+        ),
+        (
+            "to a user whose name looks like another's",
+            Ask::Send(text_to("bo\u{200b}b", "look-alike", "you")),
+            "invalid_argument",
+        ),
+        (
+            "a conversation of somebody invisible",
+            send(&|r| r.target = to("d:6:b\u{feff}ob:mallory")),
+            "invalid_argument",
+        ),
+        (
             "to themselves",
             Ask::Send(text_to("mallory", "self", "me")),
             "invalid_argument",

@@ -1,6 +1,7 @@
 //! `parlance session list`: who is logged in, on which gateway, with what.
 
 use parlance_proto::admin::v1::{ListSessionsRequest, ListSessionsResponse};
+use parlance_proto::visible::without_hidden;
 use serde::Serialize;
 
 use crate::admin::Admin;
@@ -58,15 +59,14 @@ pub async fn run(session: &Session, args: SessionListArgs) -> anyhow::Result<()>
         ]);
         for s in &sessions.sessions {
             // What clients call themselves must not move the cursor of a terminal.
-            let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
             table.add_row([
                 s.gateway_id.clone(),
                 s.session_id.clone(),
                 s.app_id.clone(),
-                plain(&s.user_id),
-                plain(&s.platform),
-                plain(&s.device_id),
-                plain(&s.client_version),
+                without_hidden(&s.user_id),
+                without_hidden(&s.platform),
+                without_hidden(&s.device_id),
+                without_hidden(&s.client_version),
                 time_text(s.since_ms),
                 time_text(s.token_expires_ms),
             ]);

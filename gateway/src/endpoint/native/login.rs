@@ -7,6 +7,7 @@ use parlance_proto::client::v1::{Limits, LoginRequest, LoginResponse};
 use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::limits::{CONTENT_BYTES_MAX, HISTORY_EVENTS_MAX};
 use parlance_proto::version::{CLIENT_PROTOCOLS, common, mismatch};
+use parlance_proto::visible::hidden_in;
 
 use crate::api::{Api, now_ms, sessions};
 use crate::session::{Agreed, Caller, CloseReason, Device, Session};
@@ -79,6 +80,11 @@ fn check(request: &LoginRequest) -> Result<(), Error> {
     ] {
         if text.len() > LABEL_BYTES_MAX {
             let rule = format!("{} bytes, {LABEL_BYTES_MAX} are allowed", text.len());
+            return Err(Error::invalid(field, rule));
+        }
+        if let Some(hidden) = hidden_in(text) {
+            let code = u32::from(hidden);
+            let rule = format!("U+{code:04X} is a control character or invisible");
             return Err(Error::invalid(field, rule));
         }
     }
