@@ -36,9 +36,16 @@ export function claimsOf(token: string): { readonly sub: string; readonly app: s
   }
 }
 
-/** The log-in of this tab, if there is one. */
+/**
+ * The log-in of this tab, if there is one. One in the address is remembered by the tab and taken out of the address, where
+ * whoever looks at the screen, a bookmark or the tab's history would have the token.
+ */
 export function currentLogIn(): LogIn | undefined {
-  return fromFragment(location.hash, location) ?? fromFragment(sessionStorage.getItem(REMEMBERED) ?? "", location);
+  const given = fromFragment(location.hash, location);
+  if (given === undefined) return fromFragment(sessionStorage.getItem(REMEMBERED) ?? "", location);
+  sessionStorage.setItem(REMEMBERED, location.hash.slice(1));
+  history.replaceState(null, "", location.pathname + location.search);
+  return given;
 }
 
 export function forgetLogIn(): void {

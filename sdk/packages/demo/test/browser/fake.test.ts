@@ -221,3 +221,37 @@ test("of two tabs without a network the one that stays sends what both left, eac
     await Promise.all([pages.stop(), gateway.stop()]);
   }
 });
+
+test("a token in the address is gone from it at once, and a reload, another log-in and going back work all the same", async () => {
+  const cluster = new FakeCluster();
+  cluster.now = Date.now();
+  cluster.say("bob", "alice", "for alice");
+  cluster.say("bob", "carol", "for carol");
+  const gateway = await WsGateway.start(cluster, DIST);
+  const page = await (await browser.newContext()).newPage();
+  page.setDefaultTimeout(10_000);
+  const bare = `http://127.0.0.1:${gateway.port}/`;
+  const shows = async (text: string): Promise<void> => {
+    await page.locator("[data-peer=bob]", { hasText: text }).waitFor();
+    assert.equal(page.url(), bare);
+  };
+  try {
+    await page.goto(address(gateway, "alice"));
+    await shows("for alice");
+    await page.reload();
+    await shows("for alice");
+    // In the same tab: only the fragment changes, and the page is not loaded anew.
+    await page.goto(address(gateway, "carol"));
+    await shows("for carol");
+    await page.goBack();
+    await page.reload();
+    await shows("for carol");
+    // Another tab does not have it.
+    const other = await page.context().newPage();
+    await other.goto(bare);
+    await other.getByLabel("Token").waitFor();
+  } finally {
+    await page.context().close();
+    await gateway.stop();
+  }
+});
