@@ -3,6 +3,7 @@
 
 #![allow(clippy::panic, reason = "a test may fail")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -140,28 +141,69 @@ fn every_setting_has_a_row() {
 }
 
 #[test]
-fn every_close_code_has_a_row() {
-    let text = read("docs/protocol.md");
-    let source = read("gateway/src/endpoint/native/close.rs");
-    let codes: Vec<&str> = source
-        .lines()
+fn close_codes_are_the_same_in_the_document_the_gateway_and_the_sdk() {
+    let mut documented = BTreeMap::new();
+    for line in between("docs/protocol.md", "## Close codes", "\n\nA connection") {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        if let Some(code) = cells.next().and_then(|code| code.parse::<u16>().ok()) {
+            let name = cells.next().and_then(|cell| cell.split('`').nth(1));
+            documented.insert(code, name.unwrap_or("normal").to_owned());
+        }
+    }
+    let names = between("gateway/src/session/close.rs", "fn name(", "\n    }\n");
+    let names: BTreeMap<_, _> = names
         .filter_map(|line| {
-            line.trim()
-                .strip_prefix("CloseReason::")?
-                .split_once(" => ")
-        })
-        .filter_map(|(_, code)| {
-            let code = code.trim_end_matches(',');
-            code.parse::<u16>().is_ok().then_some(code)
+            let (reason, name) = line.trim().strip_prefix("Self::")?.split_once(" => ")?;
+            Some((reason.to_owned(), name.split('"').nth(1)?.to_owned()))
         })
         .collect();
-    assert!(codes.len() > 5, "the close codes were not found");
-    for code in codes {
-        assert!(
-            text.contains(&format!("| {code} |")),
-            "{code} is not in docs/protocol.md"
-        );
+    let mut used = BTreeMap::new();
+    for line in between(
+        "gateway/src/endpoint/native/close.rs",
+        "pub fn code(",
+        "\n}",
+    ) {
+        if let Some((reasons, code)) = line.trim().trim_end_matches(',').split_once(" => ") {
+            let first = reasons.split(" | ").next().unwrap();
+            let name = names[first.trim_start_matches("CloseReason::")].as_str();
+            let name = if name == "gone" { "normal" } else { name };
+            used.insert(code.parse().unwrap(), name.to_owned());
+        }
     }
+    let mut known = BTreeMap::new();
+    for line in between(
+        "sdk/packages/client/src/codes.ts",
+        "const CloseCode = {",
+        "\n}",
+    ) {
+        if let Some((name, code)) = line.trim().trim_end_matches(',').split_once(": ") {
+            let upper = |c: char| match c.is_ascii_uppercase() {
+                true => format!("_{}", c.to_ascii_lowercase()),
+                false => c.to_string(),
+            };
+            known.insert(code.parse().unwrap(), name.chars().map(upper).collect());
+        }
+    }
+    // What WebSocket libraries tell when there was no close frame.
+    assert_eq!(known.remove(&1006).as_deref(), Some("abnormal"));
+    assert!(used.len() > 10, "the close codes were not found: {used:?}");
+    assert_eq!(documented, used, "the document and the gateway");
+    assert_eq!(known, used, "the SDK and the gateway");
+}
+
+/// The lines of a file from one text to another.
+fn between(file: &str, from: &str, to: &str) -> std::vec::IntoIter<String> {
+    let text = read(file);
+    let (_, text) = text
+        .split_once(from)
+        .unwrap_or_else(|| panic!("{file} has no {from}"));
+    let (text, _) = text
+        .split_once(to)
+        .unwrap_or_else(|| panic!("{file} does not end its {from}"));
+    text.lines()
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 /// In the last column of a row: files, and behind each the names of tests in it.
