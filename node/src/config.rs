@@ -30,6 +30,9 @@ pub struct Config {
     /// Connections of gateways and operators. Default: 1024. At least 16.
     #[serde(default = "link_connections_max")]
     pub link_connections_max: usize,
+    /// Bytes that may wait for all gateways together. Default: 268435456. At least 16777216.
+    #[serde(default = "link_held_bytes_max")]
+    pub link_held_bytes_max: usize,
     /// The cluster's CA, this node's certificate and key. No default.
     pub tls: TlsFiles,
     /// Link addresses of other nodes, asked at the start with an empty data directory whether this node id is known.
@@ -78,6 +81,12 @@ impl Config {
                 self.link_connections_max
             ));
         }
+        if self.link_held_bytes_max < LINK_HELD_BYTES_LEAST {
+            faults.push(format!(
+                "link_held_bytes_max: {} is not allowed, at least {LINK_HELD_BYTES_LEAST}",
+                self.link_held_bytes_max
+            ));
+        }
         for seed in self.seeds.iter().filter(|seed| !is_host_and_port(seed)) {
             faults.push(format!("seeds: {seed:?} is not host:port"));
         }
@@ -108,8 +117,15 @@ impl Config {
     }
 }
 
+/// A few large frames.
+const LINK_HELD_BYTES_LEAST: usize = 16 << 20;
+
 fn link_connections_max() -> usize {
     1024
+}
+
+fn link_held_bytes_max() -> usize {
+    256 << 20
 }
 
 /// Whether an address is `host:port` with a port from 1 to 65,535.

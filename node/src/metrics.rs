@@ -111,7 +111,7 @@ fn describe_links() {
     describe_gauge!(LINKS, "link sessions of gateways");
     describe_counter!(
         LINKS_CLOSED,
-        "link sessions ended (label reason: too_slow, replaced, not_resumed)"
+        "link sessions ended (label reason: too_slow, held_total, replaced, not_resumed, unreadable)"
     );
     describe_histogram!(
         LINK_RESPONSES,

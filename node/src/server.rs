@@ -219,6 +219,8 @@ fn serve_grpc(
     (listener, connections_max): (TcpListener, usize),
     (stop, stop_links): (CancellationToken, CancellationToken),
 ) -> tokio::task::JoinHandle<()> {
+    let budget = context.links().clone().keep_within_budget();
+    tokio::spawn(stop_links.clone().run_until_cancelled_owned(budget));
     let link = link_service(context, stop_links);
     let admin = AdminService {
         context: context.clone(),

@@ -1,5 +1,5 @@
 //! What all shards of a node together may hold in memory: each kind has a total, and each shard a part of it. A node with
-//! thousands of shards holds no more than one with few.
+//! thousands of shards holds no more than one with few. Links have a total of their own: `link/held.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,6 +65,11 @@ impl Total {
         self.used.load(Ordering::Relaxed).saturating_add(more) > self.max
     }
 
+    /// What all hold.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// A shard holds so much more.
     pub fn add(&self, more: usize) {
         self.used.fetch_add(more, Ordering::Relaxed);
@@ -85,6 +90,11 @@ impl Total {
 }
 
 impl Part {
+    /// What it is.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
     /// The shard holds this much now.
     pub fn set(&mut self, used: usize) {
         self.total.add(used);

@@ -58,7 +58,8 @@ impl NodeContext {
         let failed = listen_error("raft_listen", config.raft_listen);
         let meta = watch::Sender::new(Arc::new(MetaState::default()));
         let directory = Arc::new(Nodes::new(meta.subscribe()));
-        let (links, shards, leaders) = (Links::default(), Shards::default(), Leaders::default());
+        let links = Links::new(config.link_held_bytes_max);
+        let (shards, leaders) = (Shards::default(), Leaders::default());
         let relays = Arc::new(RelayReceiver::new(
             shards.clone(),
             links.clone(),

@@ -178,6 +178,7 @@ impl Gauges {
         let silent = asked.unwrap_or_default();
         let silent = silent.max(self.parts.host.log_waiting());
         self.figures.silent(silent);
+        self.figures.held(self.parts.links.held());
         let links = self.parts.links.linked();
         let shards = self.parts.view.shards.all();
         let oldest_push = shards.iter().map(|shard| shard.marks().waiting()).max();

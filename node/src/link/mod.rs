@@ -1,8 +1,10 @@
 //! The gateways' side of a node: long-lived links with batches both ways. What a request means is `api/`'s business.
 //!
 //! `listen.rs` takes connections, `service.rs` accepts links and says who may, `session.rs` is one link session that
-//! survives short breaks, `registry.rs` has them all, `turns.rs` lets reads wait. `questions.rs` is what operators ask of gateways, beside the links.
+//! survives short breaks, `registry.rs` has them all, `turns.rs` lets reads wait, `held.rs`
+//! is what all links together may hold. `questions.rs` is what operators ask of gateways, beside the links.
 
+mod held;
 mod listen;
 mod questions;
 mod registry;
@@ -21,7 +23,7 @@ pub use turns::Turn;
 #[cfg(test)]
 pub(crate) fn open_and_closed() -> [std::sync::Arc<LinkSession>; 2] {
     let hello = parlance_proto::link::v1::Hello::default();
-    let session = |key: u64| LinkSession::new(key, &hello);
+    let session = |key: u64| LinkSession::new(key, &hello, &held::Held::new(1 << 30));
     let [open, closed] = [1, 2].map(session).map(std::sync::Arc::new);
     closed.close();
     [open, closed]

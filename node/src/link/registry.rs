@@ -8,13 +8,15 @@ use parking_lot::Mutex;
 use parlance_proto::link::v1::Hello;
 use parlance_proto::tls::CertificateFacts;
 
+use super::held::Held;
 use super::questions::Gateways;
 use super::session::{LinkSession, LinkState, RESUME_GRACE};
 use crate::metrics;
 
 /// All link sessions of this node, one a gateway. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Links {
+    held: Arc<Held>,
     sessions: Arc<Mutex<HashMap<String, Linked>>>,
     next_key: Arc<AtomicU64>,
     gateways: Gateways,
@@ -53,6 +55,61 @@ pub(super) struct Attached {
 pub(super) struct IdInUse(String);
 
 impl Links {
+    /// None yet; together they may hold so many bytes.
+    pub fn new(held_bytes_max: usize) -> Self {
+        Self {
+            held: Held::new(held_bytes_max),
+            sessions: Arc::default(),
+            next_key: Arc::default(),
+            gateways: Gateways::default(),
+        }
+    }
+
+    /// Bytes that wait on all links.
+    pub fn held(&self) -> usize {
+        self.held.used()
+    }
+
+    /// Keeps what all links hold within its budget; for as long as the node runs.
+    pub async fn keep_within_budget(self) {
+        loop {
+            self.held.exceeded().await;
+            self.shed();
+        }
+    }
+
+    /// Closes links that hold more than their share, those with the most first, until the others have room.
+    fn shed(&self) {
+        let share = self.held.share();
+        let sessions = self.sessions.lock();
+        let sessions = sessions.values().map(|linked| linked.session.clone());
+        let mut large: Vec<_> = sessions
+            .map(|session| (session.held(), session))
+            .filter(|(held, _)| *held > share)
+            .collect();
+        large.sort_unstable_by_key(|(held, _)| std::cmp::Reverse(*held));
+        let mut excess = self.held.excess();
+        for (held, session) in large {
+            if excess == 0 {
+                break;
+            }
+            tracing::warn!(
+                gateway = session.gateway_id(),
+                held,
+                share,
+                "link closed: too much waits for all gateways, and more than its share for this one"
+            );
+            metrics::link_closed("held_total");
+            session.close();
+            excess = excess.saturating_sub(held);
+        }
+    }
+
+    fn changed(&self, sessions: &HashMap<String, Linked>) {
+        self.held.shared_by(sessions.len());
+        metrics::links(sessions.len());
+    }
+
     /// The gateways that attend to questions.
     pub fn gateways(&self) -> &Gateways {
         &self.gateways
@@ -110,7 +167,7 @@ impl Links {
             }
         }
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(LinkSession::new(key, hello));
+        let session = Arc::new(LinkSession::new(key, hello, &self.held));
         let (stream, received) = session.attach(0).unwrap_or_default();
         let linked = Linked {
             session: session.clone(),
@@ -121,7 +178,7 @@ impl Links {
             old.session.close();
             metrics::link_closed("replaced");
         }
-        metrics::links(sessions.len());
+        self.changed(&sessions);
         Ok(Attached {
             session,
             stream,
@@ -133,6 +190,9 @@ impl Links {
     /// A stream ended: closes its session if no other stream takes it up in time.
     pub(super) fn detach(&self, session: Arc<LinkSession>, stream: u64) {
         if !session.detach(stream) {
+            if session.is_closed() {
+                self.remove(&session);
+            }
             return;
         }
         let links = self.clone();
@@ -154,7 +214,7 @@ impl Links {
         {
             sessions.remove(session.gateway_id());
         }
-        metrics::links(sessions.len());
+        self.changed(&sessions);
     }
 
     /// Ends all sessions: the node stops.
@@ -169,6 +229,7 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::session::{Receipt, stream_channel};
 
     fn hello(instance_id: &str, link_id: &str) -> Hello {
         Hello {
@@ -189,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_two_processes_with_one_id_the_first_has_the_link_until_its_stream_ends() {
-        let links = Links::default();
+        let links = Links::new(1000);
         let first = attach(&links, "1", "a").ok().unwrap();
         assert!(attach(&links, "2", "b").is_err());
         assert!(!first.session.is_closed());
@@ -205,5 +266,73 @@ mod tests {
         assert!(attach(&links, "2", "d").is_err());
         assert!(!first.session.is_closed());
         assert_eq!((links.linked().len(), links.keys().len()), (1, 1));
+    }
+
+    fn of(links: &Links, gateway_id: &str) -> Attached {
+        let hello = Hello {
+            gateway_id: gateway_id.into(),
+            ..hello("1", "a")
+        };
+        let certificate = CertificateFacts {
+            serial: "01".parse().unwrap(),
+            expires_s: 0,
+        };
+        links.attach(&hello, certificate).ok().unwrap()
+    }
+
+    fn publish(to: &Attached, bytes: usize) {
+        let (receipt, _) = Receipt::new();
+        to.session.publish(vec![0; bytes].into(), receipt);
+    }
+
+    #[tokio::test]
+    async fn the_link_that_holds_most_is_closed_and_none_within_its_share() {
+        let links = Links::new(1000);
+        let [one, two, three] = ["a", "b", "c"].map(|gateway_id| of(&links, gateway_id));
+        publish(&one, 600);
+        publish(&two, 200);
+        let shedding = tokio::spawn(links.clone().keep_within_budget());
+        // The one whose message is too much is not the one that holds too much.
+        publish(&three, 300);
+        while !one.session.is_closed() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!two.session.is_closed() && !three.session.is_closed());
+        assert_eq!(links.held(), 500);
+        // Frames that lie in a stream count too, until it takes them or ends.
+        let (to, mut from) = stream_channel();
+        let (writing, stream) = (three.session.clone(), three.stream);
+        let writer = tokio::spawn(async move { writing.write(stream, to).await });
+        while three.session.state().waiting.is_zero() {
+            tokio::task::yield_now().await;
+        }
+        publish(&three, 600);
+        while !three.session.is_closed() {
+            tokio::task::yield_now().await;
+        }
+        writer.await.unwrap();
+        assert!(links.held() >= 500, "{}", links.held());
+        assert!(from.recv().await.is_some_and(|d| d.frame.number == 1));
+        from.close();
+        while from.recv().await.is_some() {}
+        assert_eq!(links.held(), 200);
+        assert!(!two.session.is_closed());
+        links.detach(three.session.clone(), three.stream);
+        assert_eq!(links.linked().len(), 2, "it is forgotten with its stream");
+        shedding.abort();
+    }
+
+    #[tokio::test]
+    async fn of_many_links_each_is_left_alone_within_its_share() {
+        let links = Links::new(1000);
+        let all: Vec<_> = (0..10).map(|n| of(&links, &n.to_string())).collect();
+        for link in &all {
+            publish(link, 100);
+        }
+        publish(&all[3], 1);
+        links.shed();
+        let closed = all.iter().filter(|link| link.session.is_closed()).count();
+        assert_eq!((closed, links.held()), (1, 900));
+        assert!(all[3].session.is_closed());
     }
 }

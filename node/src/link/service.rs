@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::registry::{Attached, Links};
-use super::session::{Arrived, LinkSession, stream_channel};
+use super::session::{Arrived, Departing, LinkSession, stream_channel};
 use crate::audit::Who;
 use crate::metrics;
 
@@ -104,7 +104,7 @@ impl Link for LinkService {
         let service = self.clone();
         tokio::spawn(async move {
             let _ = to
-                .send(Ok(NodeFrame {
+                .send(Departing::from(NodeFrame {
                     welcome: Some(welcome),
                     ..NodeFrame::default()
                 }))
@@ -117,7 +117,8 @@ impl Link for LinkService {
             tracing::info!(gateway = session.gateway_id(), "link stream ended");
             service.links.detach(session, stream);
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(from))))
+        let frames = ReceiverStream::new(from).map(|departing| Ok(departing.frame));
+        Ok(Response::new(Box::pin(frames)))
     }
 
     async fn watch_cluster(

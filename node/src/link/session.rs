@@ -4,20 +4,24 @@
 //! without a stream for [`RESUME_GRACE`], or that holds too much, is closed; the gateway then starts a new one and
 //! lets its users resync. Nobody waits for a gateway without a stream: it either resumes or resyncs.
 
+mod frames;
+
 use std::cmp::Ordering;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use parlance_proto::common::v1::{Error, ErrorCode};
-use parlance_proto::link::v1::{Hello, NodeFrame, Response, response};
+use parlance_proto::link::v1::{Hello, Response, response};
 use parlance_proto::visible::is_hidden;
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::yield_now;
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 
+pub(super) use self::frames::Departing;
+use self::frames::Inner;
+use super::held::Held;
 use super::turns::Turns;
 use crate::metrics;
 
@@ -25,12 +29,8 @@ use crate::metrics;
 pub const RESUME_GRACE: Duration = Duration::from_secs(5);
 /// Bytes that wait or are unacknowledged, soft, before a session is closed.
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes that wait or are unacknowledged, soft, while the next read may add its answer.
-const READ_HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of one response. With the soft limit of a frame it is well below what a frame may have.
 const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of one frame, soft.
-const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Frames that a stream may be behind.
 const STREAM_FRAMES_MAX: usize = 8;
 
@@ -52,28 +52,12 @@ pub struct LinkSession {
     gateway_id: String,
     link_id: String,
     version: String,
+    held: Arc<Held>,
     inner: Mutex<Inner>,
     work: Notify,
     /// Told when the session holds less.
     freed: Notify,
     turns: Turns,
-}
-
-#[derive(Default)]
-struct Inner {
-    responses: Vec<Response>,
-    publishes: Vec<Bytes>,
-    receipts: Vec<Option<Receipt>>,
-    waiting_bytes: usize,
-    next_number: u64,
-    unacknowledged: VecDeque<Sent>,
-    unacknowledged_bytes: usize,
-    /// The highest frame number received from the gateway.
-    received: u64,
-    /// Counts streams: only the newest may write.
-    stream: u64,
-    connected: bool,
-    closed: bool,
 }
 
 /// What a numbered frame is to those before it.
@@ -108,26 +92,15 @@ pub struct LinkState {
     pub waiting: Duration,
 }
 
-struct Sent {
-    number: u64,
-    since: Instant,
-    frame: NodeFrame,
-    bytes: usize,
-    receipts: Vec<Option<Receipt>>,
-}
-
 impl LinkSession {
-    pub(super) fn new(key: u64, hello: &Hello) -> Self {
-        let inner = Mutex::new(Inner {
-            next_number: 1,
-            ..Inner::default()
-        });
+    pub(super) fn new(key: u64, hello: &Hello, held: &Arc<Held>) -> Self {
         Self {
             key,
             gateway_id: hello.gateway_id.clone(),
             link_id: hello.link_id.clone(),
             version: version(hello),
-            inner,
+            held: held.clone(),
+            inner: Mutex::new(Inner::new(held)),
             work: Notify::new(),
             freed: Notify::new(),
             turns: Turns::new(),
@@ -169,6 +142,11 @@ impl LinkSession {
         }
     }
 
+    /// Bytes that wait or are unacknowledged.
+    pub(super) fn held(&self) -> usize {
+        self.inner.lock().held()
+    }
+
     pub(super) fn turns(&self) -> &Turns {
         &self.turns
     }
@@ -179,7 +157,7 @@ impl LinkSession {
             let freed = self.freed.notified();
             {
                 let inner = self.inner.lock();
-                if inner.closed || inner.held() < READ_HELD_BYTES_MAX {
+                if inner.closed || inner.held() < self.held.room_for_reads().max(1) {
                     return;
                 }
             }
@@ -223,9 +201,11 @@ impl LinkSession {
             drop(inner);
             return self.close();
         }
-        inner.waiting_bytes += bytes;
+        let waiting = inner.waiting.used() + bytes;
+        inner.waiting.set(waiting);
         push(&mut inner);
         drop(inner);
+        self.held.added();
         self.work.notify_one();
     }
 
@@ -239,7 +219,7 @@ impl LinkSession {
             closed: true,
             received,
             stream: stream + 1,
-            ..Inner::default()
+            ..Inner::new(&self.held)
         };
         self.work.notify_waiters();
         self.work.notify_one();
@@ -295,7 +275,7 @@ impl LinkSession {
             .is_some_and(|sent| sent.number <= number)
         {
             if let Some(sent) = inner.unacknowledged.pop_front() {
-                inner.unacknowledged_bytes -= sent.bytes;
+                inner.unacknowledged_bytes -= sent.counted.used();
                 done.push(sent);
             }
         }
@@ -320,24 +300,25 @@ impl LinkSession {
     }
 
     /// Writes frames to a stream until it, or a newer one, ends it: first those that were not acknowledged.
-    pub(super) async fn write(&self, stream: u64, to: mpsc::Sender<FrameResult>) {
+    pub(super) async fn write(&self, stream: u64, to: mpsc::Sender<Departing>) {
         let mut next = 0;
         loop {
             // What is about to be said goes along.
             yield_now().await;
             let work = self.work.notified();
-            let frame = {
+            let departing = {
                 let mut inner = self.inner.lock();
                 if inner.stream != stream || inner.closed {
                     return;
                 }
-                inner.frame_from(next)
+                inner.frame_from(next, &self.held)
             };
-            match frame {
-                Some(frame) => {
+            match departing {
+                Some(departing) => {
+                    let frame = &departing.frame;
                     next = frame.number + 1;
                     metrics::link_frame(frame.responses.len(), frame.publishes.len());
-                    if to.send(Ok(frame)).await.is_err() {
+                    if to.send(departing).await.is_err() {
                         return;
                     }
                 }
@@ -352,74 +333,8 @@ impl LinkSession {
     }
 }
 
-impl Inner {
-    /// Bytes that wait or are unacknowledged.
-    fn held(&self) -> usize {
-        self.waiting_bytes + self.unacknowledged_bytes
-    }
-
-    /// The first unacknowledged frame from `number` on, or a new one of what waits.
-    fn frame_from(&mut self, number: u64) -> Option<NodeFrame> {
-        let ack = self.received;
-        if let Some(sent) = self
-            .unacknowledged
-            .iter()
-            .find(|sent| sent.number >= number)
-        {
-            return Some(NodeFrame {
-                ack,
-                ..sent.frame.clone()
-            });
-        }
-        if self.responses.is_empty() && self.publishes.is_empty() {
-            return None;
-        }
-        let frame = NodeFrame {
-            number: self.next_number,
-            ack,
-            welcome: None,
-            responses: take_first(&mut self.responses, FRAME_BYTES_MAX, Message::encoded_len),
-            publishes: take_first(&mut self.publishes, FRAME_BYTES_MAX, Bytes::len),
-        };
-        let receipts = self.receipts.drain(..frame.publishes.len()).collect();
-        let bytes = frame.encoded_len();
-        let responses = frame.responses.iter().map(Message::encoded_len);
-        let publishes = frame.publishes.iter().map(Bytes::len);
-        self.waiting_bytes -= responses.chain(publishes).sum::<usize>();
-        self.next_number += 1;
-        self.unacknowledged_bytes += bytes;
-        self.unacknowledged.push_back(Sent {
-            number: frame.number,
-            since: Instant::now(),
-            frame: frame.clone(),
-            bytes,
-            receipts,
-        });
-        Some(frame)
-    }
-}
-
-/// Takes messages from the front until they have `max` bytes.
-fn take_first<M>(messages: &mut Vec<M>, max: usize, size: impl Fn(&M) -> usize) -> Vec<M> {
-    let mut bytes = 0;
-    let fits = messages.iter().take_while(|message| {
-        let room = bytes < max;
-        bytes += size(message);
-        room
-    });
-    let count = fits.count();
-    if count == messages.len() {
-        std::mem::take(messages)
-    } else {
-        messages.drain(..count).collect()
-    }
-}
-
-/// What a stream carries, as gRPC wants it.
-pub(super) type FrameResult = Result<NodeFrame, tonic::Status>;
-
 /// The channel between a session's writer and its stream.
-pub(super) fn stream_channel() -> (mpsc::Sender<FrameResult>, mpsc::Receiver<FrameResult>) {
+pub(super) fn stream_channel() -> (mpsc::Sender<Departing>, mpsc::Receiver<Departing>) {
     mpsc::channel(STREAM_FRAMES_MAX)
 }
 

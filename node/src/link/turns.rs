@@ -62,13 +62,15 @@ impl Turn {
 }
 
 #[cfg(test)]
+use super::held::Held;
+#[cfg(test)]
 use parlance_proto::link::v1::Hello;
 
 #[cfg(test)]
 impl Turn {
     /// A turn on a link of its own.
     pub fn alone() -> Self {
-        let link = LinkSession::new(1, &Hello::default());
+        let link = LinkSession::new(1, &Hello::default(), &Held::new(1 << 30));
         Arc::new(link).queue_read().unwrap()
     }
 }
@@ -78,7 +80,7 @@ mod tests {
     use super::*;
 
     fn link() -> Arc<LinkSession> {
-        Arc::new(LinkSession::new(1, &Hello::default()))
+        Arc::new(LinkSession::new(1, &Hello::default(), &Held::new(1 << 30)))
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ const CLOCK_OFFSET: &str = "parlance_node_clock_offset_seconds";
 const CLOCK_AHEAD: &str = "parlance_node_clock_ahead_seconds";
 const OLDEST_PUSH: &str = "parlance_node_oldest_push_seconds";
 const LINK_WAITING: &str = "parlance_node_link_waiting_seconds";
+const LINK_HELD: &str = "parlance_node_link_held_bytes";
 const DISK_FREE: &str = "parlance_node_disk_free_bytes";
 const DISK_TOTAL: &str = "parlance_node_disk_total_bytes";
 const DISK_SILENT: &str = "parlance_node_disk_silent_seconds";
@@ -64,6 +65,11 @@ pub(super) fn describe() {
         LINK_WAITING,
         Unit::Seconds,
         "how long the oldest frame that a gateway has not acknowledged has waited"
+    );
+    describe_gauge!(
+        LINK_HELD,
+        Unit::Bytes,
+        "bytes that wait for gateways, on all links"
     );
     describe_gauge!(DISK_FREE, Unit::Bytes, "free space for this node's data");
     describe_gauge!(
@@ -171,6 +177,10 @@ impl NodeFigures {
     pub(crate) fn waiting(&self, oldest_push: Duration, oldest_frame: Duration) {
         self.set(OLDEST_PUSH, oldest_push.as_secs_f64());
         self.set(LINK_WAITING, oldest_frame.as_secs_f64());
+    }
+
+    pub(crate) fn held(&self, bytes: usize) {
+        self.set(LINK_HELD, bytes as f64);
     }
 
     pub(crate) fn silent(&self, disk: Duration) {

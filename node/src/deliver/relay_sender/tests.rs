@@ -141,7 +141,7 @@ pub(crate) fn fixture(border: u32) -> Fixture {
         let node = Some(PEER);
         leaders.learn(shard, Lead { term: 1, node });
     }
-    let receiver = RelayReceiver::new(Shards::default(), Links::default(), leaders.clone());
+    let receiver = RelayReceiver::new(Shards::default(), Links::new(1 << 30), leaders.clone());
     let peers = Arc::new(Peers::default());
     let sender = RelaySender::new(
         OWN_NODE,

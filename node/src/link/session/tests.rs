@@ -2,6 +2,7 @@
 
 use parlance_proto::link::v1::{HistoryResult, response::Body};
 
+use super::frames::FRAME_BYTES_MAX;
 use super::*;
 
 fn session() -> Arc<LinkSession> {
@@ -11,7 +12,7 @@ fn session() -> Arc<LinkSession> {
         version: "1.2.3".into(),
         ..Hello::default()
     };
-    Arc::new(LinkSession::new(1, &hello))
+    Arc::new(LinkSession::new(1, &hello, &Held::new(1 << 30)))
 }
 
 fn response(id: u64) -> Response {
@@ -29,9 +30,9 @@ async fn a_short_break_sends_the_unacknowledged_again_and_nothing_else() {
     });
     assert_eq!(session.state().waiting, Duration::ZERO);
     session.respond(response(1));
-    let first = from.recv().await.unwrap().unwrap();
+    let first = from.recv().await.unwrap().frame;
     session.respond(response(2));
-    let second = from.recv().await.unwrap().unwrap();
+    let second = from.recv().await.unwrap().frame;
     assert_eq!((first.number, second.number), (1, 2));
     let state = session.state();
     assert!(state.waiting > Duration::ZERO && state.connected);
@@ -50,8 +51,8 @@ async fn a_short_break_sends_the_unacknowledged_again_and_nothing_else() {
         let session = session.clone();
         async move { session.write(stream, to).await }
     });
-    let again = from.recv().await.unwrap().unwrap();
-    let new = from.recv().await.unwrap().unwrap();
+    let again = from.recv().await.unwrap().frame;
+    let new = from.recv().await.unwrap().frame;
     assert_eq!((again.number, again.responses), (2, vec![response(2)]));
     assert_eq!((new.number, new.responses), (3, vec![response(3)]));
 }
@@ -67,7 +68,7 @@ async fn a_receipt_comes_with_the_acknowledgement_or_the_end_of_the_session() {
     });
     let (receipt, mut received) = Receipt::new();
     session.publish(Bytes::from_static(b"event"), receipt);
-    let number = from.recv().await.unwrap().unwrap().number;
+    let number = from.recv().await.unwrap().frame.number;
     assert!(received.try_recv() == Err(oneshot::error::TryRecvError::Empty));
     session.acknowledge(number);
     assert!(received.await.is_err());
@@ -112,11 +113,11 @@ async fn large_answers_go_in_several_frames() {
         async move { session.write(stream, to).await }
     });
     for id in 0..20 {
-        let frame = from.recv().await.unwrap().unwrap();
+        let frame = from.recv().await.unwrap().frame;
         assert_eq!(frame.responses, [large(id)]);
         session.acknowledge(frame.number);
     }
-    assert_eq!(session.inner.lock().waiting_bytes, 0);
+    assert_eq!(session.inner.lock().waiting.used(), 0);
     assert_eq!(session.state().waiting, Duration::ZERO);
 }
 
@@ -134,7 +135,7 @@ async fn an_answer_that_no_frame_can_carry_is_an_error_and_the_link_goes_on() {
     });
     session.respond(response(2));
     tokio::spawn(async move { session.write(stream, to).await });
-    let frame = from.recv().await.unwrap().unwrap();
+    let frame = from.recv().await.unwrap().frame;
     let [first, second] = &frame.responses[..] else {
         panic!("{} responses", frame.responses.len());
     };
@@ -173,7 +174,7 @@ async fn a_read_waits_while_the_gateway_takes_no_answers_and_the_link_stays() {
     });
     let mut answered = 0;
     while answered < count as usize {
-        let frame = from.recv().await.unwrap().unwrap();
+        let frame = from.recv().await.unwrap().frame;
         answered += frame.responses.len();
         assert!(session.inner.lock().held() < HELD_BYTES_MAX);
         session.acknowledge(frame.number);
