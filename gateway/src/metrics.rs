@@ -30,8 +30,9 @@ pub const OUTBOUND_BYTES: &str = "parlance_gateway_outbound_bytes";
 /// Connections closed by us, by `reason` (the names in `session/close.rs`).
 pub const CLOSED: &str = "parlance_gateway_closed_total";
 /// What was refused, left out or cut off because a bound was reached, by `reason` (requests_in_flight, requests,
-/// inbound_total, messages_session, messages_user, messages_app, sessions_per_user, logins_per_address, connections,
-/// connections_waiting, outbound_session, outbound_total, not_a_proxy, handshake, link_queue).
+/// inbound_total, messages_session, messages_user, messages_app, sessions_per_user, logins_per_address,
+/// connections_per_address, connections, connections_waiting, outbound_session, outbound_total, not_a_proxy, handshake,
+/// link_queue, errors).
 pub const REFUSALS: &str = "parlance_gateway_refusals_total";
 /// Connections that the system would not let this gateway accept: no file descriptors are left.
 pub const ACCEPT_FAILURES: &str = "parlance_gateway_accept_failures_total";

@@ -52,6 +52,7 @@ pub(super) fn gateway(
     );
     // All clients of a run come from one address, and may be one user's.
     let limits = [
+        "connections_per_address",
         "logins_per_address",
         "sessions_per_user_max",
         "requests_per_second",

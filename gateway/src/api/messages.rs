@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::lane::{self, Waiting};
 use super::{Api, slot_of};
+use crate::bounds::Refusal;
 use crate::session::{Caller, Unanswered};
 
 /// A message to be sent.
@@ -71,13 +72,11 @@ pub fn send(
     message: NewMessage,
 ) -> impl Future<Output = Result<Sent, Error>> + Send + use<> {
     let (done, answer) = oneshot::channel();
-    let allowed = check(&message.content).and_then(|()| {
-        let admitted = api.admit_message(request);
-        if admitted.is_err() {
-            refused(api, request, &message);
-        }
-        admitted
-    });
+    let checked = check(&message.content).map_err(|error| invalid(request, error));
+    let allowed = checked.and_then(|()| api.admit_message(request));
+    if allowed.as_ref().is_err_and(Error::is_retryable) {
+        refused(api, request, &message);
+    }
     let queued = allowed.map(|()| {
         let body = encode_body(event::Body::Message(Message {
             client_message_id: (&message.client_message_id).into(),
@@ -103,6 +102,12 @@ pub fn send(
         let answer = answer.await;
         answer.unwrap_or_else(|_| Err(Error::new(ErrorCode::OutcomeUnknown, dropped)))
     }
+}
+
+/// A message that breaks a rule is none: it counts as a request, so that sending such ones is no way around the limits.
+pub fn invalid(caller: &Caller, error: Error) -> Error {
+    let counted = caller.rates.request();
+    counted.map_or_else(Refusal::count, |()| error)
 }
 
 /// A message was refused before it was sent, in a way that can pass.

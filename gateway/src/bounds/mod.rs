@@ -3,8 +3,10 @@
 //!
 //! Each gateway counts for itself: a user with sessions on two gateways has the limit of each.
 
-mod logins;
+mod addresses;
+mod bucket;
 mod memory;
+mod patience;
 mod rates;
 mod waiting;
 
@@ -14,8 +16,9 @@ use std::time::Duration;
 
 use parlance_proto::common::v1::Error;
 
-pub use logins::Logins;
+pub use addresses::Addresses;
 pub use memory::{Budget, Charge};
+pub use patience::Patience;
 pub use rates::{Rates, SessionRates};
 pub use waiting::{Place, Waiting};
 
@@ -30,8 +33,10 @@ pub struct Bounds {
     pub outbound: Arc<Budget>,
     /// How fast sessions, users and apps may ask.
     pub rates: Rates,
+    /// How fast an address may connect.
+    pub connections: Addresses,
     /// How fast an address may log in.
-    pub logins: Logins,
+    pub logins: Addresses,
     /// Connections that have not logged in.
     pub waiting: Arc<Waiting>,
 }
@@ -43,7 +48,8 @@ impl Bounds {
             inbound: Budget::new(limits.inbound_total_bytes_max),
             outbound: Budget::new(limits.outbound_total_bytes_max),
             rates: Rates::new(limits),
-            logins: Logins::new(limits.logins_per_address),
+            connections: Addresses::connections(limits.connections_per_address),
+            logins: Addresses::logins(limits.logins_per_address),
             waiting: Waiting::new(limits.connections_waiting_max),
         }
     }

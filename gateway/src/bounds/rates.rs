@@ -1,29 +1,21 @@
 //! Messages and requests a second. A session that is refused stays refused for a moment: what it has sent behind the
 //! refused message, before it could know, is refused too, so that sending all of it again keeps the order.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::DefaultDirectRateLimiter;
-use governor::clock::Clock as _;
-use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use parlance_proto::common::v1::AppLimits;
 use parlance_proto::ids::{AppId, UserId};
 use tokio::time::Instant;
 
-use super::Refusal;
+use super::bucket::{Bucket, Shared, quota};
+use super::{Patience, Refusal};
 use crate::config::Limits;
 
-/// What is not used can be saved up for so long: a client that comes back online sends what has gathered.
-const BURST_SECONDS: u32 = 5;
 /// A refused session stays refused for so long at least: longer than most round trips.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Above so many users, and then at twice as many, those that have left are forgotten.
-const SWEEP_FROM: usize = 1024;
 
 /// Messages a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,77 +41,6 @@ impl MessageRates {
     }
 }
 
-/// A limiter whose rate may change while it is used.
-#[derive(Debug)]
-struct Bucket(Mutex<Rate>);
-
-#[derive(Debug)]
-struct Rate {
-    per_second: NonZeroU32,
-    limiter: DefaultDirectRateLimiter,
-    used: Option<Instant>,
-}
-
-impl Bucket {
-    fn new(per_second: NonZeroU32) -> Self {
-        Self(Mutex::new(Rate {
-            per_second,
-            limiter: limiter(per_second),
-            used: None,
-        }))
-    }
-
-    fn check(&self, per_second: NonZeroU32) -> Result<(), Duration> {
-        let mut rate = self.0.lock();
-        if rate.per_second != per_second {
-            (rate.per_second, rate.limiter) = (per_second, limiter(per_second));
-        }
-        rate.used = Some(Instant::now());
-        let limiter = &rate.limiter;
-        limiter
-            .check()
-            .map_err(|until| until.wait_time_from(limiter.clock().now()))
-    }
-
-    /// Nothing of it is used: a new one is the same.
-    fn is_full(&self) -> bool {
-        let used = self.0.lock().used;
-        used.is_none_or(|at| at.elapsed() > Duration::from_secs(BURST_SECONDS.into()))
-    }
-}
-
-fn limiter(per_second: NonZeroU32) -> DefaultDirectRateLimiter {
-    let seconds = NonZeroU32::new(BURST_SECONDS).unwrap_or(NonZeroU32::MIN);
-    let burst = per_second.saturating_mul(seconds);
-    RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst))
-}
-
-/// Buckets that sessions share. They stay until they are full again, so that nobody gets a new one by coming anew.
-#[derive(Debug)]
-struct Shared<K> {
-    buckets: HashMap<K, Arc<Bucket>>,
-    sweep_at: usize,
-}
-
-impl<K: Hash + Eq> Shared<K> {
-    fn new() -> Self {
-        Self {
-            buckets: HashMap::new(),
-            sweep_at: SWEEP_FROM,
-        }
-    }
-
-    fn of(&mut self, key: K, per_second: NonZeroU32) -> Arc<Bucket> {
-        if self.buckets.len() >= self.sweep_at {
-            let stays = |bucket: &Arc<Bucket>| Arc::strong_count(bucket) > 1 || !bucket.is_full();
-            self.buckets.retain(|_, bucket| stays(bucket));
-            self.sweep_at = (self.buckets.len() * 2).max(SWEEP_FROM);
-        }
-        let bucket = || Arc::new(Bucket::new(per_second));
-        self.buckets.entry(key).or_insert_with(bucket).clone()
-    }
-}
-
 /// The rates of all who are logged in here.
 #[derive(Debug)]
 pub struct Rates {
@@ -138,6 +59,8 @@ pub struct SessionRates {
     requests: Bucket,
     requests_per_second: NonZeroU32,
     paused_until: Mutex<Option<Instant>>,
+    /// With what it is refused.
+    pub patience: Patience,
 }
 
 impl Rates {
@@ -170,6 +93,7 @@ impl Rates {
             requests: Bucket::new(self.requests),
             requests_per_second: self.requests,
             paused_until: Mutex::default(),
+            patience: Patience::new(quota(self.requests)),
         }
     }
 }
@@ -304,14 +228,5 @@ mod tests {
         };
         assert_eq!(rates(1, 2, 3).of_app(Some(&limits)), rates(1, 7, 3));
         assert_eq!(rates(1, 2, 3).of_app(None), rates(1, 2, 3));
-    }
-
-    #[test]
-    fn users_that_left_are_forgotten() {
-        let mut shared = Shared::new();
-        for user in 0..10 * SWEEP_FROM {
-            drop(shared.of(user, NonZeroU32::MIN));
-        }
-        assert!(shared.buckets.len() <= SWEEP_FROM);
     }
 }

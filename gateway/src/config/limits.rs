@@ -38,6 +38,8 @@ pub struct Limits {
     pub requests_per_second: NonZeroU32,
     /// Sessions of one user; the newest stay. Default: 20. Range: 1 to 1000000.
     pub sessions_per_user_max: usize,
+    /// Connections a second of one address, or of one IPv6 network of 64 bits. Default: 200. Range: 1 to 1000000.
+    pub connections_per_address: NonZeroU32,
     /// Logins a second of one address, or of one IPv6 network of 64 bits. Default: 50. Range: 1 to 1000000.
     pub logins_per_address: NonZeroU32,
     /// A silent connection is closed after this many ms; it is pinged half-way. Default: 60000. Range: 1000 to 3600000.
@@ -80,6 +82,7 @@ impl Default for Limits {
             app_messages_per_second: per_second(10_000),
             requests_per_second: per_second(100),
             sessions_per_user_max: 20,
+            connections_per_address: per_second(200),
             logins_per_address: per_second(50),
             idle_timeout_ms: 60_000,
             login_timeout_ms: 10_000,
@@ -155,12 +158,13 @@ impl Limits {
         ]
     }
 
-    fn rates(&self) -> [Row; 5] {
+    fn rates(&self) -> [Row; 6] {
         [
             ("messages_per_second", self.messages_per_second),
             ("user_messages_per_second", self.user_messages_per_second),
             ("app_messages_per_second", self.app_messages_per_second),
             ("requests_per_second", self.requests_per_second),
+            ("connections_per_address", self.connections_per_address),
             ("logins_per_address", self.logins_per_address),
         ]
         .map(|(key, rate)| (key, rate.get().into(), (1, MESSAGES_PER_SECOND_MAX.into())))

@@ -16,6 +16,7 @@ use tokio_util::either::Either;
 
 use super::certificate::{self, ListenerCertificate};
 use super::{ClientStream, Connection, Endpoint, Metered, Shared, proxy};
+use crate::api::Api;
 use crate::config::Listener;
 use crate::error::StartError;
 use crate::metrics::{Accepted, accept_failed, refused};
@@ -94,6 +95,9 @@ impl Bound {
                 tracing::debug!(%peer, "refused: only proxies connect here");
                 continue;
             }
+            if !proxied && !may_come(&shared.api, peer) {
+                continue;
+            }
             // Above the limit a connection is closed at once: the client tries elsewhere.
             let Ok(place) = places.clone().try_acquire_owned() else {
                 refused("connections");
@@ -120,6 +124,12 @@ impl Bound {
     }
 }
 
+/// Whoever connects too often is turned away before it costs a handshake.
+fn may_come(api: &Api, client: SocketAddr) -> bool {
+    let checked = api.bounds.connections.check(client.ip());
+    checked.map_err(|refusal| refused(refusal.reason)).is_ok()
+}
+
 /// A socket that was accepted, up to where the endpoint's own task takes the connection on.
 struct Accept {
     shared: Arc<Shared>,
@@ -142,6 +152,9 @@ impl Accept {
                     tracing::debug!(proxy = %self.peer, ?failed, "refused: no address from the proxy");
                     return refused("not_a_proxy");
                 }
+            }
+            if !may_come(&self.shared.api, address) {
+                return;
             }
         }
         let waiting = &self.shared.api.bounds.waiting;

@@ -39,11 +39,11 @@ impl Client {
     /// Takes one frame of so many bytes. A login is answered when this returns; the answers to other requests come later.
     pub async fn take(&self, frame: ClientFrame, bytes: usize) {
         let id = frame.request_id;
-        if id == 0 {
-            let error = Error::invalid("request_id", "a request id above 0 is needed");
+        if let Err(error) = self.may_ask(&frame) {
             return self.finish(id, "unknown", Err(error));
         }
-        if let Err(error) = self.may_ask(&frame) {
+        if id == 0 {
+            let error = Error::invalid("request_id", "a request id above 0 is needed");
             return self.finish(id, "unknown", Err(error));
         }
         match frame.body {
@@ -82,8 +82,25 @@ impl Client {
     }
 
     fn finish(&self, id: u64, kind: &'static str, answer: Answer) {
-        count_request(kind, answer.as_ref().err());
+        self.count(kind, &answer);
         self.answer(id, answer.unwrap_or_else(Body::Error));
+    }
+
+    fn count(&self, kind: &'static str, answer: &Answer) {
+        count_request(kind, answer.as_ref().err());
+        if let (Err(_), Some(caller)) = (answer, self.session.caller()) {
+            caller.rates.patience.tried();
+        }
+    }
+
+    /// A ping or pong of WebSocket itself: a request like others, but that nothing says no to it.
+    pub fn was_pinged(&self) {
+        if let Some(caller) = self.session.caller()
+            && let Err(refusal) = caller.rates.request()
+        {
+            refusal.count();
+            caller.rates.patience.tried();
+        }
     }
 
     async fn log_in(&self, id: u64, request: LoginRequest) {
@@ -109,10 +126,11 @@ impl Client {
         }
     }
 
-    /// Messages have limits of their own.
+    /// Messages have limits of their own, if they may be messages at all.
     fn may_ask(&self, frame: &ClientFrame) -> Result<(), Error> {
         match (self.session.caller(), &frame.body) {
-            (Some(_), Some(client_frame::Body::Send(_))) | (None, _) => Ok(()),
+            (Some(_), Some(client_frame::Body::Send(_))) if frame.request_id > 0 => Ok(()),
+            (None, _) => Ok(()),
             (Some(caller), _) => caller.rates.request().map_err(Refusal::count),
         }
     }
@@ -190,7 +208,7 @@ impl Client {
                 return;
             }
             let answer = answer.await;
-            count_request(kind, answer.as_ref().err());
+            client.count(kind, &answer);
             request_took(kind, began.elapsed());
             let answer = client.encode(id, answer.unwrap_or_else(Body::Error));
             client.session.outbound.push_when_room(answer).await;
@@ -204,7 +222,8 @@ fn send(
     caller: &Unanswered,
     request: SendRequest,
 ) -> impl Future<Output = Answer> + Send + use<> {
-    let sending = new_message(caller, request).map(|message| {
+    let message = new_message(caller, request).map_err(|e| messages::invalid(caller, e));
+    let sending = message.map(|message| {
         let conversation_id = String::from(&message.conversation);
         (conversation_id, messages::send(api, caller, message))
     });

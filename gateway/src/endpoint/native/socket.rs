@@ -100,7 +100,7 @@ async fn serve(client: &Client, socket: &mut Socket, waiting: Arc<Place>) -> Clo
                 // What is about to be queued goes along.
                 yield_now().await;
             }
-            message = socket.next() => {
+            message = next(socket, client) => {
                 (heard, pinged) = (Instant::now(), false);
                 match message {
                     Some(Ok(message)) => take(client, message).await,
@@ -150,6 +150,15 @@ async fn serve(client: &Client, socket: &mut Socket, waiting: Arc<Place>) -> Clo
     }
 }
 
+/// The next message, once the client may be read again. Cancel safe.
+async fn next(socket: &mut Socket, client: &Client) -> Option<Result<Message, WsError>> {
+    let caller = client.session.caller();
+    if let Some(until) = caller.and_then(|caller| caller.rates.patience.rests_until()) {
+        sleep_until(until).await;
+    }
+    socket.next().await
+}
+
 /// Resolves when a connection without a login has to give way.
 async fn evicted(waiting: Option<&Place>) {
     match waiting {
@@ -171,7 +180,7 @@ async fn take(client: &Client, message: Message) {
             );
         }
         (Message::Close(_), _) => return client.session.outbound.close(CloseReason::Gone),
-        _ => return,
+        _ => return client.was_pinged(),
     };
     match decoded {
         Ok(frame) => client.take(frame, message.len()).await,

@@ -52,8 +52,13 @@ pub(super) fn gateway(cluster: &Cluster, number: usize, tls: &TlsFiles) -> Table
     settings.insert("tls".into(), tls_table(tls));
     // All clients of a test come from one address.
     let mut limits = Table::new();
-    limits.insert("logins_per_address".into(), Value::Integer(1_000_000));
-    limits.insert("requests_per_second".into(), Value::Integer(1_000_000));
+    for rate in [
+        "connections_per_address",
+        "logins_per_address",
+        "requests_per_second",
+    ] {
+        limits.insert(rate.into(), Value::Integer(1_000_000));
+    }
     // Nobody looks whether it is ready.
     limits.insert("lame_duck_ms".into(), Value::Integer(0));
     settings.insert("limits".into(), Value::Table(limits));

@@ -1,4 +1,4 @@
-//! How fast one address may log in: guessing tokens, and coming back in a loop, costs whoever does it and nobody else.
+//! How fast one address may connect and log in: guessing tokens, and coming back in a loop, costs whoever does it and nobody else.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -15,25 +15,40 @@ const BURST_SECONDS: u32 = 5;
 /// Above so many addresses, and then at twice as many, those that have not come for a while are forgotten.
 const SWEEP_FROM: usize = 16_384;
 
-/// Logins by address.
-pub struct Logins {
+/// What is counted by address.
+pub struct Addresses {
+    reason: &'static str,
+    what: &'static str,
     limiter: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, MonotonicClock>,
     sweep_at: AtomicUsize,
 }
 
-impl Logins {
+impl Addresses {
     /// So many logins a second of one address.
-    pub fn new(per_second: NonZeroU32) -> Self {
+    pub fn logins(per_second: NonZeroU32) -> Self {
+        let what = "too many logins from this address";
+        Self::new("logins_per_address", what, per_second)
+    }
+
+    /// So many connections a second of one address, whatever becomes of them.
+    pub fn connections(per_second: NonZeroU32) -> Self {
+        let what = "too many connections from this address";
+        Self::new("connections_per_address", what, per_second)
+    }
+
+    fn new(reason: &'static str, what: &'static str, per_second: NonZeroU32) -> Self {
         let seconds = NonZeroU32::new(BURST_SECONDS).unwrap_or(NonZeroU32::MIN);
         let burst = per_second.saturating_mul(seconds);
         let quota = Quota::per_second(per_second).allow_burst(burst);
         Self {
+            reason,
+            what,
             limiter: RateLimiter::hashmap_with_clock(quota, MonotonicClock),
             sweep_at: AtomicUsize::new(SWEEP_FROM),
         }
     }
 
-    /// One more login from this address.
+    /// One more from this address.
     pub fn check(&self, address: IpAddr) -> Result<(), Refusal> {
         if self.limiter.len() > self.sweep_at.load(Ordering::Relaxed) {
             self.limiter.retain_recent();
@@ -42,8 +57,8 @@ impl Logins {
         }
         let checked = self.limiter.check_key(&network(address));
         checked.map_err(|until| Refusal {
-            reason: "logins_per_address",
-            what: "too many logins from this address",
+            reason: self.reason,
+            what: self.what,
             retry_after: until.wait_time_from(MonotonicClock.now()),
         })
     }
@@ -55,7 +70,7 @@ mod tests {
 
     #[test]
     fn an_address_has_its_own_limit_and_a_network_of_ipv6_has_one() {
-        let logins = Logins::new(NonZeroU32::MIN);
+        let logins = Addresses::logins(NonZeroU32::MIN);
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         for _ in 0..BURST_SECONDS {
             logins.check(address("192.0.2.1")).unwrap();
