@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 
 use super::Cluster;
@@ -139,12 +139,51 @@ async fn ready(name: &str, address: SocketAddr, within: Duration) -> Result<()> 
 /// The sum of one metric of a process, over the lines that contain `label`.
 pub async fn metric(ops: SocketAddr, name: &str, label: &str) -> Result<f64> {
     let (_, text) = http_get(ops, "/metrics").await?;
+    Ok(sum(&text, name, label))
+}
+
+/// Of what `/metrics` says, the sum of one metric.
+fn sum(text: &str, name: &str, label: &str) -> f64 {
     let lines = text
         .lines()
         .filter(|line| line.starts_with(name) && line.contains(label));
-    Ok(lines
+    lines
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum())
+        .sum()
+}
+
+/// An open connection to the metrics of a process, which is asked although it can accept no other.
+pub struct OpenMetrics(BufStream<TcpStream>);
+
+impl OpenMetrics {
+    pub async fn of(ops: SocketAddr) -> Result<Self> {
+        let mut open = Self(BufStream::new(TcpStream::connect(ops).await?));
+        // The process has it once it has answered.
+        open.metric("", "").await?;
+        Ok(open)
+    }
+
+    /// The sum of one metric, over the lines that contain `label`.
+    pub async fn metric(&mut self, name: &str, label: &str) -> Result<f64> {
+        self.0
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: metrics\r\n\r\n")
+            .await?;
+        self.0.flush().await?;
+        let mut length = None;
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).await?;
+            let line = line.trim().to_ascii_lowercase();
+            match line.strip_prefix("content-length:") {
+                Some(bytes) => length = Some(bytes.trim().parse()?),
+                None if line.is_empty() => break,
+                None => {}
+            }
+        }
+        let mut text = vec![0; length.context("no length in the answer")?];
+        self.0.read_exact(&mut text).await?;
+        Ok(sum(&String::from_utf8_lossy(&text), name, label))
+    }
 }
 
 /// A plain HTTP GET: the status and the body.
