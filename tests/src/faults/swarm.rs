@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::ValueEnum;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -123,7 +123,7 @@ impl Deck {
     }
 }
 
-/// Plays them together; gives those that struck. It is an error if none did although something was there to strike.
+/// Plays them together; gives those that struck.
 pub async fn round(stage: &mut Stage<'_>, moves: &[Move]) -> Result<Vec<Move>> {
     let mut board = Board::look(stage).await?.by_chance();
     let mut begun = Vec::new();
@@ -159,9 +159,6 @@ pub async fn round(stage: &mut Stage<'_>, moves: &[Move]) -> Result<Vec<Move>> {
     }
     for one in last {
         struck.extend(one.end(stage).await?);
-    }
-    if struck.is_empty() {
-        bail!("none of {moves:?} struck");
     }
     for what in &struck {
         stage.turns.struck(*what);
