@@ -7,7 +7,7 @@ use rcgen::KeyPair;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use super::{Authority, ca_cert, ca_key, new_authority};
+use super::{Authority, ca_cert, ca_key, new_authority, status};
 use crate::exit::not_possible;
 use crate::files;
 
@@ -37,6 +37,12 @@ pub fn retire(dir: &Path) -> anyhow::Result<()> {
             "ca.pem has one authority: nothing is to be retired",
         ));
     };
+    if let Some(left) = status::of_old_authority(dir)? {
+        return Err(not_possible(format!(
+            "{} is of the old authority, and nobody would believe it any more: issue it again, or take it out of the folder",
+            left.display()
+        )));
+    }
     files::write_public(&ca_cert(dir), format!("{first}\n").as_bytes())?;
     match std::fs::remove_file(old_key(dir)) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -123,8 +129,16 @@ mod tests {
         let twice = rotate(dir.path()).unwrap_err();
         assert_eq!(crate::exit::code_of(&twice), 2);
 
+        let early = retire(dir.path()).unwrap_err();
+        assert!(early.to_string().contains("node-1.pem"), "{early}");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let kept = parlance_proto::tls::TlsFiles {
+            cert: elsewhere.path().join("node-1.pem"),
+            ..old.clone()
+        };
+        std::fs::rename(&old.cert, &kept.cert).unwrap();
         retire(dir.path()).unwrap();
-        assert!(!good(&old) && good(&new));
+        assert!(!good(&kept) && good(&new));
         assert!(!old_key(dir.path()).exists());
         assert_eq!(crate::exit::code_of(&retire(dir.path()).unwrap_err()), 2);
         rotate(dir.path()).unwrap();

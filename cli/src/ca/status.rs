@@ -13,6 +13,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::ca_cert;
 
+const AUTHORITY: &str = "authority";
+const OLD: &str = "old";
+
 /// One certificate.
 #[derive(Debug, Serialize)]
 pub struct CertificateFile {
@@ -52,7 +55,7 @@ pub fn status(dir: &Path) -> anyhow::Result<Vec<CertificateFile>> {
         found.push(describe(
             &ca_path,
             ca,
-            "authority".to_owned(),
+            AUTHORITY.to_owned(),
             authority,
             now,
         )?);
@@ -81,6 +84,13 @@ pub fn status(dir: &Path) -> anyhow::Result<Vec<CertificateFile>> {
     Ok(found)
 }
 
+/// A certificate in the folder that the old authority issued and the new one has not issued again.
+pub(super) fn of_old_authority(dir: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let issued = status(dir)?.into_iter().filter(|c| c.who != AUTHORITY);
+    let mut old = issued.filter(|c| c.authority == OLD);
+    Ok(old.next().map(|certificate| certificate.file))
+}
+
 /// Whom a certificate speaks for; an operator by name.
 fn holder(leaf: &CertificateDer<'_>) -> String {
     match role_of(leaf) {
@@ -98,7 +108,7 @@ pub fn read_certificate(path: &Path) -> anyhow::Result<Serial> {
 }
 
 fn name_of(place: usize) -> &'static str {
-    if place == 0 { "new" } else { "old" }
+    if place == 0 { "new" } else { OLD }
 }
 
 fn describe(
