@@ -66,42 +66,43 @@ pub struct Page {
 
 /// Sends a message. It has its place behind what the caller sent to that conversation before as soon as this returns;
 /// the future only waits for the answer, and dropping it does not take the message back.
+///
+/// # Errors
+/// The message breaks a rule, or too many were sent: it is not sent, and that is known at once.
 pub fn send(
     api: &Arc<Api>,
     request: &Unanswered,
     message: NewMessage,
-) -> impl Future<Output = Result<Sent, Error>> + Send + use<> {
-    let (done, answer) = oneshot::channel();
+) -> Result<impl Future<Output = Result<Sent, Error>> + Send + use<>, Error> {
     let checked = check(&message.content).map_err(|error| invalid(request, error));
     let allowed = checked.and_then(|()| api.admit_message(request));
     if allowed.as_ref().is_err_and(Error::is_retryable) {
         refused(api, request, &message);
     }
-    let queued = allowed.map(|()| {
-        let body = encode_body(event::Body::Message(Message {
+    allowed?;
+    let (done, answer) = oneshot::channel();
+    let body = encode_body(event::Body::Message(Message {
+        client_message_id: (&message.client_message_id).into(),
+        content: Some(message.content),
+    }));
+    let waiting = Waiting {
+        message: OutgoingMessage {
             client_message_id: (&message.client_message_id).into(),
-            content: Some(message.content),
-        }));
-        let waiting = Waiting {
-            message: OutgoingMessage {
-                client_message_id: (&message.client_message_id).into(),
-                body,
-            },
-            after: message.after,
-            deadline: Instant::now() + api.limits.request_timeout(),
-            doubt: false,
-            done,
-        };
-        lane::enqueue(api, request, message.conversation, waiting);
-    });
+            body,
+        },
+        after: message.after,
+        deadline: Instant::now() + api.limits.request_timeout(),
+        doubt: false,
+        done,
+    };
+    lane::enqueue(api, request, message.conversation, waiting);
     let request = request.clone();
-    async move {
+    Ok(async move {
         let _unanswered = request;
-        queued?;
         let dropped = "the gateway stopped before the message was answered";
         let answer = answer.await;
         answer.unwrap_or_else(|_| Err(Error::new(ErrorCode::OutcomeUnknown, dropped)))
-    }
+    })
 }
 
 /// A message that breaks a rule is none: it counts as a request, so that sending such ones is no way around the limits.

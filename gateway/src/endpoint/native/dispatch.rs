@@ -151,8 +151,11 @@ impl Client {
         let (api, of) = (self.api.clone(), request.clone());
         match body {
             client_frame::Body::Send(asked) => {
-                let answer = send(&api, &request, asked);
-                self.answer_later(id, "send", request, answer);
+                // At once, so that nothing more is read from whoever is refused again and again.
+                match send(&api, &request, asked) {
+                    Ok(answer) => self.answer_later(id, "send", request, answer),
+                    Err(error) => self.finish(id, "send", Err(error)),
+                }
             }
             client_frame::Body::History(asked) => {
                 let answer = async move { history(&api, &of, asked).await };
@@ -216,27 +219,24 @@ impl Client {
     }
 }
 
-/// The message has its place when this returns; the future waits for the answer.
+/// The message has its place when this returns, or is refused; the future waits for the answer.
 fn send(
     api: &Arc<Api>,
     caller: &Unanswered,
     request: SendRequest,
-) -> impl Future<Output = Answer> + Send + use<> {
-    let message = new_message(caller, request).map_err(|e| messages::invalid(caller, e));
-    let sending = message.map(|message| {
-        let conversation_id = String::from(&message.conversation);
-        (conversation_id, messages::send(api, caller, message))
-    });
-    async move {
-        let (conversation_id, sent) = sending?;
-        let sent = sent.await?;
+) -> Result<impl Future<Output = Answer> + Send + use<>, Error> {
+    let message = new_message(caller, request).map_err(|e| messages::invalid(caller, e))?;
+    let conversation_id = String::from(&message.conversation);
+    let sending = messages::send(api, caller, message)?;
+    Ok(async move {
+        let sent = sending.await?;
         Ok(Body::Send(SendResponse {
             conversation_id,
             seq: sent.seq,
             time_ms: sent.time_ms,
             duplicate: sent.duplicate,
         }))
-    }
+    })
 }
 
 fn new_message(caller: &Caller, request: SendRequest) -> Result<NewMessage, Error> {
