@@ -226,6 +226,12 @@ impl Connection {
         self.flush().await
     }
 
+    /// Sends a pong that nobody asked for.
+    pub async fn pong(&mut self) -> Result<(), CallError> {
+        self.writer.queue_pong(b"");
+        self.flush().await
+    }
+
     /// Says goodbye; errors do not matter any more.
     pub async fn close(mut self) {
         self.writer.queue_close();

@@ -1,8 +1,10 @@
 //! P6: a hostile client floods each bound in turn, and whoever chats meanwhile does not notice: nothing of theirs is lost or
-//! refused, nobody is disconnected, and each refusal is counted. How long their messages take is measured and told.
+//! refused, nobody is disconnected, and each refusal is counted. How long their messages take, quiet and flooded, is measured
+//! and told. All run on one machine: what the hostile client itself costs is in it.
 
 mod attacks;
 mod bystander;
+mod hostile;
 
 use std::time::Duration;
 
@@ -14,29 +16,37 @@ use parlance_tests::logs::Allowed;
 use parlance_tests::story::tell;
 use parlance_tests::token::Signer;
 
-use attacks::{ATTACKS, Hostile};
-use bystander::Bystander;
+use attacks::{ATTACKS, Attack};
+use bystander::{Bystander, Latency};
+use hostile::{Hostile, Told};
 
-/// How long each attack lasts, and how long it is quiet before.
+/// How long each attack lasts, and how long it is quiet before each.
 const LENGTH: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_secs(3);
 const HOSTILE_APP: &str = "hostile";
 
-/// Bounds that one machine can reach in seconds.
+/// Bounds that one machine can reach in seconds, and the usual rate of requests.
 fn small_bounds() -> ClusterSpec {
-    let limits = "[limits]\nlogins_per_address = 100\nrequests_per_second = 1000\nconnections_waiting_max = 100\n\
-                  outbound_total_bytes_max = 16777216\n";
+    let limits = "[limits]\nlogins_per_address = 100\nconnections_per_address = 500\nrequests_per_second = 100\n\
+                  connections_waiting_max = 100\nconnections_max = 400\noutbound_total_bytes_max = 16777216\n";
     ClusterSpec {
         gateway_settings: toml::from_str(limits).unwrap_or_default(),
         ..ClusterSpec::default()
     }
 }
 
-/// All refusals of the flooded gateway for one reason.
-async fn refusals(cluster: &Cluster, reason: &str) -> Result<u64> {
+/// What the flooded gateway has refused, or closed, for these reasons.
+async fn counted(cluster: &Cluster, reasons: &[&str]) -> Result<u64> {
     let (_, text) = http_get(cluster.address.gateway_ops(1), "/metrics").await?;
-    let name = format!("parlance_gateway_refusals_total{{reason=\"{reason}\"}} ");
-    let count = text.lines().find_map(|line| line.strip_prefix(&name));
-    count.map_or(Ok(0), |count| count.parse().context("a count"))
+    let mut sum = 0;
+    for reason in reasons {
+        for metric in ["refusals", "closed"] {
+            let name = format!("parlance_gateway_{metric}_total{{reason=\"{reason}\"}} ");
+            let count = text.lines().find_map(|line| line.strip_prefix(&name));
+            sum += count.map_or(Ok(0), str::parse::<u64>).context("a count")?;
+        }
+    }
+    Ok(sum)
 }
 
 /// Links that nodes closed for any reason, and links that are down.
@@ -53,47 +63,34 @@ async fn broken_links(cluster: &Cluster) -> Result<f64> {
 async fn who_floods_a_gateway_floods_nobody_else() -> Result<()> {
     tell(small_bounds(), Allowed::default(), async |cluster| {
         let mut admin = cluster.admin(1).await?;
-        // The settings of the gateway count: 10 messages a second.
-        let limits = AppLimits::default();
+        // For the rest the settings of the gateway count: 10 messages a second.
+        let limits = AppLimits {
+            app_messages_per_second: 100,
+            ..AppLimits::default()
+        };
         let secret = admin.create_app_with(HOSTILE_APP, limits).await?;
         let gateway = cluster.address.gateway(1);
         let hostile = Hostile::prepare(gateway, Signer::new(HOSTILE_APP, secret)).await?;
         let links_before = broken_links(cluster).await?;
         let mut bystander = Bystander::start(gateway, &cluster.signer).await?;
-        let quiet = bystander.watch(LENGTH).await?;
-        eprintln!("quiet: {quiet}");
+        eprintln!(
+            "| flood | asked | told no | closed | counted | quiet p99 | flooded p99 | ratio |"
+        );
+        eprintln!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         for attack in ATTACKS {
-            let mut before = 0;
-            for reason in attack.reasons {
-                before += refusals(cluster, reason).await?;
-            }
-            let (told, during) = tokio::join!(
-                hostile.run(attack, LENGTH),
-                bystander.watch(LENGTH),
-            );
+            // What the last attack has used up is there again.
+            hostile.gets_in("mallo").await?.close().await;
+            let quiet = bystander.watch(QUIET).await?;
+            let (bound, all) = (&attack.reasons[..1], attack.reasons);
+            let before = (counted(cluster, bound).await?, counted(cluster, all).await?);
+            let (told, flooded) =
+                tokio::join!(hostile.run(attack, LENGTH), bystander.watch(LENGTH));
             let told = told.with_context(|| attack.name.to_owned())?;
-            let during = during.with_context(|| attack.name.to_owned())?;
-            let mut counted = 0;
-            for reason in attack.reasons {
-                counted += refusals(cluster, reason).await?;
-            }
-            counted -= before;
-            let ratio = during.p99_ms / quiet.p99_ms;
-            eprintln!(
-                "{}: {during}, p99 {ratio:.1} times the quiet one; {} asked, {} told no, {counted} counted",
-                attack.name, told.asked, told.refused
-            );
-            ensure!(
-                counted > 0 || !attack.must_reach(),
-                "{}: never reached its bound",
-                attack.name
-            );
-            ensure!(
-                counted >= told.refused,
-                "{}: {} refusals, {counted} counted",
-                attack.name,
-                told.refused
-            );
+            let flooded = flooded.with_context(|| attack.name.to_owned())?;
+            let reached = counted(cluster, bound).await? - before.0;
+            let counted = counted(cluster, all).await? - before.1;
+            report(attack, &told, counted, &quiet, &flooded);
+            judge(attack, &told, reached, counted)?;
         }
         bystander.end().await?;
         ensure!(
@@ -103,4 +100,27 @@ async fn who_floods_a_gateway_floods_nobody_else() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// The bound was reached, and all that was refused is counted.
+fn judge(attack: &Attack, told: &Told, reached: u64, counted: u64) -> Result<()> {
+    let name = attack.name;
+    ensure!(
+        reached > 0 || !attack.must_reach(),
+        "{name}: never reached its bound: {told:?}"
+    );
+    let refused = told.refused;
+    ensure!(
+        counted >= refused,
+        "{name}: {refused} refusals, {counted} counted"
+    );
+    Ok(())
+}
+
+fn report(attack: &Attack, told: &Told, counted: u64, quiet: &Latency, flooded: &Latency) {
+    let ratio = flooded.p99_ms / quiet.p99_ms;
+    eprintln!(
+        "| {} | {} | {} | {} | {counted} | {:.1} ms | {:.1} ms | {ratio:.1} |",
+        attack.name, told.asked, told.refused, told.closed, quiet.p99_ms, flooded.p99_ms
+    );
 }
