@@ -122,6 +122,16 @@ async fn many_sends_in_flight_keep_their_order() {
 }
 
 #[tokio::test]
+async fn a_login_that_the_cluster_does_not_answer_closes_with_4103() {
+    let rig = Rig::start(1, |c| c.limits.request_timeout_ms = 300).await;
+    rig.world.lose(rig.world.slot_of_user("alice"));
+    let mut alice = Client::connect(rig.address(), "parlance.v1").await;
+    let refused = alice.try_log_in(&token("alice")).await;
+    assert_eq!(code(&refused), ErrorCode::Unavailable);
+    assert!(matches!(alice.next().await, Next::Closed(4103)));
+}
+
+#[tokio::test]
 async fn an_id_with_a_character_that_nobody_sees_is_refused_and_says_which() {
     let rig = Rig::start(1, |_| {}).await;
     let says = |body: &Body, expected: ErrorCode| {
