@@ -23,6 +23,8 @@ pub struct Board {
     leader_chance: f64,
     /// Nodes that lead a shard.
     leading: Vec<u64>,
+    /// Entries that were applied in the shard that has most.
+    pub(super) applied: u64,
     /// The shards that may be split.
     shards: Vec<ShardStatus>,
     taken: BTreeSet<String>,
@@ -35,6 +37,7 @@ impl Board {
         let leading = status.nodes.iter().filter(|node| node.leads > 0);
         let leading = leading.map(|node| node.node_id).collect();
         let mut shards = status.shards;
+        let applied = shards.iter().map(|shard| shard.applied).max();
         let enough = shards.len() >= SHARDS_MAX;
         shards.retain(|shard| !enough && shard.last_slot - shard.first_slot >= SLOTS_MIN);
         Ok(Self {
@@ -44,6 +47,7 @@ impl Board {
             leader: stage.cluster.busiest_leader().await?,
             leader_chance: 1.0,
             leading,
+            applied: applied.unwrap_or_default(),
             taken: BTreeSet::new(),
         })
     }
