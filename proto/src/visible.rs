@@ -88,6 +88,14 @@ mod tests {
         }
     }
 
+    /// Replicas judge ids when they apply commands: builds of one feature level must agree on every character.
+    #[test]
+    fn which_characters_are_hidden_changes_with_a_feature_level_only() {
+        let hidden = ('\0'..=char::MAX).filter(|c| is_hidden(*c));
+        let (count, sum) = hidden.fold((0, 0), |(count, sum), c| (count + 1, sum + u64::from(c)));
+        assert_eq!((count, sum), (4273, 3771574269));
+    }
+
     #[test]
     fn what_people_write_is_not() {
         let text = "Alice-1_2:3@x.y Zoë Ελένη Юля 用户 ユーザー 사용자 مستخدم משתמש उपयोगकर्ता ผู้ใช้ e\u{301} 🙂 👍🏽";

@@ -104,7 +104,15 @@ impl RelayReceiver {
         let items: Vec<Item> = items
             .filter_map(Result::transpose)
             .collect::<Result<_, _>>()?;
-        touch(&shard, leadership.term, &items).await?;
+        touch(&shard, leadership.term, &items)
+            .await
+            .map_err(|error| match error {
+                // The next leader has the rows whole.
+                ShardError::Store(error) if shard.raft().report(&error) => {
+                    ShardError::NotLeader(None)
+                }
+                error => error,
+            })?;
         let slots: Vec<Slot> = items.iter().map(|item| item.slot).collect();
         let received = publish(&shard, items);
         drop(turn);

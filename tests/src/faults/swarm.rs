@@ -65,6 +65,12 @@ pub fn draw(seed: u64, means: Means) -> Vec<Move> {
     let mut moves = Move::value_variants().to_vec();
     moves.shuffle(rng);
     moves.retain(|one| means.suffice(*one));
+    // A node whose clock is days off bans for days that are over elsewhere: what operators have said could not be judged. Of the
+    // two only the first is drawn.
+    let at = |wanted| moves.iter().position(|one| *one == wanted);
+    if let (Some(clocks), Some(operators)) = (at(Move::ClocksJump), at(Move::Operators)) {
+        moves.remove(clocks.max(operators));
+    }
     let kinds = rng.random_range(KINDS_MIN..=moves.len());
     moves.truncate(kinds);
     moves.sort_unstable();

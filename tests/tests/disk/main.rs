@@ -125,12 +125,16 @@ async fn ends_saying(cluster: &mut Cluster, node_id: u64, words: &[&str]) -> Res
 /// A replica that has stopped: in the check, in readiness and in the metrics of its node.
 async fn stopped_shows(cluster: &Cluster, node_id: u64, shard: u32) -> Result<()> {
     let shell = Shell::new(cluster)?;
-    let said = shell.run(&["cluster", "check"]).await?;
-    let text = format!("a replica has stopped on node {node_id}");
-    ensure!(
-        said.code == FAILED && said.stdout.contains(&text),
-        "{said:?}"
-    );
+    until("the check says it", SOON, async || {
+        let said = shell.run(&["cluster", "check"]).await?;
+        let text = format!("a replica has stopped on node {node_id}");
+        ensure!(
+            said.code == FAILED && said.stdout.contains(&text),
+            "{said:?}"
+        );
+        Ok(())
+    })
+    .await?;
     let (code, body) = http_get(cluster.address.node_ops(node_id), "/readyz").await?;
     ensure!(
         code == 503 && body.contains(&format!("shard {shard} has stopped")),

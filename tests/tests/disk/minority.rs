@@ -131,15 +131,20 @@ async fn well_again(cluster: &mut Cluster, node_ids: &[u64]) -> Result<()> {
     for node_id in node_ids {
         cluster.disk(*node_id)?.heal()?;
     }
-    until("every node serves", START_WITHIN * 2, async || {
-        for node in cluster.nodes.values_mut() {
-            node.ended()?;
-            if !node.runs() {
-                node.start()?;
+    // One that is about to end may still be ready for a moment.
+    until(
+        "every node serves and all is well",
+        START_WITHIN * 2,
+        async || {
+            for node in cluster.nodes.values_mut() {
+                node.ended()?;
+                if !node.runs() {
+                    node.start()?;
+                }
             }
-        }
-        cluster.wait_nodes_ready(Duration::from_secs(5)).await
-    })
-    .await?;
-    cluster.wait_healthy(START_WITHIN).await
+            cluster.wait_nodes_ready(Duration::from_secs(5)).await?;
+            cluster.wait_healthy(Duration::from_secs(10)).await
+        },
+    )
+    .await
 }

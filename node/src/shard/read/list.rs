@@ -47,16 +47,27 @@ impl Shard {
         page: ListPage,
     ) -> Result<ListConversationsResult, ShardError> {
         let topic = (app, user);
+        let term = self.raft.term();
         if page.after.is_empty() && page.since.is_some() {
             self.clone().close_generation(&turn, &topic).await?;
         }
-        self.read(&turn, move |shard| {
+        let (this, slot) = (self.clone(), Slot::of_user(&topic.0, &topic.1));
+        let read = self.read(&turn, move |shard| {
             let keys = shard.list_keys(&topic)?;
             Ok(page_of_list(&*shard.store, &keys, &page, |generation| {
                 shard.touched().tell(&topic, generation);
             })?)
-        })
-        .await
+        });
+        let listed = read.await?;
+        // A cursor has to be told where relays touch lists. Who leads no longer has told nobody, and what is touched there in
+        // the generation before would be missing behind the cursor.
+        if !listed.cursor.is_empty() {
+            this.owned(slot)?;
+            if this.raft.term() != term || !this.is_led_here() {
+                return Err(ShardError::NotLeader(None));
+            }
+        }
+        Ok(listed)
     }
 
     /// What was touched up to now is told once.
