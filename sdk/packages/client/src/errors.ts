@@ -159,6 +159,11 @@ export function fromWire(error: WireError): ParlanceError {
   return new RequestError(code, message, details);
 }
 
+/** The cluster refuses it for good: it is no better the next time. Whatever else fails may be mended meanwhile. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof RequestError || error instanceof PermissionError || error instanceof StateError;
+}
+
 /** The error that a gateway answers a log-in with. */
 export function loginError(error: WireError): ParlanceError {
   const refusal = fromWire(error);

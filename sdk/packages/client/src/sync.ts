@@ -186,9 +186,17 @@ export class Sync {
       if (whole === true) for (const conversationId of this.#unconfirmed) this.#lister.want(conversationId);
       // Where a cursor counts, positions do.
       if (whole === false) this.#unconfirmed.clear();
+      if (whole !== undefined) this.#wantAgain();
     } catch (error) {
       this.#listAgain = true;
       throw error;
+    }
+  }
+
+  /** A list that says what changed is silent about what was refused, or broke off, after an earlier one. */
+  #wantAgain(): void {
+    for (const [conversationId, sequence] of this.#sequences) {
+      if (!this.#unconfirmed.has(conversationId)) this.#fetcher.want(sequence);
     }
   }
 

@@ -2,7 +2,7 @@
 // much at a time as the line bears. One that fails rests for a while, and the others go on.
 import { Backoff, type BackoffOptions } from "../backoff.js";
 import { Alarm, type Clock, stopwatch } from "../clock.js";
-import { ParlanceError } from "../errors.js";
+import { isRefusal } from "../errors.js";
 import type { HistoryPage } from "../model.js";
 import type { RandomSource } from "../random.js";
 import { sizeOf } from "./held.js";
@@ -44,7 +44,7 @@ export class Fetcher {
     this.#backoff = new Backoff(context.backoff, context.random);
   }
 
-  /** Nothing is missing. */
+  /** Nothing is missing, or what is was refused for good. */
   get idle(): boolean {
     return this.#wanted.size === 0;
   }
@@ -120,9 +120,9 @@ export class Fetcher {
       if (sequence.behind) this.#wanted.add(sequence);
       this.worked();
     } catch (error) {
-      // Retrying what is refused for good would never end.
-      if (error instanceof ParlanceError && !error.retryable) this.#wanted.delete(sequence);
-      else this.#resting.add(sequence);
+      // Retrying what is refused for good would never end. What was closed meanwhile goes on after the next log-in.
+      if (isRefusal(error)) this.#wanted.delete(sequence);
+      else if (!this.#closed) this.#resting.add(sequence);
       this.#context.failed(error);
     } finally {
       this.#running.delete(sequence);

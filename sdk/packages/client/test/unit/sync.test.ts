@@ -200,6 +200,82 @@ test("a conversation whose shard is away holds up no other one", async () => {
   client.close();
 });
 
+test("what was being fetched when the client was closed comes after the next connect, and synced behind it", async () => {
+  for (const already of [0, 2]) {
+    const { client, clock, cluster, events, transport } = await online();
+    transport.last.cut();
+    const peers = ["bob", "carol", "dave", "erin", "frank", "grace"];
+    for (const peer of peers) cluster.say(peer, "alice", `missed of ${peer}`);
+    const handle = cluster.handle.bind(cluster);
+    let asked = 0;
+    cluster.handle = (session, body) => {
+      if (body.$case !== "history") return handle(session, body);
+      asked += 1;
+      return asked <= already ? handle(session, body) : undefined;
+    };
+    await clock.advance(1_000);
+    assert.ok(asked > already, "some are under way");
+    client.close();
+    await clock.advance(0);
+    cluster.handle = handle;
+    const atSynced: number[] = [];
+    client.on("synced", () => atSynced.push(events.length));
+    client.connect().catch(() => {});
+    await clock.advance(1_000);
+    assert.deepEqual(
+      texts(events).sort(),
+      peers.map((peer) => `missed of ${peer}`),
+    );
+    assert.deepEqual(atSynced, [peers.length]);
+    client.close();
+  }
+});
+
+test("a fetch that fails inside the cluster is tried again, and synced waits for it", async () => {
+  const { client, clock, cluster, events, transport } = await online();
+  transport.last.cut();
+  cluster.say("bob", "alice", "missed");
+  const handle = cluster.handle.bind(cluster);
+  cluster.handle = (session, body) =>
+    body.$case === "history" ? cluster.refuse(ErrorCode.ERROR_CODE_INTERNAL) : handle(session, body);
+  let synced = 0;
+  client.on("synced", () => {
+    synced += 1;
+  });
+  await clock.advance(10_000);
+  assert.deepEqual([events.length, synced], [0, 0]);
+  cluster.handle = handle;
+  await clock.advance(60_000);
+  assert.deepEqual([texts(events), synced], [["missed"], 1]);
+  client.close();
+});
+
+test("a fetch that is refused for good holds up nothing, and is tried again when there is reason to look", async () => {
+  const { client, clock, cluster, events, transport } = await online();
+  transport.last.cut();
+  cluster.say("bob", "alice", "refused");
+  cluster.say("carol", "alice", "missed");
+  const handle = cluster.handle.bind(cluster);
+  let asked = 0;
+  cluster.handle = (session, body) => {
+    const target = body.$case === "history" ? body.value.target?.value : undefined;
+    if (target !== CONVERSATION) return handle(session, body);
+    asked += 1;
+    return cluster.refuse(ErrorCode.ERROR_CODE_PERMISSION_DENIED);
+  };
+  let synced = 0;
+  client.on("synced", () => {
+    synced += 1;
+  });
+  await clock.advance(600_000);
+  assert.deepEqual([texts(events), asked, synced], [["missed"], 1, 1]);
+  cluster.handle = handle;
+  cluster.pushAll({ $case: "resync", value: { withinMs: 0 } });
+  await clock.advance(0);
+  assert.deepEqual([texts(events), synced], [["missed", "refused"], 2]);
+  client.close();
+});
+
 test("unread counts follow events, reads here, and reads on another device", async () => {
   const cluster = new FakeCluster();
   cluster.say("bob", "alice", "1");
