@@ -134,16 +134,28 @@ export class Requests {
       return;
     }
     const id = this.#nextId;
-    const frame = encodeRequest(id, body);
-    if (frame.length > this.#frameBytesMax) {
-      // The gateway would close the connection, and this request would come again on the next one.
-      const message = `a frame of ${frame.length} bytes is above the limit of ${this.#frameBytesMax}`;
-      done({ kind: "error", error: new RequestError("frame_too_large", message) });
+    const frame = this.#encode(id, body);
+    if (frame instanceof RequestError) {
+      done({ kind: "error", error: frame });
       return;
     }
     this.#nextId += 1;
     this.#inFlight.set(id, { large: body.$case === "history" || body.$case === "conversations", done });
     write(frame);
+  }
+
+  #encode(id: number, body: RequestBody): Uint8Array | RequestError {
+    let frame: Uint8Array;
+    try {
+      frame = encodeRequest(id, body);
+    } catch (cause) {
+      // A number that no field holds, of an app without types or of a row that is kept.
+      return new RequestError("invalid_argument", "the request cannot be encoded", { cause });
+    }
+    if (frame.length <= this.#frameBytesMax) return frame;
+    // The gateway would close the connection, and this request would come again on the next one.
+    const message = `a frame of ${frame.length} bytes is above the limit of ${this.#frameBytesMax}`;
+    return new RequestError("frame_too_large", message);
   }
 
   /** Hands an answer to whoever asked; one that nobody asked for is ignored. */

@@ -4,6 +4,9 @@ import { RequestError } from "./errors.js";
 import { jsonData } from "./json.js";
 import type { Content, Target } from "./model.js";
 
+/** A number that an app gives a meaning: 32 bits without a sign. */
+const CUSTOM_TYPE_MAX = 0xffff_ffff;
+
 /** What to say: text, or the app's own bytes or JSON under a number that the app gives a meaning. */
 export type Said =
   | { readonly text: string }
@@ -34,10 +37,13 @@ export function contentOf(said: Said): Content {
     demand(typeof said.text === "string", "text must be a text", "content");
     return { type: "text", text: said.text };
   }
-  demand(Number.isSafeInteger(said.customType), "text, or customType with data or json, must be given", "content");
+  const { customType } = said;
+  demand(Number.isSafeInteger(customType), "text, or customType with data or json, must be given", "content");
+  const holds = customType >= 0 && customType <= CUSTOM_TYPE_MAX;
+  demand(holds, `customType must be from 0 to ${CUSTOM_TYPE_MAX}`, "content");
   const data = "json" in said ? jsonData(said.json) : said.data;
   demand(Object.prototype.toString.call(data) === "[object Uint8Array]", "data must be a Uint8Array", "content");
-  return { type: "custom", customType: said.customType, data };
+  return { type: "custom", customType, data };
 }
 
 function demand(holds: boolean, message: string, field: string): void {

@@ -80,9 +80,10 @@ export class Lane {
   }
 
   #post(item: Item, before: Item | undefined): void {
+    const request = requestOf(item, before);
     item.posted = true;
     this.#onTheWay += 1;
-    this.#context.requests.post(requestOf(item, before), (outcome) => {
+    this.#context.requests.post(request, (outcome) => {
       item.posted = false;
       this.#onTheWay -= 1;
       this.#settle(item, outcome);

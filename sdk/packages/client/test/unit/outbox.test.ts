@@ -193,6 +193,30 @@ test("calls that come to nothing take no place in the outbox", async () => {
   assert.equal(clock.pending, 0);
 });
 
+test("a customType that is no number of 32 bits is refused at once, and both ends of the range go out", async () => {
+  const { client, clock, cluster } = await online({ outboxMax: 2, sendsAheadMax: 1 });
+  const data = Uint8Array.of(1);
+  for (const customType of [-1, 2 ** 32, 0.5, Number.NaN]) {
+    const refused = client.send({ to: "bob", customType, data });
+    await assert.rejects(refused, { name: "RequestError", code: "invalid_argument", field: "content" });
+  }
+  const sends = [0, 2 ** 32 - 1].map((customType) => client.send({ to: "bob", customType, data }));
+  await Promise.all([...sends, clock.advance(0)]);
+  assert.equal(cluster.log("alice", "bob").length, 2);
+  client.close();
+  assert.equal(clock.pending, 0);
+});
+
+test("what cannot be encoded rejects, and leaves nothing behind", async () => {
+  const { client, clock } = await online({ requestsWaitingMax: 1 });
+  for (let round = 0; round < 3; round += 1) {
+    const asked = [client.markRead({ to: "bob", seq: -1 }), clock.advance(0)];
+    await assert.rejects(Promise.all(asked), { name: "RequestError", code: "invalid_argument" });
+  }
+  client.close();
+  assert.equal(clock.pending, 0);
+});
+
 test("a thousand sends respect the gateway's limit of requests in flight", async () => {
   const { client, clock, cluster, events } = await online();
   const all = Promise.all(

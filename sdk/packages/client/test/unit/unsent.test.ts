@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { CloseCode, ClosedError, MemoryStore, ParlanceError, type UnsentNotice } from "../../src/index.js";
+import { seal, unseal } from "../../src/cache/text.js";
 import { FakeCluster } from "../support/fake-cluster.js";
 import { type Fixture, fixture, online } from "../support/fixture.js";
 
@@ -217,6 +218,30 @@ test("a clock that was set back between two runs makes nobody send after the clu
   assert.match(unsent.join(), /too old to be sent again/);
   assert.equal(left(store), 0);
   second.client.close();
+});
+
+test("one that cannot be encoded is told as unsent and deleted, and those behind it go out", async () => {
+  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+  const run = withoutNetwork(store, cluster);
+  await run.clock.advance(0);
+  run.client.send({ to: "bob", customType: 7, data: Uint8Array.of(1) }).catch(() => {});
+  run.client.send({ to: "bob", text: "behind it" }).catch(() => {});
+  await run.clock.advance(0);
+  for (const key of store.keys("").filter((other) => other.includes("/o/"))) {
+    const value = unseal(store.read([key])[0] ?? "") as unknown[];
+    const said = value[4] as unknown[];
+    if (said[0] === "c") said[1] = -1;
+    store.write(new Map([[key, seal(value)]]));
+  }
+  const { client, clock, transport, unsent } = withoutNetwork(store, cluster);
+  transport.down.clear();
+  await clock.advance(30_000);
+  assert.deepEqual(
+    unsent.map(({ error }) => error.code),
+    ["invalid_argument"],
+  );
+  assert.deepEqual([stored(cluster), left(store)], [["behind it"], 0]);
+  client.close();
 });
 
 test("what never went out can go out at any age; from then on its age counts by the cluster's time", async () => {
