@@ -51,6 +51,8 @@ export class Sync {
   readonly #early: Early;
   /** Positions of an earlier run that the cluster has not confirmed yet. */
   readonly #unconfirmed = new Set<string>();
+  /** As an earlier run showed them, until the first list. */
+  #shown: readonly Conversation[] = [];
   #session: Session | undefined;
   #loaded = false;
   /** It is known where conversations start: unknown ones are new. */
@@ -185,8 +187,13 @@ export class Sync {
       // The list of another cluster lacks them, and so does one that has not heard of them yet.
       if (whole === true) for (const conversationId of this.#unconfirmed) this.#lister.want(conversationId);
       // Where a cursor counts, positions do.
-      if (whole === false) this.#unconfirmed.clear();
-      if (whole !== undefined) this.#wantAgain();
+      if (whole === false) {
+        this.#unconfirmed.clear();
+        for (const { conversationId, headSeq } of this.#shown) this.#sequences.get(conversationId)?.expect(headSeq);
+      }
+      if (whole === undefined) return;
+      this.#shown = [];
+      this.#wantAgain();
     } catch (error) {
       this.#listAgain = true;
       throw error;
@@ -215,7 +222,7 @@ export class Sync {
   async #load(): Promise<void> {
     const session = this.#session;
     if (this.#loaded || session === undefined) return;
-    const { positions, based, cursor } = await this.#context.recall(session);
+    const { positions, based, cursor, conversations } = await this.#context.recall(session);
     this.#loaded = true;
     this.#kept = cursor;
     for (const [conversationId, seq] of positions) {
@@ -224,6 +231,8 @@ export class Sync {
     }
     if (!based) return this.#context.cache.begun();
     this.#lister.resume(cursor);
+    // As long as the cursor counts, so does what was shown: no list names it again.
+    if (cursor !== "") this.#shown = conversations;
     this.#based = true;
     this.#takeEarly();
   }

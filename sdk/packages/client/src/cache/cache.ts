@@ -234,11 +234,14 @@ export class Cache {
   async #open(): Promise<Remembered> {
     const [store, prefix] = [this.#store, this.#prefix];
     const reading = async (): Promise<[string, string | undefined][]> => {
+      // First: another client may write meanwhile, and a cursor must not be newer than the rows that it speaks of.
+      const [cursor] = await store.read([prefix + CURSOR]);
       const keys = (await store.keys(prefix)).map((key) => key.slice(prefix.length)).sort();
-      const wanted = keys.filter((key) => /^[mpc]\//.test(key));
+      const wanted = keys.filter((key) => /^[mpc]\//.test(key) && key !== CURSOR);
       const rows = await store.read(wanted.map((key) => prefix + key));
       for (const key of keys) if (key.startsWith("e/")) events.push(key);
-      return wanted.map((key, index) => [key, rows[index]]);
+      const read = wanted.map((key, index): [string, string | undefined] => [key, rows[index]]);
+      return cursor === undefined ? read : [...read, [CURSOR, cursor]];
     };
     const events: string[] = [];
     const rows = await this.#inTime(reading());

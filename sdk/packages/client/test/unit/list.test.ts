@@ -1,11 +1,12 @@
 // What a log-in, a reload and a resync ask for: what changed since the list before.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Changes, MemoryStore } from "../../src/index.js";
+import { type Changes, MemoryStore, type Store } from "../../src/index.js";
 import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
+import { seal } from "../../src/cache/text.js";
 import { Writer } from "../../src/cache/writer.js";
 import { FakeCluster } from "../support/fake-cluster.js";
-import { type Fixture, online, texts } from "../support/fixture.js";
+import { type Fixture, fixture, online, texts } from "../support/fixture.js";
 
 const CHATS = 250;
 
@@ -137,6 +138,49 @@ test("a cursor is kept behind the rows that it speaks of, whatever fails", async
 async function quiet(): Promise<void> {
   for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
+
+test("a client that opens while another one writes takes no cursor that is newer than its rows", async () => {
+  const { cluster, store } = await withHistory();
+  const other = await online({ store }, cluster);
+  let armed = true;
+  const slow: Store = {
+    async keys(prefix) {
+      const keys = store.keys(prefix);
+      if (!armed) return keys;
+      armed = false;
+      // The other one hands out an event, and writes where it is.
+      cluster.say("peer1", "alice", "new");
+      cluster.pushAll({ $case: "resync", value: { withinMs: 0 } });
+      await other.clock.advance(0);
+      return keys;
+    },
+    read: (keys) => store.read(keys),
+    write: (changes) => store.write(changes),
+  };
+  const opening = fixture({ store: slow, owner: { appId: "demo", userId: "alice" } }, cluster);
+  opening.client.connect().catch(() => {});
+  for (let turn = 0; turn < 10; turn += 1) await opening.clock.advance(0);
+  assert.deepEqual([texts(other.events), texts(opening.events)], [["new"], ["new"]]);
+  opening.client.close();
+  other.client.close();
+});
+
+test("what a row shows beyond its position is fetched, whatever the cursor says", async () => {
+  const { cluster, store } = await withHistory();
+  cluster.say("peer1", "alice", "new");
+  (await online({ store }, cluster)).client.close();
+  const place = store.keys("").find((key) => key.includes("/p/") && key.includes("peer1/")) ?? "";
+  const before = place.replace(/2$/, "1");
+  store.write(
+    new Map([
+      [place, undefined],
+      [before, seal(1)],
+    ]),
+  );
+  const { client, events } = await online({ store }, cluster);
+  assert.deepEqual(texts(events), ["new"]);
+  client.close();
+});
 
 test("a damaged row leads to a whole list", async () => {
   for (const kind of ["/p/", "/c/", "/m/cursor", "/m/based"]) {

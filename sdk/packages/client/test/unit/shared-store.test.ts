@@ -16,23 +16,45 @@ const OWNER = { appId: "demo", userId: "alice" };
 
 interface Tab extends Fixture {
   readonly name: string;
+  /** It came while others wrote: what they had not written it sees, too. */
+  readonly early: boolean;
   /** Conversation → the last seq that anybody had seen when it came. */
   readonly seenBefore: ReadonlyMap<string, number>;
+  /** Conversation → the last seq that was told by the rows that it found. */
+  found: ReadonlyMap<string, number>;
   sent: number;
   end(): void;
 }
 
+function turned(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** As IndexedDB is: nothing is there at once. */
-function slowly(inner: MemoryStore): Store {
+function slowly(inner: MemoryStore, looks: () => void): Store {
   const later = async <T>(act: () => T): Promise<T> => {
-    await new Promise((resolve) => setImmediate(resolve));
+    await turned();
     return act();
   };
   return {
-    keys: (prefix) => later(() => inner.keys(prefix)),
-    read: (keys) => later(() => inner.read(keys)),
+    keys: (prefix) =>
+      later(() => {
+        looks();
+        return inner.keys(prefix);
+      }),
+    read: (keys) => later(turned).then(() => inner.read(keys)),
     write: (changes) => later(() => inner.write(changes)),
   };
+}
+
+function positions(store: MemoryStore): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (const key of store.keys("")) {
+    const [, , , kind, conversation = "", seq] = key.split("/");
+    const id = decodeURIComponent(conversation);
+    if (kind === "p") found.set(id, Math.max(Number(seq), found.get(id) ?? 0));
+  }
+  return found;
 }
 
 class Browser {
@@ -47,9 +69,14 @@ class Browser {
     this.#locks = locks;
   }
 
-  open(): void {
+  open(early = false): Tab {
     const page = this.#locks?.page();
-    const options = { store: slowly(this.inner), owner: OWNER, cacheBytesMax: 4_000 };
+    let looked = false;
+    const looks = (): void => {
+      if (!looked) tab.found = positions(this.inner);
+      looked = true;
+    };
+    const options = { store: slowly(this.inner, looks), owner: OWNER, cacheBytesMax: 4_000 };
     const made = fixture({ ...options, ...(page === undefined ? {} : { locks: page.locks }) }, this.cluster);
     made.client.on("event", ({ conversationId, seq }) => {
       this.#seen.set(conversationId, Math.max(seq, this.#seen.get(conversationId) ?? 0));
@@ -61,10 +88,19 @@ class Browser {
       }
       page?.end();
     };
-    const tab: Tab = { ...made, name: `tab${this.all.length}`, seenBefore: new Map(this.#seen), sent: 0, end };
+    const tab: Tab = {
+      ...made,
+      name: `tab${this.all.length}`,
+      early,
+      seenBefore: new Map(this.#seen),
+      found: new Map(),
+      sent: 0,
+      end,
+    };
     this.tabs.push(tab);
     this.all.push(tab);
     made.client.connect().catch(() => {});
+    return tab;
   }
 
   /** All that was told is written. */
@@ -102,17 +138,25 @@ test(`tabs that come and go on one store lose and double nothing (${SEEDS} seeds
         tab.client.send({ to: peer, text, clientMessageId: text }).catch(() => {});
       } else if (fate < 0.7) void tab.client.timeline({ to: peer }).loadOlder();
       else if (fate < 0.76) tab.transport.links.at(-1)?.cut(1006);
-      else if (fate < 0.86) {
+      else if (fate < 0.8) {
+        // All others list and write, and the new one reads what it can.
+        cluster.say(peer, "alice", `p${step}`, `p${step}`);
+        cluster.pushAll({ $case: "resync", value: { withinMs: 0 } });
+        for (let turn = Math.floor(random() * 8); turn > 0; turn -= 1) await turned();
+        if (browser.tabs.length < TABS_MAX) browser.open(true);
+      } else if (fate < 0.9) {
         await browser.written();
-        if (fate < 0.82 && browser.tabs.length < TABS_MAX) browser.open();
+        if (fate < 0.86 && browser.tabs.length < TABS_MAX) browser.open();
         else browser.kill(tab);
       }
       await browser.pass(Math.floor(random() * 100));
     }
     calm();
     await browser.written();
-    for (const tab of [...browser.tabs]) browser.kill(tab);
-    browser.open();
+    for (const tab of browser.tabs.slice(0, -1)) browser.kill(tab);
+    browser.open(true);
+    // Pushes were dropped.
+    cluster.pushAll({ $case: "resync", value: { withinMs: 0 } });
     await browser.pass(120_000);
     const stored = PEERS.flatMap((peer) =>
       cluster
@@ -139,12 +183,35 @@ test(`tabs that come and go on one store lose and double nothing (${SEEDS} seeds
           `seed ${seed}, ${tab.name}: once and in order`,
         );
         const seen = tab.seenBefore.get(id) ?? 0;
-        if (seqs.length > 0) assert.equal(first, seen + 1, `seed ${seed}, ${tab.name}: begins where all others were`);
+        const found = tab.found.get(id) ?? 0;
+        const begin = tab.early ? found : seen;
+        if (seqs.length > 0) assert.equal(first, begin + 1, `seed ${seed}, ${tab.name}: begins where all others were`);
+        if (!browser.tabs.includes(tab)) continue;
+        const head = cluster.log("alice", peer).at(-1)?.seq ?? 0;
+        assert.ok((seqs.at(-1) ?? found) === head, `seed ${seed}, ${tab.name}: nothing is missing at the end`);
       }
     }
     const left = browser.inner.keys("").filter((key) => /\/o\//.test(key));
     assert.deepEqual(left, [], `seed ${seed}: nothing is left to be sent`);
-    const positions = browser.inner.keys("").filter((key) => /\/p\//.test(key));
-    assert.equal(positions.length, PEERS.length, `seed ${seed}: one position for each conversation`);
+    const places = browser.inner.keys("").filter((key) => /\/p\//.test(key));
+    assert.equal(places.length, PEERS.length, `seed ${seed}: one position for each conversation`);
+  }
+});
+
+test("a tab that opens at any moment while another one lists and writes misses nothing", async () => {
+  const browser = new Browser(undefined);
+  const { cluster } = browser;
+  browser.open();
+  await browser.written();
+  cluster.pushes = () => false;
+  for (let moment = 0; moment < 40; moment += 1) {
+    cluster.say("bob", "alice", `m${moment}`);
+    cluster.pushAll({ $case: "resync", value: { withinMs: 0 } });
+    for (let turn = 0; turn < moment; turn += 1) await turned();
+    const tab = browser.open(true);
+    await browser.written();
+    const told = tab.events.at(-1)?.seq ?? tab.found.get("d:5:alice:bob");
+    assert.equal(told, moment + 1, `after ${moment} turns`);
+    browser.kill(tab);
   }
 });
