@@ -26,10 +26,9 @@ export class KeyValueStore implements Store {
   }
 
   write(changes: Changes): void {
-    for (const [key, text] of changes) {
-      if (text === undefined) this.#storage.removeItem(key);
-      else this.#storage.setItem(key, text);
-    }
+    // Two passes: whatever breaks this off, a row is gone only when the one that stands for it is there.
+    for (const [key, text] of changes) if (text !== undefined) this.#storage.setItem(key, text);
+    for (const [key, text] of changes) if (text === undefined) this.#storage.removeItem(key);
   }
 }
 

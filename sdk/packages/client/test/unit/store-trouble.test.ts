@@ -128,6 +128,72 @@ test("unsent messages have a bound in the store, and one that finds no room is t
   client.close();
 });
 
+test("a storage that breaks off in the middle of a write has at least what stands for what is gone", async () => {
+  for (let steps = 0; steps <= 4; steps += 1) {
+    const storage = new FakeStorage();
+    const store = new KeyValueStore(webStorage(storage));
+    store.write(new Map([["p/1", "before"]]));
+    let left = steps;
+    const step = (act: () => void): void => {
+      if (left === 0) throw new Error("the process ends");
+      left -= 1;
+      act();
+    };
+    const dying = new KeyValueStore({
+      keys: () => [],
+      getItem: () => null,
+      setItem: (key, value) => step(() => storage.setItem(key, value)),
+      removeItem: (key) => step(() => storage.removeItem(key)),
+    });
+    // In the order in which a client that is quick gathers them.
+    const changes = new Map([
+      ["p/1", undefined],
+      ["o/1", undefined],
+      ["e/1", "event"],
+      ["p/3", "after"],
+    ]);
+    const write = (): void => dying.write(changes);
+    if (steps < 4) assert.throws(write, /the process ends/);
+    else write();
+    const places = [...storage.entries.keys()].filter((key) => key.startsWith("p/"));
+    assert.ok(places.length > 0, `after ${steps} steps there is no position`);
+  }
+});
+
+test("a client that ends in the middle of a write loses no position", async () => {
+  const cluster = new FakeCluster();
+  const storage = new FakeStorage();
+  const store = new KeyValueStore(webStorage(storage));
+  cluster.say("bob", "alice", "old");
+  (await online({ store }, cluster)).client.close();
+  for (let steps = 0; steps < 12; steps += 1) {
+    let left = Number.POSITIVE_INFINITY;
+    const step = (act: () => void): void => {
+      if (left <= 0) throw new Error("the process ends");
+      left -= 1;
+      act();
+    };
+    const dying = new KeyValueStore({
+      ...webStorage(storage),
+      setItem: (key, value) => step(() => storage.setItem(key, value)),
+      removeItem: (key) => step(() => storage.removeItem(key)),
+    });
+    const run = await online({ store: dying }, cluster);
+    left = steps;
+    for (const text of ["1", "2", "3"]) {
+      cluster.say("bob", "alice", text);
+      await Promise.resolve();
+    }
+    await run.clock.advance(0);
+    const places = [...storage.entries.keys()].filter((key) => key.includes("/p/"));
+    assert.ok(places.length > 0, `after ${steps} steps there is no position`);
+    for (const link of run.transport.links) {
+      link.silent = true;
+      link.forget();
+    }
+  }
+});
+
 test("in a storage that is full of other things positions are kept, and next unsent messages, before events", async () => {
   const storage = new FakeStorage();
   const cluster = new FakeCluster();
