@@ -160,7 +160,7 @@ export function fromWire(error: WireError): ParlanceError {
 }
 
 /** The cluster refuses it for good: it is no better the next time. Whatever else fails may be mended meanwhile. */
-export function isRefusal(error: unknown): boolean {
+export function isRefusal(error: unknown): error is ParlanceError {
   return error instanceof RequestError || error instanceof PermissionError || error instanceof StateError;
 }
 

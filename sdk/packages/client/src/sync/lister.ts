@@ -1,6 +1,6 @@
 // Asks what conversations there are and where they stand: all of them at first, and then what changed since the list before.
 // Single ones are asked for when the list cannot say.
-import { ParlanceError, UnavailableError } from "../errors.js";
+import { isRefusal, type ParlanceError, UnavailableError } from "../errors.js";
 import { type ListedPage, type ListOptions, listPage } from "../history.js";
 import type { Conversation } from "../model.js";
 import type { Requests } from "../requests.js";
@@ -123,13 +123,12 @@ export class Lister {
     try {
       return await this.#page({ conversationIds });
     } catch (error) {
-      const refused = error instanceof ParlanceError && !error.retryable && error.code !== "closed";
-      if (!refused) {
-        for (const id of conversationIds) this.#wanted.add(id);
-        throw error;
+      if (isRefusal(error)) {
+        this.#context.failed(error);
+        return undefined;
       }
-      this.#context.failed(error);
-      return undefined;
+      for (const id of conversationIds) this.#wanted.add(id);
+      throw error;
     }
   }
 

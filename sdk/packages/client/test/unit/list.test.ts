@@ -182,6 +182,53 @@ test("what a row shows beyond its position is fetched, whatever the cursor says"
   client.close();
 });
 
+test("single conversations are asked for again after a failure inside the cluster, and no cursor is kept before", async () => {
+  const { cluster, store } = await withHistory();
+  const cursor = (): unknown => store.read(store.keys("").filter((key) => key.endsWith("m/cursor")))[0];
+  const kept = cursor();
+  cluster.lost.add("d:5:alice:peer1");
+  cluster.say("peer1", "alice", "missed");
+  const handle = cluster.handle.bind(cluster);
+  let asked = 0;
+  cluster.handle = (session, body) => {
+    if (body.$case !== "conversations" || body.value.conversationIds.length === 0) return handle(session, body);
+    asked += 1;
+    cluster.lost.clear();
+    return asked > 2 ? handle(session, body) : cluster.refuse(ErrorCode.ERROR_CODE_INTERNAL);
+  };
+  const second = await online({ store }, cluster);
+  let synced = 0;
+  second.client.on("synced", () => {
+    synced += 1;
+  });
+  assert.deepEqual([asked, cursor()], [1, kept]);
+  await second.clock.advance(30_000);
+  assert.deepEqual([texts(second.events), asked, synced], [["missed"], 3, 1]);
+  assert.notEqual(cursor(), kept);
+  second.client.close();
+});
+
+test("conversations that are refused for good hold up nothing", async () => {
+  const { cluster, store } = await withHistory();
+  cluster.lost.add("d:5:alice:peer1");
+  cluster.say("peer1", "alice", "refused");
+  cluster.say("peer2", "alice", "missed");
+  const handle = cluster.handle.bind(cluster);
+  cluster.handle = (session, body) => {
+    if (body.$case !== "conversations" || body.value.conversationIds.length === 0) return handle(session, body);
+    return cluster.refuse(ErrorCode.ERROR_CODE_INVALID_ARGUMENT);
+  };
+  const made = fixture({ store }, cluster);
+  let synced = 0;
+  made.client.on("synced", () => {
+    synced += 1;
+  });
+  made.client.connect().catch(() => {});
+  await made.clock.advance(600_000);
+  assert.deepEqual([texts(made.events), synced], [["missed"], 1]);
+  made.client.close();
+});
+
 test("a damaged row leads to a whole list", async () => {
   for (const kind of ["/p/", "/c/", "/m/cursor", "/m/based"]) {
     const { cluster, store } = await withHistory();
