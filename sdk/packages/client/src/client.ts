@@ -342,7 +342,7 @@ export class ParlanceClient extends Listenable {
     const error = new ClosedError(cause);
     this.#sync.close();
     this.#outbox.close(error);
-    this.#cache.close();
+    this.#recall.close();
     this.#requests.close(error);
     this.#waiters.reject(cause ?? error);
   }

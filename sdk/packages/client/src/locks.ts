@@ -16,6 +16,7 @@ export function platformLocks(): Locks | undefined {
 export class Claims {
   readonly #locks: Locks | undefined;
   readonly #held = new Map<string, () => void>();
+  #releases = 0;
 
   constructor(locks: Locks | undefined) {
     this.#locks = locks;
@@ -25,10 +26,13 @@ export class Claims {
   claim(name: string): Promise<boolean> {
     const locks = this.#locks;
     if (locks === undefined || this.#held.has(name)) return Promise.resolve(true);
+    const asked = this.#releases;
     return new Promise((resolve) => {
       const act = (lock: unknown): Promise<void> => {
-        resolve(lock !== null);
-        return lock === null ? Promise.resolve() : new Promise((release) => this.#held.set(name, release));
+        // What comes after a release is not wanted any more.
+        const granted = lock !== null && asked === this.#releases;
+        resolve(granted);
+        return granted ? new Promise((release) => this.#held.set(name, release)) : Promise.resolve();
       };
       // Where locks are forbidden, as in some frames, it is as if there were none.
       Promise.resolve()
@@ -38,6 +42,7 @@ export class Claims {
   }
 
   release(): void {
+    this.#releases += 1;
     for (const release of this.#held.values()) release();
     this.#held.clear();
   }

@@ -16,6 +16,7 @@ export class Recall {
   readonly #context: RecallContext;
   #shown = false;
   #running: Promise<Remembered> | undefined;
+  #closes = 0;
 
   constructor(context: RecallContext) {
     this.#context = context;
@@ -30,8 +31,16 @@ export class Recall {
     return this.#running;
   }
 
+  /** What is still being looked for is for the next run, and may be this client's. */
+  close(): void {
+    this.#closes += 1;
+    this.#running = undefined;
+    this.#context.cache.close();
+  }
+
   async #of(owner: StoreOwner): Promise<Remembered> {
     const { cache, conversations } = this.#context;
+    const closes = this.#closes;
     conversations.setUser(owner.userId);
     try {
       const remembered = await cache.open(owner);
@@ -40,7 +49,7 @@ export class Recall {
       await this.#unsent();
       return remembered;
     } finally {
-      this.#running = undefined;
+      if (closes === this.#closes) this.#running = undefined;
     }
   }
 

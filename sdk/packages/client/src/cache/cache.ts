@@ -213,7 +213,8 @@ export class Cache {
 
   /** What is left unsent is for whoever comes next, and may be this client. */
   close(): void {
-    this.#letters.release();
+    // In its turn, behind what was to be sent before.
+    this.#whenOpen(() => this.#letters.release());
   }
 
   /** Deletes everything of this user; nothing is kept from now on. */

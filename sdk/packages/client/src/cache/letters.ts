@@ -19,6 +19,12 @@ export interface LettersContext {
   failed(error: ParlanceError): void;
 }
 
+/** Rows that were found, before the release of that number. */
+export interface Found {
+  readonly releases: number;
+  readonly rows: readonly (readonly [string, string | undefined])[];
+}
+
 const TIME_DIGITS = 15;
 const NUMBER_DIGITS = 9;
 
@@ -35,6 +41,7 @@ export class Letters {
   #run: string | undefined;
   #lastTime = 0;
   #count = 0;
+  #releases = 0;
 
   constructor(context: LettersContext) {
     this.#context = context;
@@ -66,9 +73,12 @@ export class Letters {
   }
 
   /** Rows that nobody who lives has in hand: `take` them. */
-  async left(writer: Writer): Promise<[string, string | undefined][]> {
+  async left(writer: Writer): Promise<Found> {
+    const releases = this.#releases;
     const keys: string[] = [];
     for (const key of (await writer.keys("o/")).sort()) {
+      // To claim more would keep others from it.
+      if (releases !== this.#releases) break;
       const [, , run, count] = key.split("/");
       if (run === undefined || count === undefined) this.#context.damaged(key);
       else if (!this.#kept.has(key) && run !== this.#run && (await this.#claims.claim(writer.prefix + run))) {
@@ -76,11 +86,12 @@ export class Letters {
       }
     }
     const rows = await writer.read(keys);
-    return keys.map((key, index) => [key, rows[index]]);
+    return { releases, rows: keys.map((key, index) => [key, rows[index]] as const) };
   }
 
-  /** From now on they are in this client's hands. */
-  take(rows: readonly (readonly [string, string | undefined])[]): PendingMessage[] {
+  /** From now on they are in this client's hands; none if it let go of all since they were found. */
+  take({ releases, rows }: Found): PendingMessage[] {
+    if (releases !== this.#releases) return [];
     const found: PendingMessage[] = [];
     for (const [key, row] of rows) {
       if (row === undefined) continue;
@@ -97,6 +108,7 @@ export class Letters {
 
   /** Lets go of all that is left: it is for whoever comes next. */
   release(): void {
+    this.#releases += 1;
     this.#released = this.#rows;
     this.#rows = new Map();
     this.#kept.clear();
