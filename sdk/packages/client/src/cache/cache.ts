@@ -49,8 +49,8 @@ export interface Remembered {
 
 /** A store that cannot be read so often is given up. */
 const TRIES_MAX = 4;
-/** A store that does not answer so long cannot be read. */
-const READ_TIMEOUT_MS = 10_000;
+/** A store that does not answer so long cannot be read, or erased. */
+const TIMEOUT_MS = 10_000;
 /** Part of the bound for events that conversations and unsent messages may take, each, beside them. */
 const OTHERS_PART = 0.25;
 /** After so much of the bound was written it is time to see what others wrote. */
@@ -222,13 +222,16 @@ export class Cache {
     this.#erased = true;
     this.#early = [];
     await this.#opened?.catch(() => {});
-    await this.#writer?.stop();
     const { store } = this.#context;
-    try {
+    const erasing = async (): Promise<void> => {
+      await this.#writer?.stop();
       const keys = await store.keys(prefixOf(owner));
       await store.write(new Map(keys.map((key) => [key, undefined])));
+    };
+    try {
+      await this.#inTime(erasing());
     } catch (cause) {
-      throw asError("store", "the store failed to delete", cause);
+      throw new AppError("store", "the store failed to delete", { cause });
     }
   }
 
@@ -247,6 +250,7 @@ export class Cache {
     const events: string[] = [];
     const rows = await this.#inTime(reading());
     this.#writer = new Writer({
+      clock: this.#context.clock,
       store,
       prefix,
       failed: (error) => this.#context.failed(error),
@@ -309,8 +313,8 @@ export class Cache {
     this.#delete(this.#shelf.clear());
   }
 
-  #inTime<T>(reading: Promise<T>): Promise<T> {
-    return within(this.#context.clock, READ_TIMEOUT_MS, "the store", reading);
+  #inTime<T>(asking: Promise<T>): Promise<T> {
+    return within(this.#context.clock, TIMEOUT_MS, "the store", asking);
   }
 
   #damaged(key: string): void {

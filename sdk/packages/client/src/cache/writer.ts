@@ -1,11 +1,13 @@
 // Writes rows: one write at a time, everything since the last one together, and only what changed. When that fails the
 // store may be full: then room is made, and what matters most goes first. What could be fetched again is let go.
-import { asError, type ParlanceError } from "../errors.js";
+import { Alarm, type Clock } from "../clock.js";
+import { AppError, asError, type ParlanceError } from "../errors.js";
 import type { Store } from "../store.js";
 
 type Rows = Map<string, string | undefined>;
 
 export interface WriterContext {
+  readonly clock: Clock;
   readonly store: Store;
   /** What stands before each key. */
   readonly prefix: string;
@@ -15,6 +17,9 @@ export interface WriterContext {
   /** These found no room, and are not asked for again. */
   dropped(keys: readonly string[]): void;
 }
+
+/** A write that takes so long is told of; what comes next waits for it all the same, so that the last one counts. */
+const WRITE_TIMEOUT_MS = 10_000;
 
 export class Writer {
   readonly #context: WriterContext;
@@ -123,12 +128,19 @@ export class Writer {
   }
 
   async #save(changes: Rows): Promise<{ cause: unknown } | undefined> {
-    const { store, prefix } = this.#context;
+    const { clock, store, prefix, failed } = this.#context;
+    const overdue = new Alarm(clock);
     try {
-      if (changes.size > 0) await store.write(new Map([...changes].map(([key, row]) => [prefix + key, row])));
+      const writing = changes.size > 0 && store.write(new Map([...changes].map(([key, row]) => [prefix + key, row])));
+      if (!writing) return undefined;
+      const message = `the store did not end a write within ${WRITE_TIMEOUT_MS} ms: nothing new is remembered until it does`;
+      overdue.start(WRITE_TIMEOUT_MS, () => failed(new AppError("store", message)));
+      await writing;
       return undefined;
     } catch (cause) {
       return { cause };
+    } finally {
+      overdue.stop();
     }
   }
 }

@@ -6,6 +6,7 @@ import { ErrorCode } from "../../src/gen/parlance/common/v1/error.js";
 import { seal } from "../../src/cache/text.js";
 import { Writer } from "../../src/cache/writer.js";
 import { FakeCluster } from "../support/fake-cluster.js";
+import { FakeClock } from "../support/fake-time.js";
 import { type Fixture, fixture, online, texts } from "../support/fixture.js";
 
 const CHATS = 250;
@@ -122,7 +123,14 @@ test("a cursor is kept behind the rows that it speaks of, whatever fails", async
       written.push(key);
     }
   };
-  const writer = new Writer({ store, prefix: "", failed: () => {}, makeRoom: () => [], dropped: () => {} });
+  const writer = new Writer({
+    clock: new FakeClock(),
+    store,
+    prefix: "",
+    failed: () => {},
+    makeRoom: () => [],
+    dropped: () => {},
+  });
   writer.put("position", "1");
   await Promise.resolve();
   await Promise.resolve();

@@ -36,6 +36,49 @@ test("a store that cannot be read is given up with a word, and messages come all
   }
 });
 
+test("a write that does not end is told once; the rest waits for it and is written, and forgetting says that it failed", async () => {
+  const inner = new MemoryStore();
+  let [end, writes, stuck] = [(): void => {}, 0, false];
+  const store: Store = {
+    keys: (prefix) => inner.keys(prefix),
+    read: (keys) => inner.read(keys),
+    async write(changes) {
+      writes += 1;
+      if (stuck) {
+        await new Promise<void>((resolve) => {
+          end = resolve;
+        });
+      }
+      inner.write(changes);
+    },
+  };
+  const { client, clock, cluster, errors, events } = await online({ store });
+  cluster.say("bob", "alice", "1");
+  await clock.advance(0);
+  [stuck, writes] = [true, 0];
+  cluster.say("bob", "alice", "2");
+  await clock.advance(9_000);
+  assert.equal(errors.length, 0);
+  cluster.say("bob", "alice", "3");
+  await clock.advance(600_000);
+  assert.deepEqual([events.length, writes], [3, 1], "one at a time");
+  assert.deepEqual(
+    errors.map(({ code }) => code),
+    ["store"],
+  );
+  assert.match(errors[0]?.message ?? "", /did not end a write within 10000 ms/);
+  stuck = false;
+  end();
+  await clock.advance(0);
+  assert.equal(inner.keys("").filter((key) => key.includes("/p/") && key.endsWith("/3")).length, 1);
+  stuck = true;
+  cluster.say("bob", "alice", "4");
+  await clock.advance(0);
+  const refused = assert.rejects(client.forget(), { code: "store" });
+  await clock.advance(10_000);
+  await refused;
+});
+
 test("what an earlier run left unsent goes out when the store can be read at last", async () => {
   const cluster = new FakeCluster();
   const inner = new MemoryStore();
