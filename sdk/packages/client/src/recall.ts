@@ -46,7 +46,7 @@ export class Recall {
       const remembered = await cache.open(owner);
       if (!this.#shown) conversations.restore(remembered.conversations);
       this.#shown = true;
-      await this.#unsent();
+      if (closes === this.#closes) await this.#unsent();
       return remembered;
     } finally {
       if (closes === this.#closes) this.#running = undefined;

@@ -1,18 +1,9 @@
 // What an earlier run left unsent: it is sent once, or the app is told; no clock and no close loses or doubles it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  CloseCode,
-  ClosedError,
-  type Locks,
-  MemoryStore,
-  ParlanceError,
-  type Store,
-  type UnsentNotice,
-} from "../../src/index.js";
+import { CloseCode, ClosedError, MemoryStore, ParlanceError, type UnsentNotice } from "../../src/index.js";
 import { seal, unseal } from "../../src/cache/text.js";
 import { FakeCluster } from "../support/fake-cluster.js";
-import { FakeLocks } from "../support/fake-locks.js";
 import { type Fixture, fixture, online } from "../support/fixture.js";
 
 const OWNER = { appId: "demo", userId: "alice" };
@@ -43,85 +34,6 @@ function withoutNetwork(store: MemoryStore, cluster: FakeCluster): Fixture & { u
   run.client.connect().catch(() => {});
   return { ...run, unsent };
 }
-
-/** As `inner`; the next look for what is unsent waits for `open`. */
-function gated(inner: MemoryStore): { store: Store; asked(): boolean; open(): void } {
-  let [open, asked] = [(): void => {}, false];
-  const store: Store = {
-    async keys(prefix) {
-      const keys = inner.keys(prefix);
-      if (!asked && prefix.endsWith("/o/")) {
-        asked = true;
-        await new Promise<void>((resolve) => {
-          open = resolve;
-        });
-      }
-      return keys;
-    },
-    read: (keys) => inner.read(keys),
-    write: (changes) => inner.write(changes),
-  };
-  return { store, asked: () => asked, open: () => open() };
-}
-
-test("a close while what is left is being looked for takes nothing away: the next connect sends it", async () => {
-  for (const first of ["the answer", "the next connect"]) {
-    const [inner, cluster] = [new MemoryStore(), new FakeCluster()];
-    await dies(inner, cluster, "hi");
-    const { store, asked, open } = gated(inner);
-    const { client, clock } = await online({ store, owner: OWNER }, cluster);
-    assert.ok(asked());
-    client.close();
-    if (first === "the answer") {
-      open();
-      await clock.advance(0);
-    }
-    client.connect().catch(() => {});
-    await clock.advance(0);
-    open();
-    await clock.advance(0);
-    assert.deepEqual([stored(cluster), left(inner)], [["hi"], 0], `first: ${first}`);
-    client.close();
-  }
-});
-
-test("a lock that is granted after the close is let go: another client sends what is left", async () => {
-  const [store, cluster, all] = [new MemoryStore(), new FakeCluster(), new FakeLocks()];
-  await dies(store, cluster, "hi");
-  const { locks } = all.page();
-  const waiting: (() => void)[] = [];
-  const slow: Locks = {
-    request: async (name, options, act) => {
-      await new Promise<void>((resolve) => waiting.push(resolve));
-      return locks.request(name, options, act);
-    },
-  };
-  const { client, clock } = await online({ store, locks: slow }, cluster);
-  assert.equal(waiting.length, 1);
-  client.close();
-  for (const grant of waiting) grant();
-  await clock.advance(0);
-  const next = await online({ store, locks: all.page().locks }, cluster);
-  await next.clock.advance(0);
-  assert.deepEqual([stored(cluster), left(store)], [["hi"], 0]);
-  next.client.close();
-});
-
-test("what the cluster closed over before the store was open is sent by the next connect", async () => {
-  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
-  const { client, clock } = fixture({ store }, cluster);
-  const { protocols } = cluster;
-  cluster.protocols = { min: 9, max: 9 };
-  client.send({ to: "bob", text: "hi" }).catch(() => {});
-  client.connect().catch(() => {});
-  await clock.advance(0);
-  assert.equal(client.state, "closed");
-  cluster.protocols = protocols;
-  client.connect().catch(() => {});
-  await clock.advance(1_000);
-  assert.deepEqual([stored(cluster), left(store)], [["hi"], 0]);
-  client.close();
-});
 
 test("the time of what is left counts from the log-in: an hour without a network takes nothing away", async () => {
   const [store, cluster] = [new MemoryStore(), new FakeCluster()];
