@@ -243,7 +243,10 @@ export class Cache {
       const keys = (await store.keys(prefix)).map((key) => key.slice(prefix.length)).sort();
       const wanted = keys.filter((key) => /^[mpc]\//.test(key) && key !== CURSOR);
       const rows = await store.read(wanted.map((key) => prefix + key));
-      for (const key of keys) if (key.startsWith("e/")) events.push(key);
+      for (const key of keys) {
+        if (key.startsWith("e/")) events.push(key);
+        if (key.startsWith("o/")) this.#letters.saw(key);
+      }
       const read = wanted.map((key, index): [string, string | undefined] => [key, rows[index]]);
       return cursor === undefined ? read : [...read, [CURSOR, cursor]];
     };

@@ -48,6 +48,12 @@ export class Letters {
     this.#claims = new Claims(context.locks);
   }
 
+  /** A row of an earlier run, or of another client: what is new here comes behind it, whatever the clock says. */
+  saw(key: string): void {
+    const time = Number(key.split("/")[1]);
+    if (Number.isSafeInteger(time)) this.#lastTime = Math.max(this.#lastTime, time + 1);
+  }
+
   /** Writes a message, or how it is now. */
   put(writer: Writer, message: PendingMessage): void {
     const { bytesMax, failed } = this.#context;

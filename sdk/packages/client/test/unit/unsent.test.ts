@@ -220,6 +220,20 @@ test("a clock that was set back between two runs makes nobody send after the clu
   second.client.close();
 });
 
+test("what was typed before a log-in on a device whose clock is behind goes out after what an earlier run left", async () => {
+  const [store, cluster] = [new MemoryStore(), new FakeCluster()];
+  await dies(store, cluster, "1");
+  for (const text of ["2", "3"]) {
+    const run = withoutNetwork(store, cluster);
+    run.client.send({ to: "bob", text }).catch(() => {});
+    await run.clock.advance(0);
+  }
+  const { client, clock } = await online({ store }, cluster);
+  await clock.advance(0);
+  assert.deepEqual(stored(cluster), ["1", "2", "3"]);
+  client.close();
+});
+
 test("one that cannot be encoded is told as unsent and deleted, and those behind it go out", async () => {
   const [store, cluster] = [new MemoryStore(), new FakeCluster()];
   const run = withoutNetwork(store, cluster);
