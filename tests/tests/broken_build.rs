@@ -147,7 +147,8 @@ async fn a_build_that_refuses_what_it_stores_is_found_out() -> Result<()> {
         process: None,
         fault: Fault::None,
         check: "refused",
-        also: &[],
+        // Who sent it is told so in place of the event.
+        also: &["delivered"],
     };
     broken.is_found_out().await
 }
