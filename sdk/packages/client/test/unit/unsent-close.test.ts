@@ -5,25 +5,7 @@ import { type Locks, MemoryStore, type Store } from "../../src/index.js";
 import { FakeCluster } from "../support/fake-cluster.js";
 import { FakeLocks } from "../support/fake-locks.js";
 import { fixture, online } from "../support/fixture.js";
-
-const OWNER = { appId: "demo", userId: "alice" };
-
-function stored(cluster: FakeCluster): unknown[] {
-  return cluster.log("alice", "bob").map((event) => event.body?.value.content?.kind?.value);
-}
-
-function left(store: MemoryStore): number {
-  return store.keys("").filter((key) => key.includes("/o/")).length;
-}
-
-/** A run that ends without a word while it sends. */
-async function dies(store: MemoryStore, cluster: FakeCluster, text: string): Promise<void> {
-  const run = await online({ store }, cluster);
-  run.transport.last.silent = true;
-  run.client.send({ to: "bob", text }).catch(() => {});
-  await run.clock.advance(0);
-  run.transport.last.forget();
-}
+import { dies, left, OWNER, stored } from "../support/unsent.js";
 
 /** As `inner`; the first look for rows that begin so waits for `open`. */
 function gated(inner: MemoryStore, start: string): { store: Store; asked(): boolean; open(): void } {

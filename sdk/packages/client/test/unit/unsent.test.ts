@@ -5,26 +5,9 @@ import { CloseCode, ClosedError, MemoryStore, ParlanceError, type UnsentNotice }
 import { seal, unseal } from "../../src/cache/text.js";
 import { FakeCluster } from "../support/fake-cluster.js";
 import { type Fixture, fixture, online } from "../support/fixture.js";
+import { dies, left, OWNER, stored } from "../support/unsent.js";
 
-const OWNER = { appId: "demo", userId: "alice" };
 const HOUR = 3_600_000;
-
-function stored(cluster: FakeCluster): unknown[] {
-  return cluster.log("alice", "bob").map((event) => event.body?.value.content?.kind?.value);
-}
-
-function left(store: MemoryStore): number {
-  return store.keys("").filter((key) => key.includes("/o/")).length;
-}
-
-/** A run that ends without a word while it sends. */
-async function dies(store: MemoryStore, cluster: FakeCluster, text: string): Promise<void> {
-  const run = await online({ store }, cluster);
-  run.transport.last.silent = true;
-  run.client.send({ to: "bob", text }).catch(() => {});
-  await run.clock.advance(0);
-  run.transport.last.forget();
-}
 
 function withoutNetwork(store: MemoryStore, cluster: FakeCluster): Fixture & { unsent: UnsentNotice[] } {
   const run = fixture({ store, owner: OWNER }, cluster);
