@@ -15,31 +15,16 @@ use futures::{SinkExt, StreamExt};
 use parlance_gateway::ListenerTls;
 use parlance_proto::client::v1::{
     ClientFrame, Content, ConversationsRequest, CustomContent, HistoryRequest, LoginRequest,
-    PingRequest, SendRequest, SendResponse, client_frame, content, history_request, send_request,
-    server_frame,
+    PingRequest, SendRequest, client_frame, content, history_request, send_request, server_frame,
 };
 use parlance_proto::common::v1::{ErrorCode, VersionRange};
 use prost::Message as _;
 use server_frame::Body;
-use support::client::{Client, Next, send_to, token};
+use support::client::{Client, Next, code, send_to, sent, token};
 use support::{Rig, eventually};
 use tokio_tungstenite::tungstenite::Message;
 
 const AB: &str = "d:5:alice:bob";
-
-fn sent(body: Body) -> SendResponse {
-    match body {
-        Body::Send(response) => response,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn code(body: &Body) -> ErrorCode {
-    match body {
-        Body::Error(error) => error.code(),
-        other => panic!("{other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn two_users_chat_and_a_repeated_send_is_stored_once() {

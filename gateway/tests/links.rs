@@ -10,27 +10,12 @@
 #[allow(dead_code, reason = "each test program uses a part")]
 mod support;
 
-use parlance_proto::client::v1::SendResponse;
 use parlance_proto::client::v1::server_frame::Body;
 use parlance_proto::common::v1::ErrorCode;
-use support::client::{Client, send_to};
+use support::client::{Client, code, send_to, sent};
 use support::{Rig, eventually};
 
 const AB: &str = "d:5:alice:bob";
-
-fn sent(body: Body) -> SendResponse {
-    match body {
-        Body::Send(response) => response,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn code(body: &Body) -> ErrorCode {
-    match body {
-        Body::Error(error) => error.code(),
-        other => panic!("{other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn a_hint_leads_to_the_leader_and_a_new_leader_learns_the_topics() {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use parlance_proto::client::v1::{
-    ClientFrame, Content, LoginRequest, SendRequest, ServerFrame, client_frame, content,
-    send_request, server_frame,
+    ClientFrame, Content, LoginRequest, SendRequest, SendResponse, ServerFrame, client_frame,
+    content, send_request, server_frame,
 };
+use parlance_proto::common::v1::ErrorCode;
 use parlance_testkit::token::Signer;
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,6 +18,22 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::world::SECRET;
+
+/// The answer to a message that was taken.
+pub fn sent(body: server_frame::Body) -> SendResponse {
+    match body {
+        server_frame::Body::Send(response) => response,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Why it was refused.
+pub fn code(body: &server_frame::Body) -> ErrorCode {
+    match body {
+        server_frame::Body::Error(error) => error.code(),
+        other => panic!("{other:?}"),
+    }
+}
 
 pub struct Client<S = MaybeTlsStream<TcpStream>> {
     pub socket: WebSocketStream<S>,
