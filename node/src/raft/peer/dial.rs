@@ -1,27 +1,25 @@
 //! The connection to one other node: dialled at the first message, dialled again with back-off when it is lost.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{
-    PeerFrame, PeerMessage, SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
+    PeerMessage, SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
 };
 use parlance_proto::tls::node_name;
-use quinn::{Connection, ConnectionError, RecvStream, TransportErrorCode};
+use quinn::{Connection, ConnectionError, TransportErrorCode};
 use rustls::AlertDescription;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::live::{Call, Live, read_answers};
 use super::quic::Shared;
-use super::writer::Streams;
-use super::{Lane, PeerError, frame, snapshot_stream};
+use super::{Lane, PeerError, snapshot_stream};
 use crate::raft::metrics;
 
 /// Back-off doubles as often as this at most.
@@ -29,8 +27,6 @@ const DOUBLED_MAX: u32 = 4;
 /// A handshake with a node that is there has ended by then, as a rule.
 const HANDSHAKE_USUAL: Duration = Duration::from_millis(100);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Two nodes that dial each other at the same time leave connections alone that are not older.
-const YOUNG_MAX: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 2000 });
 /// A node that nobody has anything to say to for this long is not dialled any more.
 const UNUSED_MAX: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
@@ -40,15 +36,6 @@ enum State {
     Connecting,
     Down(String),
     Up(Arc<Live>),
-}
-
-/// One connection that is up.
-struct Live {
-    connection: Connection,
-    streams: Streams,
-    since: Instant,
-    calls: Mutex<HashMap<u64, oneshot::Sender<Body>>>,
-    next_call: AtomicU64,
 }
 
 /// The way to one node.
@@ -73,17 +60,16 @@ impl Outbound {
         })
     }
 
-    /// The node has just dialled this one: it is dialled at once if it is not connected. An old connection may be to a
-    /// process that was killed, of which nothing comes back, not even that it is gone.
-    pub(super) fn is_there(&self) {
+    /// This process of the node has dialled this one: it is dialled at once if it is not connected. A connection to an
+    /// earlier one is dead: nothing comes back, not even that it is gone. One to this process is as good as it was.
+    pub(super) fn is_there(&self, instance_id: &str) {
         match self.live() {
             None => self.there.notify_one(),
-            Some(live) if live.since.elapsed() > YOUNG_MAX => {
+            Some(live) if live.is_to_another_than(instance_id) => {
                 live.connection
-                    .close(6u32.into(), b"the node has dialled anew");
+                    .close(6u32.into(), b"to a process that is gone");
                 self.there.notify_one();
             }
-            // Else both would go on dialling anew because of each other.
             Some(_) => {}
         }
     }
@@ -155,7 +141,7 @@ impl Outbound {
                 reason: e.to_string(),
             };
             let live = connected(&mut state, node).await?;
-            let hello = frame::hello(shared.node_id, &shared.identity.read());
+            let hello = shared.hello();
             snapshot_stream::send(&live.connection, &hello, header, chunks)
                 .await
                 .map_err(unreachable)
@@ -180,81 +166,6 @@ async fn connected(
             reason: "the link is shut down".to_owned(),
         };
         state.changed().await.map_err(stopped)?;
-    }
-}
-
-/// A call that waits for its answer; forgotten when dropped.
-struct Call {
-    live: Arc<Live>,
-    node: NodeId,
-    id: u64,
-    answer: oneshot::Receiver<Body>,
-}
-
-impl Call {
-    fn queue(
-        live: Arc<Live>,
-        node: NodeId,
-        lane: Lane,
-        shard: ShardId,
-        body: Body,
-    ) -> Result<Self, PeerError> {
-        let id = live.next_call.fetch_add(1, Ordering::Relaxed);
-        let (sender, answer) = oneshot::channel();
-        live.calls.lock().insert(id, sender);
-        let message = PeerMessage {
-            call_id: id,
-            shard: shard.0,
-            body: Some(body),
-        };
-        let queued = live.streams.queue(lane.stream()).try_send(message);
-        let call = Self {
-            live,
-            node,
-            id,
-            answer,
-        };
-        match queued {
-            Ok(()) => Ok(call),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                metrics::peer_dropped(lane.name());
-                Err(PeerError::Overloaded { node })
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(PeerError::Unreachable {
-                node,
-                reason: "the connection was lost".to_owned(),
-            }),
-        }
-    }
-
-    async fn answer(mut self, within: Duration) -> Result<Body, PeerError> {
-        let node = self.node;
-        let lost = || PeerError::Unreachable {
-            node,
-            reason: "the connection was lost".to_owned(),
-        };
-        let answered = tokio::select! {
-            answered = timeout(within, &mut self.answer) => answered,
-            _ = self.live.connection.closed() => return Err(lost()),
-        };
-        match answered {
-            Ok(Ok(Body::Error(error))) => Err(PeerError::Refused {
-                node,
-                reason: error.message,
-            }),
-            Ok(Ok(body)) => Ok(body),
-            Ok(Err(_)) => Err(lost()),
-            Err(_) => Err(PeerError::Timeout {
-                node,
-                timeout: within,
-            }),
-        }
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.live.calls.lock().remove(&self.id);
     }
 }
 
@@ -351,53 +262,5 @@ async fn dial(shared: &Shared, to: NodeId) -> io::Result<Arc<Live>> {
     let connection = timeout(HANDSHAKE_TIMEOUT, connecting).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("no answer from {address}"))
     })??;
-    let streams = Streams::start(
-        &connection,
-        &frame::hello(shared.node_id, &shared.identity.read()),
-    );
-    Ok(Arc::new(Live {
-        connection,
-        streams,
-        since: Instant::now(),
-        calls: Mutex::default(),
-        next_call: AtomicU64::new(1),
-    }))
-}
-
-async fn read_answers(shared: Arc<Shared>, from: NodeId, live: Arc<Live>) {
-    while let Ok(stream) = live.connection.accept_uni().await {
-        let (shared, live) = (shared.clone(), live.clone());
-        tokio::spawn(async move {
-            if let Err(error) = read_answer_stream(&shared, from, &live, stream).await {
-                tracing::debug!(node = %from, %error, "answers are not read any more");
-                live.connection.close(2u32.into(), b"bad answers");
-            }
-        });
-    }
-    // Whoever still waits learns that no answer comes.
-    live.calls.lock().clear();
-}
-
-async fn read_answer_stream(
-    shared: &Shared,
-    from: NodeId,
-    live: &Live,
-    mut stream: RecvStream,
-) -> io::Result<()> {
-    let hello = frame::read_hello(&mut stream, from).await?;
-    let known = shared.directory.store_id(from).filter(|id| !id.is_empty());
-    if known.is_some_and(|known| !hello.store_id.is_empty() && hello.store_id != known) {
-        return Err(frame::invalid(format!(
-            "node {from} has another data directory than the cluster map says"
-        )));
-    }
-    while let Some(frame) = frame::read::<PeerFrame>(&mut stream).await? {
-        for message in frame.messages {
-            let waiting = live.calls.lock().remove(&message.call_id);
-            if let (Some(waiting), Some(body)) = (waiting, message.body) {
-                let _ = waiting.send(body);
-            }
-        }
-    }
-    Ok(())
+    Ok(Live::new(shared, connection))
 }

@@ -5,11 +5,9 @@ use std::io;
 use bytes::{BufMut, Bytes, BytesMut};
 use parlance_proto::ids::NodeId;
 use parlance_proto::raft::v1::StreamHello;
-use parlance_proto::version::{PEER_PROTOCOLS, common, greeting, mismatch};
+use parlance_proto::version::{PEER_PROTOCOLS, common, mismatch};
 use prost::Message;
 use quinn::{RecvStream, SendStream};
-
-use super::LocalIdentity;
 
 /// Bytes of one message on a stream. Appends hold about 1 MiB, and at least one entry however large.
 const FRAME_BYTES_MAX: u32 = 64 << 20;
@@ -60,15 +58,6 @@ pub(super) async fn read<M: Message + Default>(stream: &mut RecvStream) -> io::R
 
 pub(super) fn invalid(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
-}
-
-pub(super) fn hello(node_id: NodeId, identity: &LocalIdentity) -> StreamHello {
-    StreamHello {
-        protocol: greeting(PEER_PROTOCOLS),
-        cluster_id: identity.cluster_id.clone(),
-        node_id: node_id.0,
-        store_id: identity.store_id.clone(),
-    }
 }
 
 /// The first message of a stream, checked against the certificate.

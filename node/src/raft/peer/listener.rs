@@ -14,7 +14,8 @@ use quinn::{Connection, RecvStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::quic::{Shared, certificates};
+use super::endpoint::certificates;
+use super::quic::Shared;
 use super::writer::Streams;
 use super::{Lane, frame, snapshot_stream};
 
@@ -52,11 +53,7 @@ async fn serve(shared: Arc<Shared>, incoming: quinn::Incoming) -> io::Result<()>
     let id = connection.stable_id();
     shared.inbound.lock().insert(id, connection.clone());
     shared.cut_if_denied(&connection);
-    shared.has_dialled(from);
-    let streams = Streams::start(
-        &connection,
-        &frame::hello(shared.node_id, &shared.identity.read()),
-    );
+    let streams = Streams::start(&connection, &shared.hello());
     let result = read_streams(&shared, &connection, from, &streams).await;
     shared.inbound.lock().remove(&id);
     result
@@ -160,6 +157,12 @@ struct Requests {
 impl Requests {
     async fn read(&self, mut stream: RecvStream) -> io::Result<()> {
         let hello = frame::read_hello(&mut stream, self.from).await?;
+        if !matches!(
+            admission(&self.shared, self.from, &hello),
+            Admission::Refused(_)
+        ) {
+            self.shared.has_dialled(self.from, &hello.instance_id);
+        }
         while let Some(frame) = frame::read::<PeerFrame>(&mut stream).await? {
             let admission = admission(&self.shared, self.from, &hello);
             for PeerMessage {

@@ -6,8 +6,10 @@
 
 mod ask;
 mod dial;
+mod endpoint;
 mod frame;
 mod listener;
+mod live;
 mod quic;
 mod snapshot_stream;
 mod writer;

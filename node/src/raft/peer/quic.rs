@@ -1,8 +1,8 @@
-//! The QUIC endpoint of a node: socket, TLS, timers and windows; and [`QuicLink`], the door to it.
+//! [`QuicLink`]: the door to a node's QUIC endpoint, with its connections.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,30 +10,25 @@ use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{
-    SnapshotChunk, SnapshotHeader, SnapshotResponse, peer_message::Body,
+    SnapshotChunk, SnapshotHeader, SnapshotResponse, StreamHello, peer_message::Body,
 };
 use parlance_proto::tls::TlsIdentity;
+use parlance_proto::version::{PEER_PROTOCOLS, greeting};
 use parlance_tls::ClusterTls;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
-use rustls_pki_types::CertificateDer;
+use quinn::{Endpoint, EndpointConfig, TransportConfig};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::dial::Outbound;
+use super::endpoint::{bind, certificates, configs, transport};
 use super::{
     Directory, Lane, LocalIdentity, PeerError, PeerHandler, PeerLink, RaftInbound, listener,
 };
+use crate::clock::{Environment, SystemEnvironment};
 use crate::raft::RaftConfig;
 
-const ALPN: &[u8] = b"parlance-raft/1";
-const KEEP_ALIVE: Duration = Duration::from_millis(500);
 const IDLE_MAX: Duration = Duration::from_secs(2);
 const REDIAL_AFTER: Duration = Duration::from_millis(50);
-const INITIAL_RTT: Duration = Duration::from_millis(10);
-const STREAM_WINDOW_BYTES: u32 = 8 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
-const STREAMS_MAX: u32 = 1024;
 
 /// What a link needs.
 pub struct QuicConfig {
@@ -70,6 +65,8 @@ pub struct QuicLink {
 
 pub(super) struct Shared {
     pub(super) node_id: NodeId,
+    /// Of this process, so that others know one that is gone from it.
+    instance_id: String,
     pub(super) endpoint: Endpoint,
     pub(super) client: RwLock<quinn::ClientConfig>,
     tls: Arc<ClusterTls>,
@@ -100,6 +97,7 @@ impl QuicLink {
         let link = Self {
             shared: Arc::new(Shared {
                 node_id: config.node_id,
+                instance_id: SystemEnvironment.random_id(),
                 endpoint,
                 client: RwLock::new(client),
                 tls: tls.clone(),
@@ -183,14 +181,32 @@ impl QuicLink {
     pub(crate) fn dialled(&self) -> Vec<NodeId> {
         self.shared.outbound.lock().keys().copied().collect()
     }
+
+    /// The connection that is dialled, if it is up.
+    #[cfg(test)]
+    pub(crate) fn connection(&self, to: NodeId) -> Option<quinn::Connection> {
+        self.shared.outbound.lock().get(&to)?.connection()
+    }
 }
 
 impl Shared {
-    /// A node has dialled this one: it is there, perhaps since a moment ago.
-    pub(super) fn has_dialled(&self, node: NodeId) {
+    /// What each stream begins with.
+    pub(super) fn hello(&self) -> StreamHello {
+        let identity = self.identity.read();
+        StreamHello {
+            protocol: greeting(PEER_PROTOCOLS),
+            cluster_id: identity.cluster_id.clone(),
+            node_id: self.node_id.0,
+            store_id: identity.store_id.clone(),
+            instance_id: self.instance_id.clone(),
+        }
+    }
+
+    /// This process of a node has dialled this one: it is there, perhaps since a moment ago.
+    pub(super) fn has_dialled(&self, node: NodeId, instance_id: &str) {
         let peer = self.outbound.lock().get(&node).cloned();
         if let Some(peer) = peer {
-            peer.is_there();
+            peer.is_there(instance_id);
         }
     }
 
@@ -233,22 +249,6 @@ impl PeerLink for QuicLink {
     }
 }
 
-/// The configurations with the certificate of the moment.
-fn configs(
-    tls: &ClusterTls,
-    transport: &Arc<TransportConfig>,
-) -> io::Result<(quinn::ServerConfig, quinn::ClientConfig)> {
-    let server = tls.server_config(ALPN).map_err(io::Error::other)?;
-    let server = QuicServerConfig::try_from(server).map_err(io::Error::other)?;
-    let mut server = quinn::ServerConfig::with_crypto(Arc::new(server));
-    server.transport_config(transport.clone());
-    let client = tls.client_config(ALPN).map_err(io::Error::other)?;
-    let client = QuicClientConfig::try_from(client).map_err(io::Error::other)?;
-    let mut client = quinn::ClientConfig::new(Arc::new(client));
-    client.transport_config(transport.clone());
-    Ok((server, client))
-}
-
 /// New connections use the certificate that is there by then; those that are there stay.
 async fn renew(
     shared: &Shared,
@@ -264,47 +264,4 @@ async fn renew(
             Err(error) => tracing::error!(%error, "the new certificate is not used between nodes"),
         }
     }
-}
-
-/// Those that the other side has shown.
-pub(super) fn certificates(connection: &quinn::Connection) -> Option<Vec<CertificateDer<'static>>> {
-    let chain = connection.peer_identity()?;
-    chain.downcast().ok().map(|chain| *chain)
-}
-
-fn transport(config: &QuicConfig) -> io::Result<TransportConfig> {
-    let mut transport = TransportConfig::default();
-    transport.keep_alive_interval(Some(KEEP_ALIVE));
-    transport.max_idle_timeout(Some(
-        IdleTimeout::try_from(config.idle_max).map_err(io::Error::other)?,
-    ));
-    transport.initial_rtt(INITIAL_RTT);
-    transport.stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES));
-    transport.receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES));
-    transport.send_window(u64::from(CONNECTION_WINDOW_BYTES));
-    transport.max_concurrent_uni_streams(VarInt::from_u32(STREAMS_MAX));
-    transport.max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX));
-    transport.send_fairness(false);
-    transport.enable_segmentation_offload(config.raft.udp_segmentation_offload);
-    Ok(transport)
-}
-
-/// A socket with room for a burst of packets: what does not fit there counts as lost on the network.
-fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<UdpSocket> {
-    let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, Some(socket2::Protocol::UDP))?;
-    socket.set_recv_buffer_size(buffer_bytes)?;
-    socket.set_send_buffer_size(buffer_bytes)?;
-    let (receive, send) = (socket.recv_buffer_size()?, socket.send_buffer_size()?);
-    if receive < buffer_bytes || send < buffer_bytes {
-        tracing::warn!(
-            wanted = buffer_bytes,
-            receive,
-            send,
-            "the kernel caps udp buffers: raise net.core.rmem_max and net.core.wmem_max, or bursts lose packets"
-        );
-    }
-    socket.bind(&address.into())?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }

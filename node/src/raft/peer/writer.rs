@@ -2,7 +2,7 @@
 
 use parlance_proto::raft::v1::{PeerFrame, PeerMessage};
 use prost::Message;
-use quinn::Connection;
+use quinn::{Connection, SendStream};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
@@ -68,13 +68,18 @@ async fn write_until_closed(
     lane: Lane,
     queue: &mut mpsc::Receiver<PeerMessage>,
 ) -> std::io::Result<()> {
-    // The stream is opened with the first message: the other end sees it only then anyway.
+    // One stream says at once which process this is; the others are opened with their first message.
+    let opened = match lane {
+        Lane::Control => Some(open(connection, hello, lane).await?),
+        Lane::Append | Lane::Relay => None,
+    };
     let Some(mut next) = queue.recv().await else {
         return Ok(());
     };
-    let mut stream = connection.open_uni().await?;
-    let _ = stream.set_priority(lane.priority());
-    frame::write(&mut stream, hello).await?;
+    let mut stream = match opened {
+        Some(stream) => stream,
+        None => open(connection, hello, lane).await?,
+    };
     loop {
         // What is about to be said goes along; votes and heartbeats do not wait for it.
         if lane != Lane::Control {
@@ -94,4 +99,15 @@ async fn write_until_closed(
         };
         next = message;
     }
+}
+
+async fn open(
+    connection: &Connection,
+    hello: &StreamHello,
+    lane: Lane,
+) -> std::io::Result<SendStream> {
+    let mut stream = connection.open_uni().await?;
+    let _ = stream.set_priority(lane.priority());
+    frame::write(&mut stream, hello).await?;
+    Ok(stream)
 }

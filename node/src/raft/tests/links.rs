@@ -118,8 +118,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// No test waits for that.
 const LATER: Duration = Duration::from_secs(3600);
 
-/// Two nodes without a cluster, of which none dials again or gives a connection up by itself.
+/// Two nodes without a cluster, of which none dials again or gives a connection up by itself if not told to.
 struct Two {
+    redial_after: Duration,
     nodes: Arc<Nodes>,
     tls: [Arc<ClusterTls>; 2],
     _dir: tempfile::TempDir,
@@ -130,6 +131,7 @@ impl Two {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::new(dir.path());
         Self {
+            redial_after: LATER,
             nodes: Arc::default(),
             tls: [1, 2].map(|id| authority.identity(Role::Node(id))),
             _dir: dir,
@@ -141,7 +143,7 @@ impl Two {
         let known = self.nodes.0.lock().get(&NodeId(id)).cloned();
         let listen = known.map_or(([127, 0, 0, 1], 0).into(), |(address, _)| address);
         let quic = QuicConfig {
-            redial_after: LATER,
+            redial_after: self.redial_after,
             idle_max: LATER,
             ..QuicConfig::new(NodeId(id), listen, config())
         };
@@ -197,16 +199,40 @@ async fn a_connection_to_a_killed_process_ends_when_the_next_one_is_heard() {
     });
     let killed = killed.await.unwrap();
     ask(&first, 2).await.unwrap();
-    let since = Instant::now();
     process.shutdown_background();
     drop(killed);
-    eventually("it is no new connection", || {
-        (since.elapsed() > Duration::from_millis(300)).then_some(())
-    })
-    .await;
     let second = two.start(2).await;
     ask(&second, 1).await.unwrap();
     is_answered(&first, 2).await;
+    first.shutdown().await;
+    second.shutdown().await;
+}
+
+/// It may have lost only what it had dialled itself, and what is under way in the other direction would be lost too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_dials_anew_keeps_the_connection_that_it_was_dialled_by() {
+    let two = Two {
+        redial_after: Duration::from_millis(10),
+        ..Two::new()
+    };
+    let (first, second) = (two.start(1).await, two.start(2).await);
+    ask(&first, 2).await.unwrap();
+    ask(&second, 1).await.unwrap();
+    let kept = first.connection(NodeId(2)).unwrap();
+    let lost = second.connection(NodeId(1)).unwrap();
+    lost.close(0u32.into(), b"lost");
+    eventually("it has dialled anew", || {
+        let anew = second.connection(NodeId(1))?;
+        (anew.stable_id() != lost.stable_id()).then_some(())
+    })
+    .await;
+    is_answered(&second, 1).await;
+    ask(&first, 2).await.unwrap();
+    assert_eq!(kept.close_reason(), None);
+    assert_eq!(
+        first.connection(NodeId(2)).unwrap().stable_id(),
+        kept.stable_id()
+    );
     first.shutdown().await;
     second.shutdown().await;
 }
