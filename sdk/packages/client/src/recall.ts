@@ -1,5 +1,6 @@
 // Shows and sends what an earlier run left.
-import type { Cache, Remembered } from "./cache/cache.js";
+import type { Cache } from "./cache/cache.js";
+import type { Remembered } from "./cache/remembered.js";
 import type { Conversations } from "./conversations.js";
 import { AppError, type ParlanceError } from "./errors.js";
 import type { Outbox } from "./outbox.js";

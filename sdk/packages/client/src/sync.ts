@@ -5,7 +5,8 @@
 // them is fetched. At a user's first log-in a conversation starts at its head: what is older is history. A conversation
 // that turns up later starts at 1.
 import type { BackoffOptions } from "./backoff.js";
-import type { Cache, Remembered } from "./cache/cache.js";
+import type { Cache } from "./cache/cache.js";
+import type { Remembered } from "./cache/remembered.js";
 import { Alarm, type Clock } from "./clock.js";
 import { asError, ClosedError, type ParlanceError, UnavailableError } from "./errors.js";
 import type { GapNotice } from "./events.js";

@@ -5,11 +5,13 @@
 //   e/<conversation>/<seq>/<time>/<n>   an event in n bytes; those are bounded, and the oldest go
 //   c/<conversation>                    the conversation as last shown; bounded too
 //   o/<time>/<run>/<n>                  a message that is not acknowledged: see letters.ts
-//   m/cursor                            the cursor of a list: the rows have everything that changed before it
+//   m/cursor                            the cursor of a list, and a sum over the rows of conversations that have everything
+//                                       that changed before it
 //
-// Several clients may share a store: a row that is gone was deleted by another one. A row that was damaged is as if it
-// were not there, which leads to asking the cluster again: a conversation without a position starts at 1, never at its
-// head, once there was a log-in.
+// Several clients may share a store: a row that is gone was deleted by another one. Where the rows of conversations are not
+// those that the cursor's writer knew, the cursor counts for nothing: what one client wrote late may be older than the
+// cursor of another. A row that was damaged is as if it were not there, which leads to asking the cluster again: a
+// conversation without a position starts at 1, never at its head, once there was a log-in.
 import type { Clock } from "../clock.js";
 import { within } from "../deadline.js";
 import { AppError, asError, type ParlanceError } from "../errors.js";
@@ -22,9 +24,10 @@ import { utf8Length } from "../utf8.js";
 import { Faces } from "./faces.js";
 import { Letters } from "./letters.js";
 import { Places } from "./places.js";
+import { BASED, CURSOR, FIRST, type Remembered, type Rows, readRows, remember, sealCursor } from "./remembered.js";
 import { Shelf } from "./shelf.js";
 import { idPart, seal, unseal } from "./text.js";
-import { fromConversation, fromMessage, toConversation, toMessage } from "./values.js";
+import { fromConversation, fromMessage, toMessage } from "./values.js";
 import { Writer } from "./writer.js";
 
 export interface CacheContext {
@@ -36,17 +39,6 @@ export interface CacheContext {
   failed(error: ParlanceError): void;
 }
 
-/** What was left by an earlier run. */
-export interface Remembered {
-  /** Conversation id → the last seq that was handed to the app. */
-  readonly positions: ReadonlyMap<string, number>;
-  /** This user's first log-in here was complete: what is not in `positions` is new. */
-  readonly based: boolean;
-  /** Where the next list may begin; empty for a whole one. */
-  readonly cursor: string;
-  readonly conversations: readonly Conversation[];
-}
-
 /** A store that cannot be read so often is given up. */
 const TRIES_MAX = 4;
 /** A store that does not answer so long cannot be read, or erased. */
@@ -55,7 +47,6 @@ const TIMEOUT_MS = 10_000;
 const OTHERS_PART = 0.25;
 /** After so much of the bound was written it is time to see what others wrote. */
 const LOOK_PART = 0.1;
-const CURSOR = "m/cursor";
 
 export class Cache {
   readonly #context: CacheContext;
@@ -74,6 +65,8 @@ export class Cache {
   #erased = false;
   /** A conversation as last shown is not in its row: it would stay as it was before. */
   #lacking = false;
+  /** The cursor that the store has, or is given; empty for none. */
+  #cursor = "";
 
   constructor(context: CacheContext) {
     const { bytesMax, store } = context;
@@ -110,18 +103,20 @@ export class Cache {
 
   /** Positions are those of a first log-in until `based`. */
   begun(): void {
-    this.#put("m/first", seal(true));
+    this.#put(FIRST, seal(true));
   }
 
   based(): void {
-    this.#put("m/based", seal(true));
-    this.#put("m/first", undefined);
+    this.#put(BASED, seal(true));
+    this.#put(FIRST, undefined);
   }
 
   /** The next list may begin here, as soon as everything is written that was told before. */
   cursor(cursor: string): void {
-    const row = cursor === "" || this.#lacking ? undefined : seal(cursor);
-    this.#whenOpen((writer) => writer.putLast(CURSOR, row));
+    this.#whenOpen((writer) => {
+      this.#cursor = this.#lacking ? "" : cursor;
+      writer.putLast(CURSOR, this.#cursor === "" ? undefined : sealCursor(this.#cursor, this.#faces.sum));
+    });
   }
 
   /** Everything up to `seq` was handed to the app. */
@@ -143,6 +138,7 @@ export class Cache {
       const events = this.#shelf.all(conversationId);
       for (const key of events) this.#shelf.remove(key);
       this.#delete([face, ...(position === undefined ? [] : [position]), ...events]);
+      this.#cursorAlong();
     });
   }
 
@@ -189,8 +185,11 @@ export class Cache {
   shown(conversation: Conversation): void {
     const key = `c/${idPart(conversation.conversationId)}`;
     const row = seal(fromConversation(conversation));
-    this.#put(key, row);
-    this.#delete(this.#faces.add(key, conversation.lastEvent?.timeMs ?? 0, utf8Length(row)));
+    this.#whenOpen(() => {
+      this.#put(key, row);
+      this.#delete(this.#faces.add(key, conversation.lastEvent?.timeMs ?? 0, row));
+      this.#cursorAlong();
+    });
   }
 
   /** Remembers a message until `settled`, or how it is now. */
@@ -237,21 +236,8 @@ export class Cache {
 
   async #open(): Promise<Remembered> {
     const [store, prefix] = [this.#store, this.#prefix];
-    const reading = async (): Promise<[string, string | undefined][]> => {
-      // First: another client may write meanwhile, and a cursor must not be newer than the rows that it speaks of.
-      const [cursor] = await store.read([prefix + CURSOR]);
-      const keys = (await store.keys(prefix)).map((key) => key.slice(prefix.length)).sort();
-      const wanted = keys.filter((key) => /^[mpc]\//.test(key) && key !== CURSOR);
-      const rows = await store.read(wanted.map((key) => prefix + key));
-      for (const key of keys) {
-        if (key.startsWith("e/")) events.push(key);
-        if (key.startsWith("o/")) this.#letters.saw(key);
-      }
-      const read = wanted.map((key, index): [string, string | undefined] => [key, rows[index]]);
-      return cursor === undefined ? read : [...read, [CURSOR, cursor]];
-    };
-    const events: string[] = [];
-    const rows = await this.#inTime(reading());
+    const { rows, events, letters } = await this.#inTime(readRows(store, prefix));
+    for (const key of letters) this.#letters.saw(key);
     this.#writer = new Writer({
       clock: this.#context.clock,
       store,
@@ -262,6 +248,7 @@ export class Cache {
         for (const key of keys) (key.startsWith("e/") ? this.#shelf : this.#faces).remove(key);
         if (!keys.some((key) => key.startsWith("c/"))) return;
         this.#lacking = true;
+        this.#cursor = "";
         this.#put(CURSOR, undefined);
       },
     });
@@ -272,38 +259,17 @@ export class Cache {
     return remembered;
   }
 
-  #read(rows: readonly [string, string | undefined][], events: boolean): Remembered {
-    const conversations: Conversation[] = [];
-    let [first, based, cursor, whole] = [false, false, "", true];
-    for (const [key, row] of rows) {
-      const value = unseal(row ?? "");
-      let sound = row === undefined || value !== undefined;
-      if (key.startsWith("p/")) {
-        const needless = this.#places.restore(key, value, row === undefined);
-        sound = needless !== false;
-        if (typeof needless === "string") this.#delete([needless]);
-      } else if (key.startsWith("c/") && row !== undefined) {
-        const conversation = toConversation(value);
-        sound = conversation !== undefined;
-        if (conversation !== undefined) {
-          conversations.push(conversation);
-          this.#delete(this.#faces.add(key, conversation.lastEvent?.timeMs ?? 0, utf8Length(row)));
-        }
-      }
-      based ||= key === "m/based";
-      first ||= key === "m/first" && sound;
-      if (key === CURSOR && typeof value === "string") cursor = value;
-      whole &&= sound;
-      if (!sound) this.#damaged(key);
-    }
-    if (!whole || !isLevel(this.#places.all, conversations)) {
-      // What a row said that is not there, only the whole list can tell.
-      cursor = "";
-      this.#delete([CURSOR]);
-    }
-    // Rows without a mark, or with a damaged one: the user was here. It is safer to hand out too much.
-    based ||= (rows.length > 0 || events) && !first;
-    return { positions: new Map(this.#places.all), based, cursor, conversations };
+  #read(rows: Rows["rows"], events: boolean): Remembered {
+    const read = remember(rows, { places: this.#places, faces: this.#faces }, events);
+    this.#delete(read.needless);
+    for (const key of read.damaged) this.#damaged(key);
+    this.#cursor = read.remembered.cursor;
+    return read.remembered;
+  }
+
+  /** The cursor goes along with each row of a conversation, so that it always speaks of the rows that are there. */
+  #cursorAlong(): void {
+    if (this.#cursor !== "") this.#writer?.putAlong(CURSOR, sealCursor(this.#cursor, this.#faces.sum));
   }
 
   /** Other clients on this store keep events, and let them go: what counts is what is there. */
@@ -338,13 +304,6 @@ export class Cache {
     if (this.#writer === undefined) this.#early.push(act);
     else act(this.#writer);
   }
-}
-
-/** Whether every conversation is there as it was when its last event was handed out. */
-function isLevel(positions: ReadonlyMap<string, number>, conversations: readonly Conversation[]): boolean {
-  const heads = new Map(conversations.map(({ conversationId, headSeq }) => [conversationId, headSeq]));
-  const isThere = ([conversationId, seq]: [string, number]): boolean => (heads.get(conversationId) ?? 0) >= seq;
-  return heads.size === positions.size && [...positions].every(isThere);
 }
 
 function prefixOf(owner: StoreOwner): string {

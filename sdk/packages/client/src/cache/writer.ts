@@ -51,6 +51,12 @@ export class Writer {
     this.#writing ??= this.#write();
   }
 
+  /** As `put`, if the row is not to come last anyway: then it comes in the place of that one. */
+  putAlong(key: string, row: string): void {
+    if (this.#last.has(key)) this.#last.set(key, row);
+    else this.put(key, row);
+  }
+
   /** Deletes a row that another one stands for, once that is written. */
   replaced(key: string): void {
     if (this.#changed.get(key) === undefined) this.put(key, undefined);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { KeyValueStore, type Store, webStorage } from "../../src/index.js";
-import { FakeCluster } from "../support/fake-cluster.js";
+import { FakeCluster, type FakeSession } from "../support/fake-cluster.js";
 import { FakeLocks } from "../support/fake-locks.js";
 import { FakeStorage } from "../support/fake-storage.js";
 import { type Fixture, fixture, online, texts } from "../support/fixture.js";
@@ -198,4 +198,74 @@ test("two tabs together keep within the bound, whatever each reads", async () =>
   const bytes = rows(storage, "e").reduce((sum, key) => sum + key.length + (storage.getItem(key)?.length ?? 0), 0);
   assert.ok(bytes > 40_000 && bytes < 60_000, `${bytes} bytes of events`);
   for (const { client } of tabs) client.close();
+});
+
+/** Hears of nothing but what a test pushes to it. */
+function deaf(cluster: FakeCluster, number: number): FakeSession {
+  const session = [...cluster.sessions][number];
+  assert.ok(session !== undefined);
+  cluster.sessions.delete(session);
+  return session;
+}
+
+test("what one tab writes late is not taken for what the cursor of another one speaks of", async () => {
+  for (const cursorIsWritten of [true, false]) {
+    const cluster = new FakeCluster();
+    const { store } = shared();
+    cluster.say("bob", "alice", "hello");
+    const inner = store();
+    const lateStore: Store = {
+      keys: (prefix) => inner.keys(prefix),
+      read: (keys) => inner.read(keys),
+      write: (changes) => inner.write(new Map([...changes].filter(([key]) => writesAll || !key.endsWith("m/cursor")))),
+    };
+    let writesAll = true;
+    const late = await online({ store: lateStore }, cluster);
+    const other = await online({ store: store() }, cluster);
+    const session = deaf(cluster, 0);
+    await Promise.all([other.client.markRead({ to: "bob", seq: 1 }), other.clock.advance(0)]);
+    cluster.pushAll({ $case: "resync", value: { withinMs: 0 } });
+    await other.clock.advance(0);
+    assert.equal(other.client.conversation("d:5:alice:bob")?.unreadCount, 0);
+    // The late one has not heard of it, writes the conversation all the same, and may end in the middle of that.
+    writesAll = cursorIsWritten;
+    const read = { conversationId: "d:5:alice:bob", userId: "bob", readSeq: 1 };
+    session.push({ $case: "readCursor", value: read });
+    await late.clock.advance(0);
+    const shown = late.client.conversation("d:5:alice:bob");
+    assert.deepEqual([shown?.unreadCount, shown?.peerReadSeq], [1, 1]);
+    for (const tab of [late, other]) dies(tab);
+    const next = await online({ store: store() }, cluster);
+    assert.equal(next.client.conversation("d:5:alice:bob")?.unreadCount, 0, `cursor written: ${cursorIsWritten}`);
+    next.client.close();
+  }
+});
+
+test("where two tabs know the same, what both write counts: the next one asks for nothing", async () => {
+  const cluster = new FakeCluster();
+  const { store } = shared();
+  for (const peer of ["bob", "carol", "dave"]) cluster.say(peer, "alice", "old");
+  const tabs = [await online({ store: store() }, cluster), await online({ store: store() }, cluster)];
+  cluster.say("bob", "alice", "new");
+  await Promise.all([tabs[0]?.client.markRead({ to: "carol", seq: 1 }), tabs[0]?.clock.advance(0)]);
+  for (const { clock } of tabs) await clock.advance(0);
+  cluster.shown = 0;
+  cluster.pushAll({ $case: "resync", value: { withinMs: 0 } });
+  for (const { clock } of tabs) await clock.advance(0);
+  for (const tab of tabs) dies(tab);
+  cluster.shown = 0;
+  const next = await online({ store: store() }, cluster);
+  assert.equal(cluster.shown, 0);
+  assert.deepEqual(
+    next.client
+      .conversations()
+      .map((c) => [c.peer, c.unreadCount])
+      .sort(),
+    [
+      ["bob", 2],
+      ["carol", 0],
+      ["dave", 1],
+    ],
+  );
+  next.client.close();
 });
