@@ -2,7 +2,7 @@
 //! is told to. In any other build every question here is answered with no when it is compiled.
 //!
 //! A switch is an environment variable of the process. A crash point is named in the file that `PARLANCE_TEST_CRASH_FILE` names:
-//! whoever comes by removes the file and ends, without a word to anybody.
+//! whoever comes by removes the file and ends by SIGKILL, without a word to anybody.
 
 /// A promise to break: the variable that does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,8 @@ mod armed {
     use std::path::PathBuf;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rustix::process::{Signal, getpid, kill_process};
 
     use super::{CrashPoint, Switch};
 
@@ -120,6 +122,8 @@ mod armed {
         let wanted = std::fs::read_to_string(file).unwrap_or_default();
         // Removed by one thread alone; and it does not end there again when it is started again.
         if wanted.trim() == said(point) && std::fs::remove_file(file).is_ok() {
+            // As `kill -9` would: to the tests any other signal is a crash that nobody wanted.
+            let _ = kill_process(getpid(), Signal::KILL);
             std::process::abort();
         }
     }

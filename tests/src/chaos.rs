@@ -13,6 +13,7 @@ use crate::check;
 use crate::cluster::{Cluster, ClusterSpec};
 use crate::faults::{Fault, Turns};
 use crate::history::{Closing, History, Run};
+use crate::keep;
 use crate::load::LoadSpec;
 use crate::logs::{self, Allowed};
 use crate::memory::Memory;
@@ -59,10 +60,6 @@ impl ChaosSpec {
             seed,
             ..LoadSpec::default()
         };
-        let keep = std::env::var_os("PARLANCE_TESTS_KEEP").map_or_else(
-            || std::env::temp_dir().join("parlance-tests-kept"),
-            PathBuf::from,
-        );
         Self {
             seed,
             length,
@@ -70,7 +67,7 @@ impl ChaosSpec {
             cluster,
             load,
             bulk_bytes: 0,
-            keep,
+            keep: keep::dir(),
             keep_always: false,
         }
     }
@@ -152,6 +149,7 @@ pub async fn run(spec: &ChaosSpec) -> Result<Report> {
         } else {
             Vec::new()
         },
+        crashes: cluster.crashes()?,
         log_findings: logs::unexpected(&cluster, &allowed)?,
         trouble,
         kept: None,

@@ -142,12 +142,16 @@ impl Stage<'_> {
     }
 
     /// A living node may be replaced: it ends with an error that says why, and the Raft library says one when a leader goes
-    /// in the middle of a change.
+    /// in the middle of a change, or the next one begins another.
     fn allow_replacement(&mut self, old: u64) -> Result<()> {
         let name = self.cluster.node(old)?.name.clone();
         self.allowed.processes.push(name);
-        let library = "step error: has to forward request to";
-        self.allowed.texts.push(library.to_owned());
+        for library in [
+            "step error: has to forward request to",
+            "step error: the cluster is already undergoing a configuration change",
+        ] {
+            self.allowed.texts.push(library.to_owned());
+        }
         Ok(())
     }
 

@@ -28,4 +28,4 @@ pub mod session;
 pub mod story;
 pub mod whisper;
 
-pub use parlance_testkit::{admin, cli, clock, cluster, disk, logs, token, wait};
+pub use parlance_testkit::{admin, cli, clock, cluster, disk, keep, logs, token, wait};

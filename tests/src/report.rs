@@ -51,6 +51,8 @@ pub struct Report {
     /// Of a swarm's moves.
     pub turns: Turns,
     pub violations: Vec<Violation>,
+    /// Processes that ended by a signal that nobody had sent.
+    pub crashes: Vec<String>,
     /// Panics and ERROR lines that were not expected.
     pub log_findings: Vec<String>,
     /// The run itself could not go on: a process would not start, the cluster did not heal.
@@ -64,7 +66,8 @@ pub struct Report {
 impl Report {
     /// Nothing was broken.
     pub fn passed(&self) -> bool {
-        self.violations.is_empty() && self.log_findings.is_empty() && self.trouble.is_none()
+        let broken = !self.violations.is_empty() || !self.crashes.is_empty();
+        !broken && self.log_findings.is_empty() && self.trouble.is_none()
     }
 
     fn show_memory_and_strikes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,6 +185,9 @@ impl fmt::Display for Report {
         }
         for violation in &self.violations {
             writeln!(f, "  BROKEN {violation}")?;
+        }
+        for crash in &self.crashes {
+            writeln!(f, "  CRASH {crash}")?;
         }
         for line in self.log_findings.iter().take(20) {
             writeln!(f, "  LOG {line}")?;

@@ -4,6 +4,7 @@ pub mod address;
 mod asked;
 pub mod binary;
 pub mod clocks;
+mod crash;
 pub mod health;
 pub mod links;
 pub mod network;
@@ -354,6 +355,17 @@ impl Cluster {
         self.processes()
             .map(|process| format!("--- {}\n{}\n", process.name, process.tail(15)))
             .collect()
+    }
+
+    /// Processes that crashed since they were last asked for. Whoever asks must fail of them; what nobody asks for fails the
+    /// test that drops the process.
+    pub fn crashes(&mut self) -> Result<Vec<String>> {
+        let processes = self.nodes.values_mut().chain(&mut self.gateways);
+        let mut all = Vec::new();
+        for process in processes.chain(&mut self.retired) {
+            all.extend(process.crashes()?);
+        }
+        Ok(all)
     }
 
     /// Copies all process logs and settings.

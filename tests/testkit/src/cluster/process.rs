@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
+use super::crash;
 use crate::logs;
 use crate::wait::until;
 
@@ -26,6 +27,8 @@ pub struct Process {
     arguments: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
+    /// How it crashed, until somebody asks.
+    crashes: Vec<String>,
 }
 
 impl Process {
@@ -37,6 +40,7 @@ impl Process {
             arguments,
             log,
             child: None,
+            crashes: Vec::new(),
         }
     }
 
@@ -55,6 +59,7 @@ impl Process {
         if self.child.is_some() {
             bail!("{} runs already", self.name);
         }
+        crash::allow_cores();
         let log = OpenOptions::new()
             .create(true)
             .append(true)
@@ -69,15 +74,18 @@ impl Process {
 
     /// `setpriv` makes the kernel kill the process when this program dies, however it dies.
     fn command(&self, log: File) -> Result<Command> {
+        let binary = std::path::absolute(&self.program.binary)?;
         let mut command = if Path::new(SETPRIV).exists() {
             let mut command = Command::new(SETPRIV);
-            command
-                .args(["--pdeathsig", "KILL", "--"])
-                .arg(&self.program.binary);
+            command.args(["--pdeathsig", "KILL", "--"]).arg(binary);
             command
         } else {
-            Command::new(&self.program.binary)
+            Command::new(binary)
         };
+        // There its core goes, if it crashes.
+        if let Some(dir) = self.log.parent() {
+            command.current_dir(dir);
+        }
         command
             .args(&self.arguments)
             .envs(self.program.environment.iter().cloned());
@@ -98,11 +106,32 @@ impl Process {
         let Some(child) = &mut self.child else {
             return Ok(None);
         };
-        let status = child.try_wait()?;
-        if status.is_some() {
+        let (pid, status) = (child.id(), child.try_wait()?);
+        if let Some(status) = status {
             self.child = None;
+            self.has_ended_with(pid, status);
         }
         Ok(status)
+    }
+
+    fn has_ended_with(&mut self, pid: u32, status: ExitStatus) {
+        if !crash::is_crash(status) {
+            return;
+        }
+        let dir = self.log.parent().unwrap_or(Path::new("."));
+        let core = match crash::keep_core(dir, &self.name, pid) {
+            Ok(Some(core)) => format!("; its core is {}", core.display()),
+            Ok(None) => String::new(),
+            Err(error) => format!("; its core could not be kept: {error:#}"),
+        };
+        self.crashes
+            .push(format!("{} ended with {status}{core}", self.name));
+    }
+
+    /// How it crashed since this was last asked: ended by a signal that nobody here sends.
+    pub fn crashes(&mut self) -> Result<Vec<String>> {
+        self.ended()?;
+        Ok(std::mem::take(&mut self.crashes))
     }
 
     /// Whether it has ended, without noticing it: [`Process::ended`] still tells how.
@@ -129,7 +158,8 @@ impl Process {
     pub fn kill(&mut self) -> Result<()> {
         if let Some(mut child) = self.child.take() {
             child.kill()?;
-            child.wait()?;
+            let status = child.wait()?;
+            self.has_ended_with(child.id(), status);
         }
         Ok(())
     }
@@ -238,5 +268,11 @@ impl Drop for Process {
     fn drop(&mut self) {
         // A failure here means that it is gone already.
         let _ = self.kill();
+        // No test passes over a crash, whatever it looked for.
+        assert!(
+            self.crashes.is_empty() || std::thread::panicking(),
+            "{}",
+            self.crashes.join("\n")
+        );
     }
 }
