@@ -17,7 +17,7 @@ use parlance_proto::visible::is_hidden;
 use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::yield_now;
-use tokio::time::Duration;
+use tokio::time::{Duration, sleep};
 
 pub(super) use self::frames::Departing;
 use self::frames::Inner;
@@ -33,6 +33,9 @@ const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Frames that a stream may be behind.
 const STREAM_FRAMES_MAX: usize = 8;
+
+/// A gateway that was sent nothing for so long is asked whether it is there: a link that is only open says nothing.
+const ASK_AFTER: Duration = Duration::from_secs(1);
 
 /// Dropped, in all its copies, when every gateway that was sent something has acknowledged it or has lost its stream.
 #[derive(Clone)]
@@ -88,7 +91,7 @@ pub struct LinkState {
     pub version: String,
     /// It has a stream; else it may be resumed within [`RESUME_GRACE`].
     pub connected: bool,
-    /// How long the oldest frame that the gateway has not acknowledged has waited.
+    /// How long the oldest frame that the gateway has not acknowledged has waited. It is sent one at least every second.
     pub waiting: Duration,
 }
 
@@ -301,7 +304,7 @@ impl LinkSession {
 
     /// Writes frames to a stream until it, or a newer one, ends it: first those that were not acknowledged.
     pub(super) async fn write(&self, stream: u64, to: mpsc::Sender<Departing>) {
-        let mut next = 0;
+        let (mut next, mut ask) = (0, false);
         loop {
             // What is about to be said goes along.
             yield_now().await;
@@ -311,13 +314,16 @@ impl LinkSession {
                 if inner.stream != stream || inner.closed {
                     return;
                 }
-                inner.frame_from(next, &self.held)
+                inner.frame_from(next, std::mem::take(&mut ask), &self.held)
             };
             match departing {
                 Some(departing) => {
                     let frame = &departing.frame;
                     next = frame.number + 1;
-                    metrics::link_frame(frame.responses.len(), frame.publishes.len());
+                    let (responses, publishes) = (frame.responses.len(), frame.publishes.len());
+                    if responses + publishes > 0 {
+                        metrics::link_frame(responses, publishes);
+                    }
                     if to.send(departing).await.is_err() {
                         return;
                     }
@@ -326,10 +332,19 @@ impl LinkSession {
                     tokio::select! {
                         () = work => {}
                         () = to.closed() => return,
+                        () = sleep(ASK_AFTER) => ask = true,
                     }
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl LinkSession {
+    /// What waits to be pushed, encoded.
+    pub(crate) fn publishes(&self) -> Vec<Bytes> {
+        self.inner.lock().publishes.clone()
     }
 }
 

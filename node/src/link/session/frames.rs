@@ -78,8 +78,9 @@ impl Inner {
         self.waiting.used() + self.unacknowledged_bytes
     }
 
-    /// The first unacknowledged frame from `number` on, or a new one of what waits.
-    pub(super) fn frame_from(&mut self, number: u64, held: &Held) -> Option<Departing> {
+    /// The first unacknowledged frame from `number` on, or a new one of what waits. If nothing does, and all is acknowledged, one
+    /// with nothing in it if `ask` is set: whoever acknowledges it is there.
+    pub(super) fn frame_from(&mut self, number: u64, ask: bool, held: &Held) -> Option<Departing> {
         let ack = self.received;
         if let Some(sent) = self
             .unacknowledged
@@ -94,7 +95,8 @@ impl Inner {
                 _counted: Some(sent.counted.clone()),
             });
         }
-        if self.responses.is_empty() && self.publishes.is_empty() {
+        let nothing_waits = self.responses.is_empty() && self.publishes.is_empty();
+        if nothing_waits && !(ask && self.unacknowledged.is_empty()) {
             return None;
         }
         let frame = NodeFrame {

@@ -190,3 +190,35 @@ fn repeated_frames_of_the_gateway_are_told_apart() {
     use Arrived::{Again, Early, Next};
     assert_eq!(arrived, [Next, Next, Again, Again, Early, Next]);
 }
+
+#[tokio::test]
+async fn a_link_that_is_open_and_silent_shows_that_nobody_is_heard() {
+    let session = session();
+    let (stream, _) = session.attach(0).unwrap();
+    let (to, mut from) = stream_channel();
+    tokio::spawn({
+        let session = session.clone();
+        async move { session.write(stream, to).await }
+    });
+    // Idle, and there: it acknowledges whatever comes.
+    for number in 1..=2 {
+        let asked = from.recv().await.unwrap().frame;
+        assert_eq!(asked.number, number);
+        assert!(asked.responses.is_empty() && asked.publishes.is_empty());
+        session.acknowledge(number);
+        assert_eq!(session.state().waiting, Duration::ZERO);
+    }
+    // Not there any more, with its stream as open as before.
+    let silent = Duration::from_secs(2);
+    let shown = async {
+        while session.state().waiting < silent {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(silent * 10, shown).await.unwrap();
+    assert!(session.state().connected);
+    assert_eq!(from.recv().await.unwrap().frame.number, 3);
+    assert!(from.try_recv().is_err(), "it is asked once");
+    session.acknowledge(3);
+    assert_eq!(session.state().waiting, Duration::ZERO);
+}
