@@ -4,13 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Duration, sleep, timeout};
 
-use super::handover::{better_leader, offer};
-use super::offers::{Offers, Why};
-use super::steadiness::Steadiness;
+use super::handover::Handover;
 use super::tasks::Tasks;
-use super::view::ClusterView;
 use crate::config::Config;
 use crate::metrics;
 use crate::raft::RaftHost;
@@ -30,30 +27,21 @@ enum Trouble {
 }
 
 pub(super) struct DiskWatch {
-    view: ClusterView,
+    handover: Handover,
     host: RaftHost,
     data_dir: PathBuf,
-    steadiness: Steadiness,
     /// The disk is being asked.
     asked: Option<JoinHandle<io::Result<Room>>>,
-    offers: Offers,
     trouble: Option<Trouble>,
 }
 
 impl DiskWatch {
-    pub(super) fn new(
-        view: &ClusterView,
-        host: &RaftHost,
-        config: &Config,
-        steadiness: &Steadiness,
-    ) -> Self {
+    pub(super) fn new(handover: &Handover, host: &RaftHost, config: &Config) -> Self {
         Self {
-            view: view.clone(),
+            handover: handover.clone(),
             host: host.clone(),
             data_dir: config.data_dir.clone(),
-            steadiness: steadiness.clone(),
             asked: None,
-            offers: Offers::default(),
             trouble: None,
         }
     }
@@ -83,8 +71,7 @@ impl DiskWatch {
         }
         metrics::disk_room(room as u8);
         if trouble.is_some() {
-            self.steadiness.unfit(Instant::now());
-            self.hand_over().await;
+            self.handover.unfit(|_, _| true).await;
         }
     }
 
@@ -123,18 +110,6 @@ impl DiskWatch {
                 reserve_bytes,
                 "the disk is nearly full: nothing new is taken until there is room, and others lead"
             ),
-        }
-    }
-
-    async fn hand_over(&mut self) {
-        for raft in self.view.led() {
-            let now = Instant::now();
-            if self.offers.may(raft.id(), Why::Unfit, now)
-                && let Some(to) = better_leader(&self.view, &raft)
-            {
-                self.offers.made(raft.id(), Why::Unfit, now);
-                offer(&raft, to, &self.steadiness).await;
-            }
         }
     }
 }

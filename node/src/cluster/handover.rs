@@ -1,8 +1,13 @@
-//! A node that is about to stop, or to be drained, hands its leaderships to others.
+//! Leaderships that others should have: this node stops, must not lead or leads badly, or another is preferred. Whoever finds
+//! that out offers them here, so that no leadership is offered twice within a while.
 
-use parlance_proto::ids::NodeId;
-use tokio::time::{Duration, sleep, timeout};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
+use parlance_proto::ids::{NodeId, ShardId};
+use tokio::time::{Duration, Instant, sleep, timeout};
+
+use super::offers::{Offers, Why};
 use super::steadiness::Steadiness;
 use super::view::ClusterView;
 use super::wanted::is_near;
@@ -13,56 +18,90 @@ const ROUND: Duration = Duration::from_millis(50);
 /// So many looks without a successor, and nobody is waited for: all others are gone or about to stop.
 const ROUNDS_ALONE_MAX: u32 = 6;
 
-/// Gives a leadership away, so that its end is no surprise.
-pub(super) async fn offer(raft: &Replica, to: NodeId, steadiness: &Steadiness) {
-    let term = raft.leadership().borrow().term;
-    steadiness.offered(raft.id(), term);
-    raft.transfer_leader(to).await;
+/// Hands leaderships of this node to others. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Handover {
+    view: ClusterView,
+    steadiness: Steadiness,
+    offers: Arc<Mutex<Offers>>,
 }
 
-/// Hands every leadership of this node to another voter. Answers how many are left when the time is up.
-pub(super) async fn hand_over(
-    view: &ClusterView,
-    steadiness: &Steadiness,
-    within: Duration,
-) -> usize {
-    let handover = async {
-        let mut rounds_alone = 0;
-        while rounds_alone < ROUNDS_ALONE_MAX {
-            let led = view.led();
-            if led.is_empty() {
-                return;
-            }
-            rounds_alone += 1;
-            for raft in led {
-                if let Some(successor) = successor(view, &raft) {
-                    offer(&raft, successor, steadiness).await;
-                    rounds_alone = 0;
-                }
-            }
-            sleep(ROUND).await;
+impl Handover {
+    pub(super) fn new(view: &ClusterView, steadiness: &Steadiness) -> Self {
+        Self {
+            view: view.clone(),
+            steadiness: steadiness.clone(),
+            offers: Arc::default(),
         }
-    };
-    let _ = timeout(within, handover).await;
-    view.led().len()
-}
+    }
 
-/// As [`successor`], of those that nothing speaks against.
-pub(super) fn better_leader(view: &ClusterView, raft: &Replica) -> Option<NodeId> {
-    successor(view, raft).filter(|id| !view.heard.is_unsteady(*id) && is_near(&raft.status(), *id))
-}
+    /// Offers a leadership to a node, unless it was offered lately. Answers whether it did.
+    pub(super) async fn offer(&self, raft: &Replica, to: NodeId, why: Why) -> bool {
+        let made = self.offers.lock().make(raft.id(), why, Instant::now());
+        if made {
+            tracing::debug!(shard = %raft.id(), %to, ?why, "leadership is handed over");
+            self.give(raft, to).await;
+        }
+        made
+    }
 
-/// The voter that has most of the log, of those that are there and know what time it is.
-pub(super) fn successor(view: &ClusterView, raft: &Replica) -> Option<NodeId> {
-    let status = raft.status();
-    let others = status.voters.iter().copied();
-    others
-        .filter(|node| *node != view.node_id && view.heard.is_heard(*node))
-        .filter(|node| !view.clock.is_far(*node) && !view.heard.has_stopped(*node, raft.id()))
-        .max_by_key(|id| {
-            (
-                !view.heard.is_unsteady(*id),
-                status.matched.get(id).copied(),
-            )
-        })
+    /// This node leads badly: it asks to be given nothing for a while, and offers all that it leads to those that nothing speaks
+    /// against, and that `may` have it.
+    pub(super) async fn unfit(&self, may: impl Fn(ShardId, NodeId) -> bool) {
+        self.steadiness.unfit(Instant::now());
+        for raft in self.view.led() {
+            let better = self.successor(&raft).filter(|to| {
+                let steady = !self.view.heard.is_unsteady(*to) && is_near(&raft.status(), *to);
+                steady && may(raft.id(), *to)
+            });
+            if let Some(to) = better {
+                self.offer(&raft, to, Why::Unfit).await;
+            }
+        }
+    }
+
+    /// Hands every leadership to another voter. Answers how many are left when the time is up.
+    pub(super) async fn all(&self, within: Duration) -> usize {
+        let handover = async {
+            let mut rounds_alone = 0;
+            while rounds_alone < ROUNDS_ALONE_MAX {
+                let led = self.view.led();
+                if led.is_empty() {
+                    return;
+                }
+                rounds_alone += 1;
+                for raft in led {
+                    if let Some(successor) = self.successor(&raft) {
+                        self.give(&raft, successor).await;
+                        rounds_alone = 0;
+                    }
+                }
+                sleep(ROUND).await;
+            }
+        };
+        let _ = timeout(within, handover).await;
+        self.view.led().len()
+    }
+
+    /// Gives a leadership away, so that its end is no surprise.
+    async fn give(&self, raft: &Replica, to: NodeId) {
+        let term = raft.leadership().borrow().term;
+        self.steadiness.offered(raft.id(), term);
+        raft.transfer_leader(to).await;
+    }
+
+    /// The voter that has most of the log, of those that are there and know what time it is.
+    pub(super) fn successor(&self, raft: &Replica) -> Option<NodeId> {
+        let (view, status) = (&self.view, raft.status());
+        let others = status.voters.iter().copied();
+        others
+            .filter(|node| *node != view.node_id && view.heard.is_heard(*node))
+            .filter(|node| !view.clock.is_far(*node) && !view.heard.has_stopped(*node, raft.id()))
+            .max_by_key(|id| {
+                (
+                    !view.heard.is_unsteady(*id),
+                    status.matched.get(id).copied(),
+                )
+            })
+    }
 }

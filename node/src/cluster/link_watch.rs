@@ -1,14 +1,10 @@
 //! A node that no gateway reaches does not lead what a node can lead that they reach: its shards would be silent to all clients,
 //! and it would not notice, since the other nodes hear it.
 
-use std::collections::BTreeSet;
-
-use parlance_proto::ids::{NodeId, ShardId};
+use parlance_proto::ids::ShardId;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::handover::{better_leader, offer};
-use super::offers::{Offers, Why};
-use super::steadiness::Steadiness;
+use super::handover::Handover;
 use super::tasks::Tasks;
 use super::view::ClusterView;
 use crate::link::Links;
@@ -23,18 +19,16 @@ const LASTS: Duration = Duration::from_secs(1);
 pub(super) struct LinkWatch {
     view: ClusterView,
     links: Links,
-    steadiness: Steadiness,
-    offers: Offers,
+    handover: Handover,
     unreached: Unreached,
 }
 
 impl LinkWatch {
-    pub(super) fn new(view: &ClusterView, links: &Links, steadiness: &Steadiness) -> Self {
+    pub(super) fn new(view: &ClusterView, links: &Links, handover: &Handover) -> Self {
         Self {
             view: view.clone(),
             links: links.clone(),
-            steadiness: steadiness.clone(),
-            offers: Offers::default(),
+            handover: handover.clone(),
             unreached: Unreached::default(),
         }
     }
@@ -60,24 +54,11 @@ impl LinkWatch {
             if !before {
                 tracing::warn!("no gateway reaches this node, and they reach others: those lead");
             }
-            self.steadiness.unfit(Instant::now());
-            self.hand_over(&others).await;
+            // Nodes reach the meta shard's leader, and no gateway needs to.
+            let may = |shard, to| shard != ShardId::META && others.contains(&to);
+            self.handover.unfit(may).await;
         } else if before {
             tracing::info!("gateways reach this node again");
-        }
-    }
-
-    async fn hand_over(&mut self, others: &BTreeSet<NodeId>) {
-        for raft in self.view.led() {
-            // Nodes reach the meta shard's leader, and no gateway needs to.
-            let (shard, now) = (raft.id(), Instant::now());
-            if shard != ShardId::META
-                && self.offers.may(shard, Why::Unfit, now)
-                && let Some(to) = better_leader(&self.view, &raft).filter(|to| others.contains(to))
-            {
-                self.offers.made(shard, Why::Unfit, now);
-                offer(&raft, to, &self.steadiness).await;
-            }
         }
     }
 }

@@ -32,17 +32,16 @@ pub(super) struct Offers {
 }
 
 impl Offers {
-    /// Whether a leadership may be offered. What was only preferred keeps nobody who has to go.
-    pub(super) fn may(&self, shard: ShardId, why: Why, now: Instant) -> bool {
-        let Some((at, before)) = self.made.get(&shard) else {
-            return true;
-        };
-        let is_more_urgent = why == Why::Unfit && *before == Why::Preferred;
-        is_more_urgent || now.saturating_duration_since(*at) >= why.pause()
-    }
-
-    pub(super) fn made(&mut self, shard: ShardId, why: Why, now: Instant) {
-        self.made.insert(shard, (now, why));
+    /// Whether a leadership may be offered; then it counts as offered. What was only preferred keeps nobody who has to go.
+    pub(super) fn make(&mut self, shard: ShardId, why: Why, now: Instant) -> bool {
+        let may = self.made.get(&shard).is_none_or(|(at, before)| {
+            let is_more_urgent = why == Why::Unfit && *before == Why::Preferred;
+            is_more_urgent || now.saturating_duration_since(*at) >= why.pause()
+        });
+        if may {
+            self.made.insert(shard, (now, why));
+        }
+        may
     }
 }
 
@@ -56,14 +55,12 @@ mod tests {
     fn a_node_that_must_not_lead_does_not_wait_as_long_as_one_that_need_not() {
         let (mut offers, start) = (Offers::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(offers.may(ONE, Why::Preferred, at(0)));
-        offers.made(ONE, Why::Preferred, at(0));
-        assert!(!offers.may(ONE, Why::Preferred, at(14)));
-        assert!(offers.may(ONE, Why::Unfit, at(0)), "its clock jumps now");
-        offers.made(ONE, Why::Unfit, at(0));
-        assert!(!offers.may(ONE, Why::Unfit, at(4)));
-        assert!(offers.may(ONE, Why::Unfit, at(5)), "nobody took it up");
-        assert!(!offers.may(ONE, Why::Preferred, at(5)));
-        assert!(offers.may(ShardId(2), Why::Preferred, at(0)));
+        assert!(offers.make(ONE, Why::Preferred, at(0)));
+        assert!(!offers.make(ONE, Why::Preferred, at(14)));
+        assert!(offers.make(ONE, Why::Unfit, at(0)), "its clock jumps now");
+        assert!(!offers.make(ONE, Why::Unfit, at(4)));
+        assert!(!offers.make(ONE, Why::Preferred, at(5)));
+        assert!(offers.make(ONE, Why::Unfit, at(5)), "nobody took it up");
+        assert!(offers.make(ShardId(2), Why::Preferred, at(0)));
     }
 }

@@ -9,9 +9,8 @@ use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::store::v1::NodeState;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
-use super::handover::{offer, successor};
-use super::offers::{Offers, Why};
-use super::steadiness::Steadiness;
+use super::handover::Handover;
+use super::offers::Why;
 use super::tasks::Tasks;
 use super::view::ClusterView;
 use super::wanted::{Step, Wanted, is_near};
@@ -33,20 +32,18 @@ const HEARD_WITHIN: Duration = Duration::from_millis(1500);
 
 pub(super) struct Placement {
     view: ClusterView,
-    steadiness: Steadiness,
+    handover: Handover,
     /// Since when this node leads, by shard.
     since: HashMap<ShardId, Instant>,
-    offers: Offers,
     clock_was_wrong: bool,
 }
 
 impl Placement {
-    pub(super) fn new(view: ClusterView, steadiness: Steadiness) -> Self {
+    pub(super) fn new(view: &ClusterView, handover: &Handover) -> Self {
         Self {
-            view,
-            steadiness,
+            view: view.clone(),
+            handover: handover.clone(),
             since: HashMap::new(),
-            offers: Offers::default(),
             clock_was_wrong: false,
         }
     }
@@ -76,27 +73,37 @@ impl Placement {
                 continue;
             };
             let status = raft.status();
-            if leads_no_more && let Some(to) = self.heir(&raft, &status, &wanted, Why::Unfit) {
-                self.hand_over(&raft, to, Why::Unfit).await;
-            } else if let Some(step) = wanted.step(&status) {
+            if leads_no_more && self.hand_over(&raft, &status, &wanted, Why::Unfit).await {
+                continue;
+            }
+            if let Some(step) = wanted.step(&status) {
                 moves += 1;
                 if moves <= MOVES_MAX {
                     take(&raft, step).await;
                 }
             } else if handovers < HANDOVERS_MAX
                 && led_since.elapsed() > SETTLED_AFTER
-                && let Some(to) = self.heir(&raft, &status, &wanted, Why::Preferred)
+                && self
+                    .hand_over(&raft, &status, &wanted, Why::Preferred)
+                    .await
             {
-                self.hand_over(&raft, to, Why::Preferred).await;
                 handovers += 1;
             }
         }
     }
 
-    async fn hand_over(&mut self, raft: &Replica, to: NodeId, why: Why) {
-        tracing::debug!(shard = %raft.id(), %to, ?why, "leadership is handed over");
-        self.offers.made(raft.id(), why, Instant::now());
-        offer(raft, to, &self.steadiness).await;
+    /// Answers whether somebody was offered it.
+    async fn hand_over(
+        &self,
+        raft: &Replica,
+        status: &ReplicaStatus,
+        wanted: &Wanted,
+        why: Why,
+    ) -> bool {
+        match self.heir(raft, status, wanted, why) {
+            Some(to) => self.handover.offer(raft, to, why).await,
+            None => false,
+        }
     }
 
     /// Whether the clock here says that this node must not lead; said at each change.
@@ -127,9 +134,6 @@ impl Placement {
         why: Why,
     ) -> Option<NodeId> {
         let view = &self.view;
-        if !self.offers.may(raft.id(), why, Instant::now()) {
-            return None;
-        }
         let preferred = wanted.voters.first().copied().filter(|preferred| {
             *preferred != view.node_id
                 && status.voters.contains(preferred)
@@ -139,7 +143,10 @@ impl Placement {
                 && view.heard.is_heard_within(*preferred, HEARD_WITHIN)
                 && is_near(status, *preferred)
         });
-        preferred.or_else(|| successor(view, raft).filter(|_| why == Why::Unfit))
+        preferred.or_else(|| {
+            let successor = self.handover.successor(raft);
+            successor.filter(|_| why == Why::Unfit)
+        })
     }
 }
 

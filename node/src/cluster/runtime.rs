@@ -15,7 +15,7 @@ use super::assignment::Assignment;
 use super::disk_watch::DiskWatch;
 use super::error::StartError;
 use super::gauges::{GaugeParts, Gauges};
-use super::handover::hand_over;
+use super::handover::Handover;
 use super::heard::HeardNodes;
 use super::leadership::Leadership;
 use super::levels::levels;
@@ -76,6 +76,7 @@ pub struct Runtime {
     meta_client: MetaClient,
     splitter: Arc<Splitter>,
     steadiness: Steadiness,
+    handover: Handover,
     vitals: Vitals,
     leaving: CancellationToken,
     leave: Box<dyn Fn() + Send + Sync>,
@@ -111,6 +112,7 @@ impl Runtime {
             meta_client: meta_client.clone(),
             peers: parts.peers.clone(),
         });
+        let handover = Handover::new(&view, &steadiness);
         let runtime = Arc::new(Self {
             identity: parts.identity.clone(),
             view,
@@ -121,6 +123,7 @@ impl Runtime {
             meta_client,
             splitter,
             steadiness,
+            handover,
             vitals: Vitals::default(),
             leaving: CancellationToken::new(),
             leave: parts.leave,
@@ -183,9 +186,9 @@ impl Runtime {
             store: self.store.clone(),
             splitter: self.splitter.clone(),
         };
-        let disk = DiskWatch::new(view, &self.host, &starter.config, &self.steadiness);
-        let links = LinkWatch::new(view, &self.links, &self.steadiness);
-        let placement = Placement::new(view.clone(), self.steadiness.clone());
+        let disk = DiskWatch::new(&self.handover, &self.host, &starter.config);
+        let links = LinkWatch::new(view, &self.links, &self.handover);
+        let placement = Placement::new(view, &self.handover);
         tasks.spawn(Assignment::new(starter, failed).run(tasks.clone()));
         tasks.spawn(announcer.run());
         tasks.spawn(disk.run(tasks.clone()));
@@ -237,7 +240,7 @@ impl Runtime {
 
     /// Hands every leadership of this node to another voter. Answers how many are left when the time is up.
     pub async fn hand_over(&self, within: Duration) -> usize {
-        hand_over(&self.view, &self.steadiness, within).await
+        self.handover.all(within).await
     }
 
     /// Stops: leaderships first, then links, tasks and replicas; everything applied is on disk on return.
