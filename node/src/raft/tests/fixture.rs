@@ -12,7 +12,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::raft::v1::{InviteResponse, peer_message::Body};
+use parlance_proto::raft::v1::{AppendRequest, InviteResponse, peer_message::Body};
+use parlance_proto::store::v1::Vote;
 use parlance_proto::tls::{Role, TlsFiles};
 use parlance_tls::ClusterTls;
 use tokio::time::{Instant, sleep};
@@ -286,6 +287,18 @@ pub(crate) fn copy_dir(from: &Path, to: &Path) {
             std::fs::copy(&path, &copy).unwrap();
         }
     }
+}
+
+/// As the leader's, about nothing new.
+pub(crate) fn empty_append(term: u64, leader: NodeId) -> Body {
+    Body::Append(AppendRequest {
+        vote: Some(Vote {
+            term,
+            node_id: leader.0,
+            committed: true,
+        }),
+        ..AppendRequest::default()
+    })
 }
 
 /// Waits until `check` answers something.

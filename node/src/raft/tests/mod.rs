@@ -8,4 +8,5 @@ mod links;
 mod slow_link;
 mod snapshots;
 mod split;
+mod stops;
 mod suite;

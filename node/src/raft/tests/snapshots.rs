@@ -1,22 +1,19 @@
 //! Snapshots among three nodes: made although the disk fails, sent although things go wrong, and followed to the end.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use parlance_proto::ids::{NodeId, ShardId};
-use parlance_proto::raft::v1::{AppendRequest, SnapshotChunk, SnapshotHeader, peer_message::Body};
+use parlance_proto::raft::v1::{SnapshotChunk, SnapshotHeader, peer_message::Body};
 use parlance_proto::store::v1::Vote;
 use tokio::sync::mpsc;
 
 use super::cluster::Cluster;
 use super::fixture::*;
-use crate::machine::{CommittedEntry, Outcome, StateMachine, state_without_log};
+use crate::machine::state_without_log;
 use crate::raft::snapshot::{FORMAT, range};
 use crate::raft::*;
-use crate::store::{RowRange, StoreError, WriteBatch};
 
 pub(super) fn short_logs() -> RaftConfig {
     RaftConfig {
@@ -261,18 +258,6 @@ async fn a_second_snapshot_is_refused_while_one_arrives() {
     cluster.stop().await;
 }
 
-/// As the leader's, about nothing new.
-fn empty_append(term: u64, leader: NodeId) -> Body {
-    Body::Append(AppendRequest {
-        vote: Some(Vote {
-            term,
-            node_id: leader.0,
-            committed: true,
-        }),
-        ..AppendRequest::default()
-    })
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_append_does_not_wait_until_a_snapshot_is_installed() {
     let mut cluster = Cluster::start(short_logs()).await;
@@ -308,54 +293,5 @@ async fn an_append_does_not_wait_until_a_snapshot_is_installed() {
         (newcomer.shard(ONE).status().applied > 1000).then_some(())
     })
     .await;
-    cluster.stop().await;
-}
-
-/// Fails as a bug would.
-struct Panics;
-
-impl StateMachine for Panics {
-    fn apply(
-        &mut self,
-        entries: &[CommittedEntry],
-        _: &mut WriteBatch,
-    ) -> Result<Vec<Outcome>, StoreError> {
-        assert!(entries.iter().all(|entry| entry.payload.is_none()), "a bug");
-        Ok(entries.iter().map(|_| Outcome::default()).collect())
-    }
-
-    fn written(&mut self) {}
-
-    fn ranges(&self) -> Arc<[RowRange]> {
-        row_ranges(BROKEN)
-    }
-
-    fn restored(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-const BROKEN: ShardId = ShardId(3);
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_panics_says_that_it_has_stopped_and_takes_no_other_with_it() {
-    let cluster = Cluster::start(config()).await;
-    propose(&cluster.nodes, ONE, "first").await;
-    let node = &cluster.nodes[0];
-    let broken = node.host.start_replica(BROKEN, Box::new(Panics)).await;
-    let broken = broken.unwrap();
-    broken.initialize(node_ids([node.id.0])).await.unwrap();
-    eventually("it leads", || {
-        broken.leadership().borrow().leading.then_some(())
-    })
-    .await;
-    let lost = broken.propose(Bytes::from_static(b"x")).await;
-    assert!(lost.is_err(), "{lost:?}");
-    let mut stopped = node.host.stopped();
-    let told = stopped.wait_for(|stopped| stopped.contains_key(&BROKEN));
-    let told = tokio::time::timeout(Duration::from_secs(20), told).await;
-    assert!(told.is_ok(), "it stops in silence");
-    assert!(!broken.leadership().borrow().leading);
-    propose(&cluster.nodes, ONE, "the others go on").await;
     cluster.stop().await;
 }
