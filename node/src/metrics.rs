@@ -86,7 +86,7 @@ pub fn describe() {
     );
     describe_gauge!(
         HOMES_PARKED,
-        "home shards that take nothing at the moment: their users' pushes wait"
+        "home shards that take nothing, or not what they cannot write: those pushes wait"
     );
     describe_counter!(
         OUTBOX_FAILURES,
@@ -217,8 +217,8 @@ pub(crate) fn relay_set_aside() {
     counter!(RELAYS_SET_ASIDE).increment(1);
 }
 
-pub(crate) fn homes_parked(homes: usize) {
-    gauge!(HOMES_PARKED).set(homes as f64);
+pub(crate) fn homes_parked(why: &'static str, homes: usize) {
+    gauge!(HOMES_PARKED, "why" => why).set(homes as f64);
 }
 
 pub(crate) fn outbox_read_failed() {

@@ -1,6 +1,9 @@
 //! Home shards that take nothing: no leader, no majority, or too slow. What is for them waits here, one queue a home, and is
 //! tried again together, ever more seldom, until all of it is gone; what does not fit is set aside. Other homes do not notice:
 //! what waits here takes no room of its shard's share.
+//!
+//! A home that takes all but what it cannot write, as its disk is full, has another queue for that, which holds up nothing
+//! else. What comes when it can write again may so be pushed before what waits here; clients see by the seq that there is more.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,33 +14,67 @@ use tokio::sync::watch;
 use super::relay_sender::Queued;
 use crate::metrics;
 
-/// What one home may have waiting in memory, soft.
+/// What may wait in one queue in memory, soft.
 const HOME_MAX: Size = Size {
     items: 1024,
     bytes: 256 * 1024,
 };
-/// What all homes together may. The first item of a home waits whatever others have: by it the home is tried.
+/// What may wait in all of them. The first item of each waits whatever others have: by it the home is tried.
 const ALL_MAX: Size = Size {
     items: 64 * 1024,
     bytes: 32 << 20,
 };
 
-/// All homes that take nothing at the moment.
+/// A queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Line {
+    pub(super) home: ShardId,
+    pub(super) why: Why,
+}
+
+impl Line {
+    pub(super) fn of(home: ShardId, why: Why) -> Self {
+        Self { home, why }
+    }
+}
+
+/// Why something waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Why {
+    /// The home takes nothing.
+    Silent,
+    /// The home cannot write it.
+    Unwritten,
+}
+
+impl Why {
+    const ALL: [Why; 2] = [Why::Silent, Why::Unwritten];
+
+    /// In metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Why::Silent => "silent",
+            Why::Unwritten => "unwritten",
+        }
+    }
+}
+
+/// All that waits for homes at the moment.
 #[derive(Default)]
 pub(super) struct Parked {
-    homes: Mutex<Homes>,
-    /// Rises when a home takes something again.
+    lines: Mutex<Lines>,
+    /// Rises when nothing waits any more in a queue.
     freed: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct Homes {
-    by_id: HashMap<ShardId, Home>,
+struct Lines {
+    by_id: HashMap<Line, Waiting>,
     size: Size,
 }
 
 #[derive(Default)]
-struct Home {
+struct Waiting {
     waiting: VecDeque<Queued>,
     /// Of what waits or is tried again.
     size: Size,
@@ -87,21 +124,31 @@ impl Size {
 }
 
 impl Parked {
-    /// Told when a home takes something again.
+    /// Told when nothing waits any more in a queue.
     pub(super) fn freed(&self) -> watch::Receiver<u64> {
         self.freed.subscribe()
     }
 
-    pub(super) fn is_parked(&self, home: ShardId) -> bool {
-        self.homes.lock().by_id.contains_key(&home)
+    /// Whether a home takes nothing.
+    pub(super) fn is_silent(&self, home: ShardId) -> bool {
+        let line = Line::of(home, Why::Silent);
+        self.lines.lock().by_id.contains_key(&line)
     }
 
-    /// Queues what is for a home behind what waits; answers whether nothing did, so that somebody has to try again.
-    pub(super) fn park(&self, home: ShardId, items: Vec<Queued>, hint: Option<NodeId>) -> bool {
-        let mut homes = self.homes.lock();
-        let Homes { by_id, size } = &mut *homes;
-        let begins = !by_id.contains_key(&home);
-        let parked = by_id.entry(home).or_default();
+    /// Whether what was set aside for a home has to stay so: it takes nothing, or has too much that it cannot write.
+    pub(super) fn is_parked(&self, home: ShardId) -> bool {
+        let lines = self.lines.lock();
+        let unwritten = lines.by_id.get(&Line::of(home, Why::Unwritten));
+        lines.by_id.contains_key(&Line::of(home, Why::Silent))
+            || unwritten.is_some_and(|of| of.full)
+    }
+
+    /// Queues something behind what waits; answers whether nothing did, so that somebody has to try again.
+    pub(super) fn park(&self, line: Line, items: Vec<Queued>, hint: Option<NodeId>) -> bool {
+        let mut lines = self.lines.lock();
+        let Lines { by_id, size } = &mut *lines;
+        let begins = !by_id.contains_key(&line);
+        let parked = by_id.entry(line).or_default();
         parked.hint = hint.or(parked.hint);
         for mut queued in items {
             let room = parked.size.is_below(HOME_MAX) && size.is_below(ALL_MAX);
@@ -113,19 +160,19 @@ impl Parked {
             } else {
                 parked.full = true;
                 metrics::relay_set_aside();
-                queued.delivery.set_aside(home, queued.slot);
+                queued.delivery.set_aside(line.home, queued.slot);
             }
         }
-        metrics::homes_parked(by_id.len());
+        lines.count();
         begins
     }
 
     /// Takes from the front what is still wanted, at most `max`, with a hint at who leads the home.
-    pub(super) fn take(&self, home: ShardId, max: usize) -> Taken {
-        let mut homes = self.homes.lock();
-        let Homes { by_id, size } = &mut *homes;
+    pub(super) fn take(&self, line: Line, max: usize) -> Taken {
+        let mut lines = self.lines.lock();
+        let Lines { by_id, size } = &mut *lines;
         let mut taken = Taken::default();
-        let Some(parked) = by_id.get_mut(&home) else {
+        let Some(parked) = by_id.get_mut(&line) else {
             return taken;
         };
         while taken.queued.len() < max
@@ -146,14 +193,14 @@ impl Parked {
     /// What was taken, of this size, has been tried: what is left of it comes back to the front.
     pub(super) fn put_back(
         &self,
-        home: ShardId,
+        line: Line,
         taken: Size,
         left: Vec<Queued>,
         hint: Option<NodeId>,
     ) {
-        let mut homes = self.homes.lock();
-        let Homes { by_id, size } = &mut *homes;
-        let parked = by_id.entry(home).or_default();
+        let mut lines = self.lines.lock();
+        let Lines { by_id, size } = &mut *lines;
+        let parked = by_id.entry(line).or_default();
         parked.hint = hint;
         parked.size.sub(taken);
         size.sub(taken);
@@ -164,21 +211,27 @@ impl Parked {
         }
     }
 
-    /// A home takes what it is given: unless something waits, it is parked no more. Answers whether that is so.
-    pub(super) fn free(&self, home: ShardId) -> bool {
-        let mut homes = self.homes.lock();
-        let by_id = &mut homes.by_id;
-        if by_id
-            .get(&home)
-            .is_some_and(|home| !home.waiting.is_empty())
-        {
+    /// All that was tried was taken: unless something waits, the queue is no more. Answers whether that is so.
+    pub(super) fn free(&self, line: Line) -> bool {
+        let mut lines = self.lines.lock();
+        let by_id = &mut lines.by_id;
+        if by_id.get(&line).is_some_and(|of| !of.waiting.is_empty()) {
             return false;
         }
-        by_id.remove(&home);
-        metrics::homes_parked(by_id.len());
-        drop(homes);
+        by_id.remove(&line);
+        lines.count();
+        drop(lines);
         self.freed.send_modify(|times| *times += 1);
         true
+    }
+}
+
+impl Lines {
+    fn count(&self) {
+        for why in Why::ALL {
+            let homes = self.by_id.keys().filter(|line| line.why == why);
+            metrics::homes_parked(why.name(), homes.count());
+        }
     }
 }
 
@@ -195,6 +248,10 @@ mod tests {
 
     const HOMES: u32 = 512;
 
+    fn line(home: u32) -> Line {
+        Line::of(ShardId(home), Why::Silent)
+    }
+
     #[test]
     fn all_homes_that_are_stuck_have_no_more_together_and_each_has_something() {
         let parked = Parked::default();
@@ -206,12 +263,12 @@ mod tests {
             delivery: under_way.begin(1, item.len()).remove(0),
         };
         for home in 1..=HOMES {
-            parked.park(ShardId(home), (0..20).map(queued).collect(), None);
+            parked.park(line(home), (0..20).map(queued).collect(), None);
         }
-        let all = |parked: &Parked| parked.homes.lock().size.bytes;
+        let all = |parked: &Parked| parked.lines.lock().size.bytes;
         let firsts = HOMES as usize * item.len();
         assert!((ALL_MAX.bytes..=ALL_MAX.bytes + firsts).contains(&all(&parked)));
-        for home in (1..=HOMES).map(ShardId) {
+        for home in (1..=HOMES).map(line) {
             let taken = parked.take(home, usize::MAX);
             assert!(!taken.queued.is_empty(), "nothing to try {home:?} by");
             let before = all(&parked);

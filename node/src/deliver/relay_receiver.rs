@@ -1,30 +1,28 @@
 //! The receiving end of relays: the leader of a user's home shard.
 //!
-//! It first sees to it that the user's list has the conversation as touched, so that a later login finds it, and then
-//! pushes to the links that have sessions of the user. It answers when all of them have acknowledged.
+//! It first sees to it that the user's list has the conversation as touched (`list_entries.rs`), so that a later login finds it,
+//! and then pushes to the links that have sessions of the user. It answers when all of them have acknowledged. What is
+//! touched already is pushed at once: it does not wait for what has to be written. What cannot be written, as the disk is full
+//! or does not answer, is left to the sender, and nothing else.
 
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use futures::future::{join_all, try_join_all};
-use parlance_proto::common::v1::{Error, ErrorCode};
-use parlance_proto::ids::{AppId, ConversationId, NodeId, ShardId, UserId};
-use parlance_proto::link::v1::{Publish, topic};
+use futures::future::{join, join_all};
+use parlance_proto::ids::{NodeId, ShardId};
 use parlance_proto::raft::v1::{
-    RelayItem, RelayRequest, RelayResponse, RelayVerdict, ShardRelay, relay_verdict::Verdict,
+    RelayRequest, RelayResponse, RelayVerdict, ShardRelay, relay_verdict::Verdict,
 };
 use parlance_proto::slot::Slot;
-use parlance_proto::store::v1::{TouchConversationCommand, UserConversation, UserList};
-use prost::Message;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 
+use super::list_entries::{is_touched, touch};
+use super::relayed::Relayed;
 use crate::link::{Links, Receipt};
 use crate::meta::Leaders;
 use crate::sabotage::{Switch, one_in};
-use crate::shard::{Shard, ShardError, Shards, UserTopic};
-use crate::store::key::ListKeys;
-use crate::store::{StoreError, Table, decode};
+use crate::shard::{LatePlace, Shard, ShardError, Shards};
 
 /// A shard that takes longer answers that it is to be asked again: the others of the request are not held up. Longer
 /// than it takes to notice a broken link.
@@ -35,15 +33,6 @@ pub struct RelayReceiver {
     shards: Shards,
     links: Links,
     leaders: Leaders,
-}
-
-/// An item whose ids are checked.
-struct Item {
-    topic: UserTopic,
-    slot: Slot,
-    conversation_id: String,
-    /// Encoded.
-    publish: Bytes,
 }
 
 impl RelayReceiver {
@@ -62,7 +51,10 @@ impl RelayReceiver {
             let shard = ShardId(relay.shard);
             let received = timeout(RECEIVE_TIMEOUT, self.receive_one(shard, relay)).await;
             match received {
-                Ok(Ok(())) => verdict(Verdict::Done, None),
+                Ok(Ok(left)) => RelayVerdict {
+                    left,
+                    ..verdict(Verdict::Done, None)
+                },
                 Ok(Err(ShardError::NotLeader(leader))) => {
                     let leader = leader.or_else(|| self.leaders.of(shard));
                     verdict(Verdict::NotLeader, leader)
@@ -83,7 +75,8 @@ impl RelayReceiver {
         }
     }
 
-    async fn receive_one(&self, id: ShardId, relay: ShardRelay) -> Result<(), ShardError> {
+    /// Answers the places of the items that are left.
+    async fn receive_one(&self, id: ShardId, relay: ShardRelay) -> Result<Vec<u32>, ShardError> {
         let Some(shard) = self.shards.get(id) else {
             return Err(ShardError::NotLeader(None));
         };
@@ -91,7 +84,8 @@ impl RelayReceiver {
         if !leadership.leading {
             return Err(ShardError::NotLeader(leadership.leader));
         }
-        let turn = shard.subscriptions().push_turn().await;
+        let order = shard.push_order();
+        let turn = order.turn().await;
         if !shard.subscriptions().is_open(leadership.term) {
             // What was split off by an earlier leader must be known here first.
             shard.raft().read_barrier().await?;
@@ -100,60 +94,86 @@ impl RelayReceiver {
                 return Err(ShardError::NotLeader(None));
             }
         }
-        let items = relay.items.into_iter().map(checked);
-        let items: Vec<Item> = items
-            .filter_map(Result::transpose)
-            .collect::<Result<_, _>>()?;
-        touch(&shard, leadership.term, &items)
-            .await
-            .map_err(|error| match error {
-                // The next leader has the rows whole.
-                ShardError::Store(error) if shard.raft().report(&error) => {
-                    ShardError::NotLeader(None)
-                }
-                error => error,
-            })?;
-        let slots: Vec<Slot> = items.iter().map(|item| item.slot).collect();
-        let received = publish(&shard, items);
+        let (mut at_once, mut late) = (Vec::new(), Late::default());
+        for (place, item) in (0..).zip(relay.items) {
+            let Some(item) = Relayed::check(item)? else {
+                continue;
+            };
+            let entry = order.entry(&item.topic, &item.conversation_id);
+            if late.entries.contains(&entry)
+                || order.is_late(entry)
+                || !is_touched(&shard, leadership.term, &item)
+            {
+                late.entries.insert(entry);
+                late.items.push(item);
+                late.places.push(place);
+            } else {
+                at_once.push(item);
+            }
+        }
+        let in_line = order.line_up(late.entries.iter().copied().collect());
+        let pushed = push(&shard, leadership.term, at_once);
         drop(turn);
-        confirm(&shard, leadership.term, &slots).await?;
-        let _ = received.await; // an error is what comes: the last receipt is gone
-        Ok(())
+        let written = push_late(&shard, leadership.term, late, in_line);
+        let (pushed, written) = join(pushed, written).await;
+        pushed.and(written)
     }
 }
 
-/// Marks the conversations as touched in their users' lists, once a generation.
-async fn touch(shard: &Shard, term: u64, items: &[Item]) -> Result<(), ShardError> {
-    let touched = shard.touched();
-    let (mut seen, mut unknown) = (HashSet::new(), Vec::new());
-    let (mut entries, mut lists) = (Vec::new(), Vec::new());
-    for item in items.iter().filter(|item| !item.conversation_id.is_empty()) {
-        let mark = touched.mark(term, &item.topic, &item.conversation_id);
-        if touched.has(&mark) || !seen.insert(mark) {
-            continue;
-        }
-        let (app, user) = &item.topic;
-        let keys = ListKeys::new(item.slot, app, user);
-        entries.push(keys.entry(&item.conversation_id));
-        lists.push(keys.list());
-        let command = TouchConversationCommand {
-            app_id: app.into(),
-            user_id: user.into(),
-            conversation_id: item.conversation_id.clone(),
-        };
-        unknown.push((mark, command));
+/// What has to be written into lists before it is pushed.
+#[derive(Default)]
+struct Late {
+    entries: HashSet<u64>,
+    items: Vec<Relayed>,
+    /// Of each item in its relay.
+    places: Vec<u32>,
+}
+
+/// Writes, and pushes what is written as soon as all before it is pushed. Answers the places of what cannot be written.
+async fn push_late(
+    shard: &Shard,
+    term: u64,
+    late: Late,
+    in_line: LatePlace<'_>,
+) -> Result<Vec<u32>, ShardError> {
+    if late.items.is_empty() {
+        return Ok(Vec::new());
     }
-    let found = touched_in(shard, entries, lists).await?;
-    let touches = unknown.into_iter().zip(found);
-    let touches = touches.map(|((mark, command), found)| async move {
-        let generation = match found {
-            Some(generation) => generation,
-            None => shard.run(command).await?,
-        };
-        touched.remember(&mark, generation);
-        Ok::<_, ShardError>(())
-    });
-    try_join_all(touches).await.map(drop)
+    let unwritten = touch(shard, term, &late.items).await;
+    let unwritten = unwritten.map_err(|error| match error {
+        // The next leader has the rows whole.
+        ShardError::Store(error) if shard.raft().report(&error) => ShardError::NotLeader(None),
+        error => error,
+    })?;
+    in_line.first().await;
+    let (mut written, mut left) = (Vec::new(), Vec::new());
+    for (item, place) in late.items.into_iter().zip(late.places) {
+        let entry = shard.push_order().entry(&item.topic, &item.conversation_id);
+        if unwritten.contains(&entry) {
+            left.push(place);
+        } else {
+            written.push(item);
+        }
+    }
+    let pushed = push(shard, term, written);
+    drop(in_line);
+    pushed.await?;
+    Ok(left)
+}
+
+/// Queues the items on the links that want them, at once; what it answers waits until their gateways have them.
+fn push(
+    shard: &Shard,
+    term: u64,
+    items: Vec<Relayed>,
+) -> impl Future<Output = Result<(), ShardError>> {
+    let slots: Vec<Slot> = items.iter().map(|item| item.slot).collect();
+    let received = publish(shard, items);
+    async move {
+        confirm(shard, term, &slots).await?;
+        let _ = received.await; // an error is what comes: the last receipt is gone
+        Ok(())
+    }
 }
 
 /// Still leading in the same term, and still the owner, after the push: so nobody had subscribed to another leader, or in
@@ -176,83 +196,14 @@ fn verdict(verdict: Verdict, leader: Option<NodeId>) -> RelayVerdict {
     RelayVerdict {
         verdict: verdict.into(),
         leader_node_id: NodeId::or_zero(leader),
-        moved: false,
+        ..RelayVerdict::default()
     }
-}
-
-/// None for an item that nobody can ever deliver: it is logged and passed over.
-///
-/// # Errors
-/// A newer program's item: it is to be sent again until this node has been upgraded.
-fn checked(item: Bytes) -> Result<Option<Item>, ShardError> {
-    let parsed = RelayItem::decode(item)
-        .and_then(|item| Ok((Publish::decode(item.publish.clone())?, item)))
-        .map_err(|e| e.to_string());
-    let (publish, item) = match parsed {
-        Ok(parsed) => parsed,
-        Err(error) => return Ok(passed_over(&error)),
-    };
-    let topic = publish.topic.unwrap_or_default();
-    let Some(topic::Name::UserId(user)) = topic.name else {
-        return Err(newer("topic"));
-    };
-    let id = &item.conversation_id;
-    if !id.is_empty() && ConversationId::parse(id).is_err() {
-        return Err(newer("conversation"));
-    }
-    Ok(match (AppId::new(topic.app_id), UserId::new(user)) {
-        (Ok(app), Ok(user)) => Some(Item {
-            slot: Slot::of_user(&app, &user),
-            topic: (app, user),
-            conversation_id: item.conversation_id,
-            publish: item.publish,
-        }),
-        (Err(error), _) | (_, Err(error)) => passed_over(&error.to_string()),
-    })
-}
-
-fn passed_over(error: &str) -> Option<Item> {
-    tracing::error!(error, "a relayed item is passed over");
-    None
-}
-
-fn newer(what: &str) -> ShardError {
-    let text = format!("this node does not know the kind of {what}: it is older than the sender");
-    ShardError::Refused(Error::new(ErrorCode::Unsupported, text))
-}
-
-/// The current generation of each list, if its entry is touched in it. Reads the disk, so beside the tasks.
-async fn touched_in(
-    shard: &Shard,
-    entries: Vec<Vec<u8>>,
-    lists: Vec<Vec<u8>>,
-) -> Result<Vec<Option<u64>>, ShardError> {
-    if entries.is_empty() {
-        return Ok(Vec::new());
-    }
-    let store = shard.store().clone();
-    let read = tokio::task::spawn_blocking(move || {
-        // The lists last: what was touched in a generation that is still the current one then is touched.
-        let entries = store.get_many(Table::Users, &entries)?;
-        let lists = store.get_many(Table::Users, &lists)?;
-        let pairs = entries.into_iter().zip(lists);
-        let found = pairs.map(|pair| match pair {
-            (Some(entry), Some(list)) => {
-                let entry: UserConversation = decode("entry of a list", &entry)?;
-                let list: UserList = decode("list", &list)?;
-                Ok((entry.generation == list.generation).then_some(list.generation))
-            }
-            _ => Ok(None),
-        });
-        found.collect::<Result<_, StoreError>>()
-    });
-    Ok(read.await.map_err(|_| ShardError::Stopped)??)
 }
 
 /// Queues the items on the links that want them. The answer comes when all links have acknowledged or are gone.
-fn publish(shard: &Shard, items: Vec<Item>) -> oneshot::Receiver<()> {
+fn publish(shard: &Shard, items: Vec<Relayed>) -> oneshot::Receiver<()> {
     let (receipt, received) = Receipt::new();
-    for Item { topic, publish, .. } in items {
+    for Relayed { topic, publish, .. } in items {
         let links = shard.subscriptions().links(&topic);
         if links.is_empty() {
             continue;
@@ -270,37 +221,4 @@ fn publish(shard: &Shard, items: Vec<Item>) -> oneshot::Receiver<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use parlance_proto::link::v1::Topic;
-
-    use super::*;
-
-    fn item(conversation_id: &str, name: Option<topic::Name>) -> Bytes {
-        let topic = Topic {
-            app_id: "demo".into(),
-            name,
-        };
-        let publish = Publish {
-            topic: Some(topic),
-            ..Publish::default()
-        };
-        let item = RelayItem {
-            conversation_id: conversation_id.into(),
-            publish: publish.encode_to_vec().into(),
-        };
-        item.encode_to_vec().into()
-    }
-
-    #[test]
-    fn what_a_newer_node_relays_is_sent_again_and_what_nobody_can_read_is_not() {
-        let user = |id: &str| Some(topic::Name::UserId(id.into()));
-        assert!(checked(item("d:1:a:b", user("a"))).unwrap().is_some());
-        assert!(checked(item("", user("a"))).unwrap().is_some());
-        for newer in [item("", None), item("z:1", user("a"))] {
-            assert!(matches!(checked(newer), Err(ShardError::Refused(_))));
-        }
-        for damaged in [Bytes::from_static(&[0xff; 3]), item("", user(""))] {
-            assert!(checked(damaged).unwrap().is_none());
-        }
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@
 //! is parked (`parked.rs`), and tried again by a task of that home's own. Which shard an item goes to is asked of the cluster map at
 //! each try, since a split may have moved its user.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, sleep, timeout};
 
 use super::budget::Budget;
-use super::parked::Parked;
+use super::parked::{Line, Parked, Why};
 use super::relay_receiver::RelayReceiver;
 use super::under_way::Delivery;
 use crate::meta::{Leaders, MetaWatch};
@@ -51,7 +51,7 @@ pub(super) struct Queued {
 
 /// What a home did not take.
 struct Left {
-    home: ShardId,
+    line: Line,
     queued: Vec<Queued>,
     /// The node that may lead it, as the last one asked said.
     hint: Option<NodeId>,
@@ -110,7 +110,7 @@ impl RelaySender {
         self.route.parked.freed()
     }
 
-    /// Whether a home takes nothing at the moment.
+    /// Whether what was set aside for a home has to stay so.
     pub(super) fn is_parked(&self, home: ShardId) -> bool {
         self.route.parked.is_parked(home)
     }
@@ -175,48 +175,48 @@ async fn deliver_or_park(
     let count = shards.values().map(Vec::len).sum();
     let (mut to_try, mut left) = (BTreeMap::new(), Vec::new());
     for (home, queued) in shards {
-        if route.parked.is_parked(home) {
+        if route.parked.is_silent(home) {
             // Behind what waits already.
-            let hint = None;
-            left.push(Left { home, queued, hint });
+            let (line, hint) = (Line::of(home, Why::Silent), None);
+            left.push(Left { line, queued, hint });
         } else {
             to_try.insert(home, queued);
         }
     }
     left.extend(route.try_deliver(to, to_try).await);
-    for Left { home, queued, hint } in left {
-        if route.parked.park(home, queued, hint) {
-            tokio::spawn(try_again(route.clone(), home));
-        }
-    }
+    route.park(left);
     count
 }
 
 /// Tries again what is parked for a home until it has taken all of it. One batch at a time: what gathers meanwhile goes with the
 /// next one.
-async fn try_again(route: Arc<Route>, home: ShardId) {
+async fn try_again(route: Arc<Route>, line: Line) {
     let mut delay = RETRY_DELAY_MIN;
     sleep(delay).await;
     loop {
-        let taken = route.parked.take(home, BATCH_ITEMS_MAX);
+        let taken = route.parked.take(line, BATCH_ITEMS_MAX);
         if taken.queued.is_empty() {
-            if route.parked.free(home) {
+            if route.parked.free(line) {
                 return;
             }
             continue;
         }
         metrics::relay_retried();
-        let hint = taken.hint.map(|hint| (home, hint));
+        let hint = taken.hint.map(|hint| (line.home, hint));
         let by_leader = route.by_leader(taken.queued, hint);
         let tries = by_leader.into_iter();
         let tries = tries.map(|(leader, shards)| route.try_deliver(leader, shards));
-        let left: Vec<Left> = join_all(tries).await.into_iter().flatten().collect();
+        let left = join_all(tries).await.into_iter().flatten();
+        // What a home that was silent cannot write holds up nothing else. What waits for a write waits for it whoever leads.
+        let (other, left): (Vec<Left>, Vec<Left>) =
+            left.partition(|left| left.line.why != line.why && line.why == Why::Silent);
+        route.park(other);
         let all_done = left.is_empty();
         // Those of a shard that was split may be several shards' by now.
-        let hint = left.iter().find(|left| left.home == home);
+        let hint = left.iter().find(|left| left.line.home == line.home);
         let hint = hint.and_then(|left| left.hint);
         let queued = left.into_iter().flat_map(|left| left.queued).collect();
-        route.parked.put_back(home, taken.size, queued, hint);
+        route.parked.put_back(line, taken.size, queued, hint);
         if all_done {
             delay = RETRY_DELAY_MIN;
             continue;
@@ -271,18 +271,33 @@ impl Route {
         let mut left = Vec::new();
         for (home, queued) in shards {
             let verdict = verdicts.next().unwrap_or_default();
-            if verdict.verdict() == Verdict::Done {
-                metrics::relayed(queued.len());
-                queued.into_iter().for_each(|queued| queued.delivery.done());
-            } else {
-                left.push(Left {
-                    home,
-                    queued,
-                    hint: NodeId::known(verdict.leader_node_id),
-                });
+            let hint = NodeId::known(verdict.leader_node_id);
+            if verdict.verdict() != Verdict::Done {
+                let line = Line::of(home, Why::Silent);
+                left.push(Left { line, queued, hint });
+                continue;
+            }
+            let unwritten: HashSet<u32> = verdict.left.into_iter().collect();
+            let places = (0..).zip(queued);
+            let (queued, done): (Vec<_>, Vec<_>) =
+                places.partition(|(place, _)| unwritten.contains(place));
+            metrics::relayed(done.len());
+            done.into_iter().for_each(|(_, done)| done.delivery.done());
+            if !queued.is_empty() {
+                let line = Line::of(home, Why::Unwritten);
+                let queued = queued.into_iter().map(|(_, queued)| queued).collect();
+                left.push(Left { line, queued, hint });
             }
         }
         left
+    }
+
+    fn park(self: &Arc<Self>, left: Vec<Left>) {
+        for Left { line, queued, hint } in left {
+            if self.parked.park(line, queued, hint) {
+                tokio::spawn(try_again(self.clone(), line));
+            }
+        }
     }
 
     /// The verdicts of a node; none if it does not answer.

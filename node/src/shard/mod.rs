@@ -2,14 +2,15 @@
 //!
 //! `command.rs` ties each command to its answer, `proposer.rs` gathers commands into entries, `read.rs` answers what
 //! history and lists ask. What a committed entry wants done outside waits in `feed.rs` for `deliver/`, which says in
-//! `marks.rs` how far it is; `subscriptions.rs` knows the links that want a user's events, and `touched.rs` what need not
-//! be written into conversation lists once more.
+//! `marks.rs` how far it is; `subscriptions.rs` knows the links that want a user's events, and `push_order.rs` in which order
+//! they get them, and `touched.rs` what need not be written into conversation lists once more.
 
 mod command;
 mod error;
 mod feed;
 mod marks;
 mod proposer;
+mod push_order;
 mod read;
 mod registry;
 mod subscriptions;
@@ -27,6 +28,7 @@ pub use error::ShardError;
 pub use feed::{Fed, Feed};
 pub use marks::Marks;
 pub use proposer::{Proposer, ProposerLimits};
+pub use push_order::{LatePlace, PushOrder};
 pub use read::{HistoryPage, ListPage, StoreRows};
 pub use registry::Shards;
 pub use subscriptions::{Subscriptions, UserTopic};
@@ -43,6 +45,7 @@ pub struct Shard {
     raft: Replica,
     proposer: Proposer,
     parts: ShardParts,
+    push_order: PushOrder,
     store: Arc<dyn StateStore>,
 }
 
@@ -112,6 +115,7 @@ impl Shard {
             raft,
             proposer,
             parts,
+            push_order: PushOrder::default(),
             store,
         }
     }
@@ -134,6 +138,11 @@ impl Shard {
     /// The topics that gateways have subscribed to here.
     pub fn subscriptions(&self) -> &Subscriptions {
         &self.parts.subscriptions
+    }
+
+    /// In which order it pushes.
+    pub fn push_order(&self) -> &PushOrder {
+        &self.push_order
     }
 
     /// What is touched in its users' lists.

@@ -28,7 +28,6 @@ pub struct Subscriptions {
     inner: Mutex<Inner>,
     said: Notify,
     splits: AtomicUsize,
-    pushing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -77,12 +76,6 @@ impl Subscriptions {
     /// Whether a split is proposed whose outcome is not known yet.
     pub fn is_splitting(&self) -> bool {
         self.splits.load(Ordering::SeqCst) > 0
-    }
-
-    /// Who has this pushes; the next ones in the order in which they asked, so that what was relayed later is not pushed
-    /// first while a list is written.
-    pub async fn push_turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.pushing.lock().await
     }
 
     /// A link wants these topics; with `complete` they are all it has here. Answers whether nothing was missed.

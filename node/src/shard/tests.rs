@@ -7,7 +7,7 @@ use parlance_proto::client::v1::Direction;
 use parlance_proto::common::v1::ErrorCode;
 use parlance_proto::ids::{AppId, ConversationId, NodeId, UserId};
 use parlance_proto::slot::Slot;
-use parlance_proto::store::v1::{Consumer, SendCommand, command::Body};
+use parlance_proto::store::v1::{Consumer, SendCommand, TouchConversationCommand, command::Body};
 use parlance_proto::tls::Role;
 use tokio::time::Instant;
 
@@ -17,10 +17,13 @@ use crate::apply::{Levels, ShardMachine, dedup::Dedup, shard_state, watermark};
 use crate::clock::{Environment, SystemEnvironment};
 use crate::link::Turn;
 use crate::machine::{CommandOutcome, MessageOutcome};
-use crate::raft::tests::fixture::{Authority, InviteHandler, Nodes, ONE, config, eventually};
+use crate::raft::tests::fixture::{
+    Authority, InviteHandler, Nodes, ONE, config, empty_append, eventually,
+};
 use crate::raft::{QuicConfig, QuicLink, RaftHost, RaftHostConfig};
+use crate::store::faulty::FaultyStore;
 use crate::store::manifest::Existing;
-use crate::store::rocks::RocksStore;
+use crate::totals::Total;
 
 const NODE: NodeId = NodeId(1);
 
@@ -30,6 +33,9 @@ pub(crate) struct Lone {
     host: RaftHost,
     link: QuicLink,
     pub(crate) shard: Arc<Shard>,
+    pub(crate) store: Arc<FaultyStore>,
+    /// What waits for entries, in bytes.
+    pub(crate) queues: Arc<Total>,
 }
 
 impl Lone {
@@ -49,7 +55,7 @@ impl Lone {
         );
         let link = link.unwrap();
         let state = dir.path().join("state");
-        let store: Arc<dyn StateStore> = Arc::new(RocksStore::open(&state, Existing::No).unwrap());
+        let store = Arc::new(FaultyStore::open(&state));
         let config = RaftHostConfig {
             node_id: NODE,
             data_dir: dir.path().to_owned(),
@@ -83,7 +89,9 @@ impl Lone {
             _dir: dir,
             host,
             link,
-            shard: Arc::new(Shard::new(raft, proposer, parts, store)),
+            shard: Arc::new(Shard::new(raft, proposer, parts, store.clone())),
+            store,
+            queues: totals.queues,
         }
     }
 
@@ -281,6 +289,51 @@ async fn how_far_a_consumer_is_rides_on_the_next_entry() {
     assert_eq!(
         (state.outbox_last, watermark(&state, Consumer::Relay)),
         (4, 2)
+    );
+    lone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_of_who_lost_its_leadership_meanwhile_is_not_told() {
+    let lone = Lone::founded(ProposerLimits::default()).await;
+    let touch = TouchConversationCommand {
+        app_id: "demo".into(),
+        user_id: "alice".into(),
+        conversation_id: CHAT.into(),
+    };
+    lone.shard.run(touch).await.unwrap();
+    let list = || {
+        let page = ListPage {
+            limit: 10,
+            since: Some(String::new()),
+            ..ListPage::default()
+        };
+        let (app, user) = (AppId::new("demo").unwrap(), UserId::new("alice").unwrap());
+        lone.shard
+            .clone()
+            .list_conversations(Turn::alone(), app, user, page)
+    };
+    assert!(!list().await.unwrap().cursor.is_empty());
+
+    let (shard, host) = (lone.shard.clone(), lone.host.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let another_leads = move || {
+        runtime.block_on(async {
+            let (term, other) = (shard.raft().term() + 1, NodeId(2));
+            let append = empty_append(term, other);
+            host.inbound().handle(other, ONE, append).await;
+            eventually("it leads no more", || (!shard.is_led_here()).then_some(())).await;
+        });
+    };
+    // The first scan looks whether a generation has to be closed, the second one is that of the page.
+    let store = lone.store.clone();
+    *lone.store.after_scan.lock() = Some(Box::new(move || {
+        *store.after_scan.lock() = Some(Box::new(another_leads));
+    }));
+    let listed = list().await;
+    assert!(
+        matches!(listed, Err(ShardError::NotLeader(_))),
+        "{listed:?}"
     );
     lone.stop().await;
 }

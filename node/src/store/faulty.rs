@@ -106,7 +106,8 @@ impl StateStore for FaultyStore {
         visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
         self.rows.scan(table, from, to, order, visit)?;
-        if let Some(done) = self.after_scan.lock().take() {
+        let done = self.after_scan.lock().take();
+        if let Some(done) = done {
             done();
         }
         Ok(())

@@ -70,7 +70,7 @@ impl DiskRoom {
     }
 
     /// So many bytes are free. There must be a quarter more for each step back, so that nothing flutters.
-    fn is_free(&self, free_bytes: u64) -> Room {
+    pub(crate) fn is_free(&self, free_bytes: u64) -> Room {
         let (low, before) = (self.shared.reserve_bytes, self.now());
         let enough = |bytes: u64, was_below: bool| {
             free_bytes >= if was_below { bytes + bytes / 4 } else { bytes }

@@ -38,6 +38,8 @@ pub(crate) struct Peers {
     splits: Mutex<Option<(watch::Sender<Arc<MetaState>>, u32)>>,
     /// What was taken of [`STUCK`].
     pub(crate) taken: Mutex<HashSet<Bytes>>,
+    /// What no home can write.
+    unwritten: Mutex<HashSet<Bytes>>,
 }
 
 impl PeerLink for Peers {
@@ -71,6 +73,11 @@ impl PeerLink for Peers {
                 },
                 leader_node_id: 0,
                 moved: stuck,
+                left: {
+                    let (unwritten, places) = (self.unwritten.lock(), (0..).zip(&relay.items));
+                    let left = places.filter(|(_, item)| unwritten.contains(*item));
+                    left.map(|(place, _)| place).collect()
+                },
             }
         };
         let verdicts = request.shards.iter().map(verdict).collect();
@@ -295,4 +302,30 @@ async fn what_is_set_aside_just_after_a_split_is_still_for_its_users() {
     eventually("the second is set aside", || !items.aside().is_empty()).await;
     let aside = items.aside();
     assert!(aside[0].1.slots.contains(slot), "{aside:?}");
+}
+
+#[tokio::test]
+async fn what_a_home_cannot_write_holds_up_nothing_else_of_that_home() {
+    let Fixture { peers, sender, .. } = &fixture(BORDER);
+    let (unwritten_items, unwritten) = under_way();
+    let (items, done) = under_way();
+    // More than is tried at a time.
+    const UNWRITTEN: u64 = 1_500;
+    const OTHERS: u64 = 3_000;
+    for number in 0..UNWRITTEN + OTHERS {
+        let (slot, item) = item(OTHER, number);
+        let of = if number < UNWRITTEN {
+            peers.unwritten.lock().insert(item.clone());
+            &unwritten_items
+        } else {
+            &items
+        };
+        sender.send(slot, item, of.begin(1, 8).remove(0)).await;
+    }
+    eventually("all others", || done.get(Consumer::Relay) == OTHERS).await;
+    assert_eq!(unwritten.get(Consumer::Relay), 0);
+    peers.unwritten.lock().clear();
+    let kept = unwritten_items.aside()[0].1.first - 1;
+    eventually("what was kept", || unwritten.get(Consumer::Relay) == kept).await;
+    eventually("the rest may come again", || !sender.is_parked(OTHER)).await;
 }
