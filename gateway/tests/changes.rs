@@ -226,6 +226,62 @@ async fn a_list_comes_although_a_shard_has_no_majority_and_says_whose_heads_are_
     }
 }
 
+/// Each step of the page meets another shard that is silent.
+#[tokio::test]
+async fn a_page_waits_for_silent_shards_once_and_not_in_every_step() {
+    let rig = Rig::start(2, |config| config.limits.request_timeout_ms = 1000).await;
+    let mut alice = Client::login(rig.address(), "alice").await;
+    let well = rig.world.shard_of(rig.world.slot_of_user("alice"));
+    let lost: Vec<u32> = (1..=4).filter(|shard| *shard != well).collect();
+    // First two conversations, of which one is large, then three, then what is left: in the order of their ids.
+    let wanted = [
+        lost[0], well, lost[1], lost[1], lost[1], lost[2], lost[2], lost[2],
+    ];
+    let mut names = (100..).map(|number| format!("p{number}"));
+    let mut conversations = Vec::new();
+    for shard in wanted {
+        let is_there = |peer: &String| {
+            let slot = rig.world.slot_of_conversation(&format!("d:5:alice:{peer}"));
+            rig.world.shard_of(slot) == shard
+        };
+        let peer = names.find(is_there).unwrap();
+        let text = if shard == well {
+            "x".repeat(2000)
+        } else {
+            "x".into()
+        };
+        let sent = alice.ask(send_to(&peer, "m1", &text)).await;
+        assert!(matches!(sent, Body::Send(_)), "{sent:?}");
+        conversations.push((format!("d:5:alice:{peer}"), shard != well));
+    }
+    for (conversation, is_lost) in &conversations {
+        if *is_lost {
+            rig.world.lose(rig.world.slot_of_conversation(conversation));
+        }
+    }
+    let (mut after, mut pages, mut listed) = (String::new(), 0, Vec::new());
+    loop {
+        let list = client_frame::Body::Conversations(ConversationsRequest {
+            after,
+            max_bytes: 2 * 3072,
+            ..ConversationsRequest::default()
+        });
+        let Body::Conversations(page) = alice.ask(list).await else {
+            panic!("no list")
+        };
+        assert!(!page.conversations.is_empty());
+        pages += 1;
+        let page_of = page.conversations.into_iter();
+        listed.extend(page_of.map(|c| (c.conversation_id, c.head_unknown)));
+        after = page.next_after;
+        if after.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(listed, conversations);
+    assert!(pages > 1, "it waited for one shard after the other");
+}
+
 /// A send would wait for its whole time, with all behind it, for a node that has said when it will take one.
 #[tokio::test]
 async fn a_full_disk_that_nobody_takes_the_place_of_is_told_long_before_a_request_times_out() {

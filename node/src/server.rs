@@ -12,7 +12,7 @@ use parlance_proto::ids::NodeId;
 use parlance_proto::limits::LINK_FRAME_BYTES_MAX;
 use parlance_proto::link::v1::link_server::LinkServer;
 use parlance_proto::tls::Role;
-use parlance_tls::ClusterTls;
+use parlance_tls::{ClusterTls, Seldom};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -209,7 +209,7 @@ fn link_service(context: &NodeContext, stop: CancellationToken) -> LinkService {
             let stop = end.clone();
             Box::pin(watch_cluster(states.clone(), &leaders, with_secrets, stop))
         }),
-        refusals: Arc::default(),
+        refusals: Arc::new(Seldom::new("links that are refused")),
         stop,
     }
 }

@@ -44,7 +44,7 @@ impl ClusterTls {
         let parse = move |contents: Vec<Vec<u8>>, before: Option<&TlsIdentity>| {
             parse(&files, contents, before)
         };
-        let told = Seldom::default();
+        let told = Seldom::new("certificates that are denied");
         Ok(Arc::new(Self {
             files: Followed::open("cluster", paths, parse)?,
             denied: DenyList::new(move |serial| {

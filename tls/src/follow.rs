@@ -113,7 +113,7 @@ async fn follow<T: Expires + Send + Sync + 'static>(
     let mut seen_once: Option<Contents> = None;
     // Since when what was judged is refused; none if it is in use.
     let mut refused: Option<Instant> = None;
-    let seldom = Seldom::every(TELL_AGAIN);
+    let seldom = Seldom::every(TELL_AGAIN, "certificates that cannot be used");
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -6,6 +6,7 @@ use parlance_proto::ids::ConversationId;
 use parlance_proto::limits::{ANSWER_BYTES_MAX, CONVERSATIONS_PAGE_MAX, PREVIEW_BYTES_MAX};
 use parlance_proto::link::v1::{ListConversations, ListedConversation, MarkRead, MarkReadResult};
 use prost::Message as _;
+use tokio::time::Instant;
 
 use super::heads::Heads;
 use super::{Api, slot_of};
@@ -55,15 +56,17 @@ pub async fn list(api: &Api, caller: &Caller, wanted: Wanted) -> Result<Page, Er
         limit,
         since: wanted.since,
     };
-    let listed = api.ask(caller.user.home(), &ask).await?;
+    let deadline = Instant::now() + api.limits.request_timeout();
+    let home = caller.user.home();
+    let listed = api.ask_until(home, &ask, deadline).await?;
     let page = Page {
         cursor: listed.cursor,
         changes_only: listed.changes_only,
         ..Page::default()
     };
+    let heads = Heads::new(api, caller, deadline);
     fill(
-        api,
-        caller,
+        heads,
         page,
         listed.conversations,
         listed.more,
@@ -91,21 +94,15 @@ pub async fn some(
         place: id.clone(),
         conversation_id: id,
     });
-    fill(
-        api,
-        caller,
-        Page::default(),
-        entries.collect(),
-        false,
-        max_bytes,
-    )
-    .await
+    let deadline = Instant::now() + api.limits.request_timeout();
+    let heads = Heads::new(api, caller, deadline);
+    fill(heads, Page::default(), entries.collect(), false, max_bytes).await
 }
 
-/// Asks for the heads of as many as will fit, first of those that fit in any case, then by the size of what came.
+/// Asks for the heads of as many as will fit, first of those that fit in any case, then by the size of what came. When the time
+/// for it is over the page ends with what is there.
 async fn fill(
-    api: &Api,
-    caller: &Caller,
+    mut heads: Heads<'_>,
     mut page: Page,
     entries: Vec<ListedConversation>,
     more: bool,
@@ -115,14 +112,13 @@ async fn fill(
         0 => ANSWER_BYTES_MAX,
         wanted => wanted.min(ANSWER_BYTES_MAX),
     };
-    let mut heads = Heads::new(api, caller);
     let (mut bytes, mut place) = (0usize, String::new());
     let mut left = entries.as_slice();
     'full: while !left.is_empty() {
         let each = bytes.checked_div(page.conversations.len());
         let each = each.unwrap_or(CONVERSATION_BYTES_MAX).max(1);
         let fit = max_bytes.saturating_sub(bytes) / each;
-        if fit == 0 && !page.conversations.is_empty() {
+        if (fit == 0 || heads.too_late()) && !page.conversations.is_empty() {
             break;
         }
         let fit = fit.clamp(1, left.len());

@@ -18,25 +18,33 @@ use crate::session::Caller;
 /// Shards may be split while their heads are asked for: the next round waits for news of the cluster, or so long.
 const PAUSE_LEAST: Duration = Duration::from_millis(5);
 const PAUSE_MOST: Duration = Duration::from_millis(200);
-/// How long a list waits for the heads of its conversations: longer than a failover takes. One shard that has no majority
-/// does not keep it back; its conversations come without their heads.
+/// How long a page waits for the heads of its conversations, in all its steps together. One shard that has no majority does
+/// not keep it back; its conversations come without their heads.
 const HEADS_WITHIN: Duration = Duration::from_secs(4);
 
-/// Asks for the heads of one list.
+/// Asks for the heads of one page.
 pub(super) struct Heads<'a> {
     api: &'a Api,
     caller: &'a Caller,
+    time: Time,
     /// Shards that did not answer in time: nobody waits for them twice.
     silent: HashSet<ShardId>,
 }
 
 impl<'a> Heads<'a> {
-    pub(super) fn new(api: &'a Api, caller: &'a Caller) -> Self {
+    /// For a request that has to be answered by then.
+    pub(super) fn new(api: &'a Api, caller: &'a Caller, deadline: Instant) -> Self {
         Self {
             api,
             caller,
+            time: Time::until(deadline),
             silent: HashSet::new(),
         }
+    }
+
+    /// There is no time left in which a shard would have a chance to answer.
+    pub(super) fn too_late(&self) -> bool {
+        self.time.is_over()
     }
 
     /// These conversations by their ids, each shard asked once for all of its. Those of shards that do not answer in time come
@@ -63,7 +71,7 @@ impl<'a> Heads<'a> {
         &mut self,
         mut missing: Vec<ConversationId>,
     ) -> Result<HashMap<String, Conversation>, Error> {
-        let deadline = Instant::now() + self.api.limits.request_timeout().min(HEADS_WITHIN);
+        let deadline = self.time.step();
         let mut found = HashMap::new();
         let mut topology = self.api.router.topology();
         let mut backoff = Backoff::new(PAUSE_LEAST, PAUSE_MOST);
@@ -144,6 +152,37 @@ impl<'a> Heads<'a> {
             head_unknown: true,
             ..Conversation::default()
         }
+    }
+}
+
+/// The time that a page has for its heads. A step in which a shard is silent leaves some to those behind it, whose shards may
+/// be well: the first waits for 3 of 4 s, longer than a failover takes.
+struct Time {
+    whole: Duration,
+    end: Instant,
+}
+
+impl Time {
+    fn until(deadline: Instant) -> Self {
+        let now = Instant::now();
+        let whole = deadline.saturating_duration_since(now).min(HEADS_WITHIN);
+        Self {
+            whole,
+            end: now + whole,
+        }
+    }
+
+    /// When a step that begins now has to be over.
+    fn step(&self) -> Instant {
+        self.end - self.left() / 4
+    }
+
+    fn is_over(&self) -> bool {
+        self.left() < self.whole / 8
+    }
+
+    fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
     }
 }
 

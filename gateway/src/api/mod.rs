@@ -99,6 +99,15 @@ impl Api {
     /// Asks for what may be asked again: reads, and cursors that only rise.
     async fn ask<A: Ask>(&self, place: Slot, ask: &A) -> Result<A::Answer, Error> {
         let deadline = Instant::now() + self.limits.request_timeout();
+        self.ask_until(place, ask, deadline).await
+    }
+
+    async fn ask_until<A: Ask>(
+        &self,
+        place: Slot,
+        ask: &A,
+        deadline: Instant,
+    ) -> Result<A::Answer, Error> {
         let answered = self.router.call(Place::Slot(place), ask, deadline).await;
         answered
             .map(|answered| answered.answer)

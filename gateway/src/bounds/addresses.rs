@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use governor::clock::{Clock as _, MonotonicClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
+use parlance_tls::Seldom;
 
 use super::{Refusal, network};
 
@@ -19,8 +20,10 @@ const SWEEP_FROM: usize = 16_384;
 pub struct Addresses {
     reason: &'static str,
     what: &'static str,
+    per_second: NonZeroU32,
     limiter: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, MonotonicClock>,
     sweep_at: AtomicUsize,
+    told: Seldom,
 }
 
 impl Addresses {
@@ -43,8 +46,10 @@ impl Addresses {
         Self {
             reason,
             what,
+            per_second,
             limiter: RateLimiter::hashmap_with_clock(quota, MonotonicClock),
             sweep_at: AtomicUsize::new(SWEEP_FROM),
+            told: Seldom::new("addresses at their limit"),
         }
     }
 
@@ -55,17 +60,35 @@ impl Addresses {
             let next = (self.limiter.len() * 2).max(SWEEP_FROM);
             self.sweep_at.store(next, Ordering::Relaxed);
         }
-        let checked = self.limiter.check_key(&network(address));
-        checked.map_err(|until| Refusal {
-            reason: self.reason,
-            what: self.what,
-            retry_after: until.wait_time_from(MonotonicClock.now()),
+        let network = network(address);
+        self.limiter.check_key(&network).map_err(|until| {
+            self.tell(network);
+            Refusal {
+                reason: self.reason,
+                what: self.what,
+                retry_after: until.wait_time_from(MonotonicClock.now()),
+            }
         })
+    }
+
+    /// Behind a load balancer everybody is cut off by it: that must not have to be found out.
+    fn tell(&self, network: IpAddr) {
+        if self.told.tells(&network.to_string()) {
+            tracing::warn!(
+                address = %network,
+                setting = %format_args!("limits.{}", self.reason),
+                per_second = self.per_second,
+                "an address is at its limit, and the rest of it is refused: if it is a load balancer, let it speak the PROXY protocol \
+                 (version 2) and name it in listener.proxies; if many clients share it, raise the limit"
+            );
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use parlance_testkit::log_lines::LogLines;
+
     use super::*;
 
     #[test]
@@ -87,5 +110,24 @@ mod tests {
         }
         assert!(logins.check(address("2001:db8::ff")).is_err());
         logins.check(address("2001:db8:0:1::1")).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_address_at_its_limit_is_told_once_in_a_while_with_the_remedy() {
+        let lines = LogLines::default();
+        let _log = lines.install();
+        let connections = Addresses::connections(NonZeroU32::MIN);
+        let balancer = "192.0.2.1".parse().unwrap();
+        let refused = (0..50).filter(|_| connections.check(balancer).is_err());
+        assert!(refused.count() > 2);
+        let told = lines.with("192.0.2.1");
+        assert_eq!(told.len(), 1, "{told:?}");
+        for word in [
+            "limits.connections_per_address",
+            "listener.proxies",
+            "PROXY protocol",
+        ] {
+            assert!(told[0].contains(word), "{told:?}");
+        }
     }
 }

@@ -75,7 +75,7 @@ impl Bound {
     /// Accepts connections until dropped.
     pub async fn run(self, shared: Arc<Shared>, places: Arc<Semaphore>) {
         let endpoint = Endpoint::new(self.settings.protocol, &shared);
-        let seldom = Seldom::default();
+        let seldom = Seldom::new("accepts of clients that failed");
         loop {
             let (stream, peer) = match self.socket.accept().await {
                 Ok(accepted) => accepted,

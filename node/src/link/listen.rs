@@ -63,7 +63,7 @@ struct Door {
 }
 
 async fn accept(listener: TcpListener, door: Arc<Door>, ready: &mpsc::Sender<io::Result<Stream>>) {
-    let seldom = Seldom::default();
+    let seldom = Seldom::new("accepts of gateways and operators that failed");
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,

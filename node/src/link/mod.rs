@@ -1,9 +1,10 @@
 //! The gateways' side of a node: long-lived links with batches both ways. What a request means is `api/`'s business.
 //!
-//! `listen.rs` takes connections, `service.rs` accepts links and says who may, `session.rs` is one link session that
-//! survives short breaks, `registry.rs` has them all, `turns.rs` lets reads wait, `held.rs`
-//! is what all links together may hold. `questions.rs` is what operators ask of gateways, beside the links.
+//! `listen.rs` takes connections, `service.rs` accepts links and says who may, `carry.rs` carries one over a
+//! stream, `session.rs` is one link session that survives short breaks, `registry.rs` has them all, `turns.rs` lets reads
+//! wait, `held.rs` is what all links together may hold. `questions.rs` is what operators ask of gateways, beside the links.
 
+mod carry;
 mod held;
 mod listen;
 mod questions;

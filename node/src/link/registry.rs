@@ -229,7 +229,8 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::session::{Receipt, stream_channel};
+    use crate::link::session::Receipt;
+    use tokio::sync::mpsc;
 
     fn hello(instance_id: &str, link_id: &str) -> Hello {
         Hello {
@@ -300,7 +301,7 @@ mod tests {
         assert!(!two.session.is_closed() && !three.session.is_closed());
         assert_eq!(links.held(), 500);
         // Frames that lie in a stream count too, until it takes them or ends.
-        let (to, mut from) = stream_channel();
+        let (to, mut from) = mpsc::channel(8);
         let (writing, stream) = (three.session.clone(), three.stream);
         let writer = tokio::spawn(async move { writing.write(stream, to).await });
         while three.session.state().waiting.is_zero() {

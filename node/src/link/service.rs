@@ -13,14 +13,13 @@ use parlance_proto::link::v1::{
 use parlance_proto::tls::{CertificateFacts, Role, role_of};
 use parlance_proto::version::{LINK_PROTOCOLS, common, mismatch};
 use parlance_tls::Seldom;
-use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::registry::{Attached, Links};
-use super::session::{Arrived, Departing, LinkSession, stream_channel};
+use super::session::{Departing, LinkSession, stream_channel};
 use crate::audit::Who;
 use crate::metrics;
 
@@ -99,26 +98,21 @@ impl Link for LinkService {
             received,
         } = attached;
         tracing::info!(gateway = hello.gateway_id, resumed, "link opened");
-        let (to, from) = stream_channel();
+        let (to, departing, ending) = stream_channel();
         let welcome = self.welcome(protocol, resumed, received);
         let service = self.clone();
         tokio::spawn(async move {
-            let _ = to
-                .send(Departing::from(NodeFrame {
-                    welcome: Some(welcome),
-                    ..NodeFrame::default()
-                }))
-                .await;
-            tokio::select! {
-                () = session.write(stream, to.clone()) => {}
-                () = service.read(&session, frames) => {}
-                () = service.stop.cancelled() => {}
-            }
+            let welcome = NodeFrame {
+                welcome: Some(welcome),
+                ..NodeFrame::default()
+            };
+            let _ = to.send(Departing::from(welcome)).await;
+            service.carry(&session, stream, frames, to).await;
             tracing::info!(gateway = session.gateway_id(), "link stream ended");
+            ending.of(&session);
             service.links.detach(session, stream);
         });
-        let frames = ReceiverStream::new(from).map(|departing| Ok(departing.frame));
-        Ok(Response::new(Box::pin(frames)))
+        Ok(Response::new(Box::pin(departing)))
     }
 
     async fn watch_cluster(
@@ -225,37 +219,6 @@ impl LinkService {
             cluster_id: (self.cluster_id)(),
             resumed,
             received,
-        }
-    }
-
-    async fn read(&self, session: &Arc<LinkSession>, mut frames: Streaming<GatewayFrame>) {
-        while let Ok(Some(frame)) = frames.message().await {
-            let requests = frame.requests.into_iter().map(LinkRequest::decode);
-            let requests: Vec<LinkRequest> = match requests.collect() {
-                Ok(requests) => requests,
-                Err(error) => {
-                    // Not resumed, the gateway asks again elsewhere for what has no answer.
-                    let gateway = session.gateway_id();
-                    tracing::warn!(gateway, %error, "link closed: a request cannot be read");
-                    metrics::link_closed("unreadable");
-                    return session.close();
-                }
-            };
-            session.acknowledge(frame.ack);
-            if frame.number > 0 {
-                match session.receive(frame.number) {
-                    Arrived::Next => {}
-                    Arrived::Again => continue,
-                    Arrived::Early => {
-                        let (gateway, number) = (session.gateway_id(), frame.number);
-                        tracing::warn!(gateway, number, "a link lost frames: its stream ends");
-                        return;
-                    }
-                }
-            }
-            for request in requests {
-                (self.dispatch)(session, request);
-            }
         }
     }
 }

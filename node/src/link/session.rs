@@ -5,6 +5,7 @@
 //! lets its users resync. Nobody waits for a gateway without a stream: it either resumes or resyncs.
 
 mod frames;
+mod stream;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -18,9 +19,11 @@ use prost::Message;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::{Duration, sleep};
+use tokio_util::sync::CancellationToken;
 
 pub(super) use self::frames::Departing;
 use self::frames::Inner;
+pub(super) use self::stream::stream_channel;
 use super::held::Held;
 use super::turns::Turns;
 use crate::metrics;
@@ -31,8 +34,6 @@ pub const RESUME_GRACE: Duration = Duration::from_secs(5);
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one response. With the soft limit of a frame it is well below what a frame may have.
 const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Frames that a stream may be behind.
-const STREAM_FRAMES_MAX: usize = 8;
 
 /// A gateway that was sent nothing for so long is asked whether it is there: a link that is only open says nothing.
 const ASK_AFTER: Duration = Duration::from_secs(1);
@@ -61,6 +62,7 @@ pub struct LinkSession {
     /// Told when the session holds less.
     freed: Notify,
     turns: Turns,
+    over: CancellationToken,
 }
 
 /// What a numbered frame is to those before it.
@@ -107,6 +109,7 @@ impl LinkSession {
             work: Notify::new(),
             freed: Notify::new(),
             turns: Turns::new(),
+            over: CancellationToken::new(),
         }
     }
 
@@ -127,6 +130,11 @@ impl LinkSession {
     /// It will carry nothing any more.
     pub fn is_closed(&self) -> bool {
         self.inner.lock().closed
+    }
+
+    /// Resolves when it carries nothing any more, also while its stream takes nothing.
+    pub(super) async fn closed(&self) {
+        self.over.cancelled().await;
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -227,6 +235,7 @@ impl LinkSession {
         self.work.notify_waiters();
         self.work.notify_one();
         self.freed.notify_waiters();
+        self.over.cancel();
     }
 
     /// A stream of this session begins; the gateway has everything up to `received`. Answers the stream's number and
@@ -346,11 +355,6 @@ impl LinkSession {
     pub(crate) fn publishes(&self) -> Vec<Bytes> {
         self.inner.lock().publishes.clone()
     }
-}
-
-/// The channel between a session's writer and its stream.
-pub(super) fn stream_channel() -> (mpsc::Sender<Departing>, mpsc::Receiver<Departing>) {
-    mpsc::channel(STREAM_FRAMES_MAX)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ fn response(id: u64) -> Response {
 async fn a_short_break_sends_the_unacknowledged_again_and_nothing_else() {
     let session = session();
     let (stream, _) = session.attach(0).unwrap();
-    let (to, mut from) = stream_channel();
+    let (to, mut from) = mpsc::channel(8);
     let writer = tokio::spawn({
         let session = session.clone();
         async move { session.write(stream, to).await }
@@ -46,7 +46,7 @@ async fn a_short_break_sends_the_unacknowledged_again_and_nothing_else() {
 
     session.respond(response(3));
     let (stream, _) = session.attach(1).unwrap();
-    let (to, mut from) = stream_channel();
+    let (to, mut from) = mpsc::channel(8);
     tokio::spawn({
         let session = session.clone();
         async move { session.write(stream, to).await }
@@ -61,7 +61,7 @@ async fn a_short_break_sends_the_unacknowledged_again_and_nothing_else() {
 async fn a_receipt_comes_with_the_acknowledgement_or_the_end_of_the_session() {
     let session = session();
     let (stream, _) = session.attach(0).unwrap();
-    let (to, mut from) = stream_channel();
+    let (to, mut from) = mpsc::channel(8);
     tokio::spawn({
         let session = session.clone();
         async move { session.write(stream, to).await }
@@ -99,7 +99,7 @@ async fn a_receipt_comes_with_the_acknowledgement_or_the_end_of_the_session() {
 async fn large_answers_go_in_several_frames() {
     let session = session();
     let (stream, _) = session.attach(0).unwrap();
-    let (to, mut from) = stream_channel();
+    let (to, mut from) = mpsc::channel(8);
     let large = |id| Response {
         id,
         body: Some(Body::History(HistoryResult {
@@ -125,7 +125,7 @@ async fn large_answers_go_in_several_frames() {
 async fn an_answer_that_no_frame_can_carry_is_an_error_and_the_link_goes_on() {
     let session = session();
     let (stream, _) = session.attach(0).unwrap();
-    let (to, mut from) = stream_channel();
+    let (to, mut from) = mpsc::channel(8);
     session.respond(Response {
         id: 1,
         body: Some(Body::History(HistoryResult {
@@ -150,7 +150,7 @@ async fn an_answer_that_no_frame_can_carry_is_an_error_and_the_link_goes_on() {
 async fn a_read_waits_while_the_gateway_takes_no_answers_and_the_link_stays() {
     let session = session();
     let (stream, _) = session.attach(0).unwrap();
-    let (to, mut from) = stream_channel();
+    let (to, mut from) = mpsc::channel(8);
     let answer = |id| Response {
         id,
         body: Some(Body::History(HistoryResult {
@@ -195,7 +195,7 @@ fn repeated_frames_of_the_gateway_are_told_apart() {
 async fn a_link_that_is_open_and_silent_shows_that_nobody_is_heard() {
     let session = session();
     let (stream, _) = session.attach(0).unwrap();
-    let (to, mut from) = stream_channel();
+    let (to, mut from) = mpsc::channel(8);
     tokio::spawn({
         let session = session.clone();
         async move { session.write(stream, to).await }
