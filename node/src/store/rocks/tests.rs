@@ -7,6 +7,8 @@ use super::*;
 use crate::store::key::{self, ConversationKeys};
 use crate::store::{RowFileOptions, RowFiles};
 
+mod beside;
+
 /// A shard that owns the one slot of its number.
 fn ranges(shard: u32) -> [RowRange; 2] {
     let range = |table, (from, to)| RowRange { table, from, to };
