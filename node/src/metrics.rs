@@ -7,11 +7,11 @@ mod figures;
 use std::time::Duration;
 
 use metrics::{
-    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram,
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
 };
 use parlance_proto::common::v1::ErrorCode;
-use parlance_proto::ids::ShardId;
+use parlance_proto::ids::{NodeId, ShardId};
 
 pub(crate) use figures::{NodeFigures, ReplicaCounts};
 
@@ -20,7 +20,6 @@ const COMMIT_SECONDS: &str = "parlance_node_commit_seconds";
 const PROPOSAL_COMMANDS: &str = "parlance_node_proposal_commands";
 const PROPOSALS_REFUSED: &str = "parlance_node_proposals_refused_total";
 const DISK_FULL: &str = "parlance_node_disk_full_refused_total";
-const DISK_LACKING: &str = "parlance_node_disk_lacking";
 const REQUESTS_REFUSED: &str = "parlance_node_requests_refused_total";
 const DELIVERY_SECONDS: &str = "parlance_node_delivery_seconds";
 const READS_REFUSED: &str = "parlance_node_reads_refused_total";
@@ -30,7 +29,6 @@ const RELAYS_RETRIED: &str = "parlance_node_relays_retried_total";
 const RELAYS_SET_ASIDE: &str = "parlance_node_relays_set_aside_total";
 const HOMES_PARKED: &str = "parlance_node_home_shards_parked";
 const OUTBOX_FAILURES: &str = "parlance_node_outbox_read_failures_total";
-const LINKS: &str = "parlance_node_links";
 const LINKS_CLOSED: &str = "parlance_node_links_closed_total";
 const LINKS_REFUSED: &str = "parlance_node_links_refused_total";
 const CONNECTIONS_REFUSED: &str = "parlance_node_connections_refused_total";
@@ -64,10 +62,6 @@ pub fn describe() {
     describe_counter!(
         DISK_FULL,
         "commands refused because the disk is nearly full"
-    );
-    describe_gauge!(
-        DISK_LACKING,
-        "0: the disk has its reserve free; 1: nothing new is taken; 2: nothing at all is"
     );
     describe_counter!(
         REQUESTS_REFUSED,
@@ -108,7 +102,6 @@ fn describe_links() {
         ANSWERS_REFUSED,
         "answers that no frame can carry, replaced by an error"
     );
-    describe_gauge!(LINKS, "link sessions of gateways");
     describe_counter!(
         LINKS_CLOSED,
         "link sessions ended (label reason: too_slow, held_total, replaced, not_resumed, unreadable)"
@@ -185,10 +178,6 @@ pub(crate) fn disk_full() {
     counter!(DISK_FULL).increment(1);
 }
 
-pub(crate) fn disk_room(lacking: u8) {
-    gauge!(DISK_LACKING).set(f64::from(lacking));
-}
-
 pub(crate) fn request_refused(code: ErrorCode) {
     counter!(REQUESTS_REFUSED, "code" => code.name()).increment(1);
 }
@@ -217,16 +206,12 @@ pub(crate) fn relay_set_aside() {
     counter!(RELAYS_SET_ASIDE).increment(1);
 }
 
-pub(crate) fn homes_parked(why: &'static str, homes: usize) {
-    gauge!(HOMES_PARKED, "why" => why).set(homes as f64);
+pub(crate) fn homes_parked(node: NodeId, why: &'static str) -> Gauge {
+    gauge!(HOMES_PARKED, "node" => node.to_string(), "why" => why)
 }
 
 pub(crate) fn outbox_read_failed() {
     counter!(OUTBOX_FAILURES).increment(1);
-}
-
-pub(crate) fn links(count: usize) {
-    gauge!(LINKS).set(count as f64);
 }
 
 pub(crate) fn link_closed(reason: &'static str) {

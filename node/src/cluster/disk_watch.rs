@@ -9,7 +9,6 @@ use tokio::time::{Duration, sleep, timeout};
 use super::handover::Handover;
 use super::tasks::Tasks;
 use crate::config::Config;
-use crate::metrics;
 use crate::raft::RaftHost;
 use crate::store::room::Room;
 
@@ -69,7 +68,6 @@ impl DiskWatch {
             self.trouble = trouble;
             self.tell();
         }
-        metrics::disk_room(room as u8);
         if trouble.is_some() {
             self.handover.unfit(|_, _| true).await;
         }

@@ -90,7 +90,8 @@ impl Gauges {
         }
         self.terms
             .retain(|id, _| replicas.binary_search_by_key(id, Replica::id).is_ok());
-        self.figures.replicas(&counts);
+        let stopped = self.parts.host.stopped().borrow().len();
+        self.figures.replicas(&counts, stopped);
         self.figures.leader_changes(changes);
         for (follower, lag) in lags {
             self.figures.follower_lag(follower, lag);
@@ -178,8 +179,10 @@ impl Gauges {
         let silent = asked.unwrap_or_default();
         let silent = silent.max(self.parts.host.log_waiting());
         self.figures.silent(silent);
-        self.figures.held(self.parts.links.held());
+        let room = self.parts.host.room().now();
+        self.figures.room(room);
         let links = self.parts.links.linked();
+        self.figures.links(links.len(), self.parts.links.held());
         let shards = self.parts.view.shards.all();
         let oldest_push = shards.iter().map(|shard| shard.marks().waiting()).max();
         let oldest_push = oldest_push.unwrap_or_default();
@@ -200,7 +203,7 @@ impl Gauges {
             disk_free_bytes: space.free_bytes,
             disk_total_bytes: space.total_bytes,
             disk_silent_ms: millis(silent),
-            disk_lacking: self.parts.host.room().now() as u32,
+            disk_lacking: room as u32,
             stores,
             links: links.collect(),
             oldest_push_ms: millis(oldest_push),

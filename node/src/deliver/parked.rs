@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use ::metrics::Gauge;
 use parking_lot::Mutex;
 use parlance_proto::ids::{NodeId, ShardId};
 use tokio::sync::watch;
@@ -60,9 +61,10 @@ impl Why {
 }
 
 /// All that waits for homes at the moment.
-#[derive(Default)]
 pub(super) struct Parked {
     lines: Mutex<Lines>,
+    /// Of each [`Why`].
+    counts: [Gauge; 2],
     /// Rises when nothing waits any more in a queue.
     freed: watch::Sender<u64>,
 }
@@ -124,6 +126,22 @@ impl Size {
 }
 
 impl Parked {
+    /// Of this node.
+    pub(super) fn new(node: NodeId) -> Self {
+        Self {
+            lines: Mutex::default(),
+            counts: Why::ALL.map(|why| metrics::homes_parked(node, why.name())),
+            freed: watch::Sender::default(),
+        }
+    }
+
+    fn count(&self, lines: &Lines) {
+        for (why, count) in Why::ALL.iter().zip(&self.counts) {
+            let homes = lines.by_id.keys().filter(|line| line.why == *why);
+            count.set(homes.count() as f64);
+        }
+    }
+
     /// Told when nothing waits any more in a queue.
     pub(super) fn freed(&self) -> watch::Receiver<u64> {
         self.freed.subscribe()
@@ -163,7 +181,7 @@ impl Parked {
                 queued.delivery.set_aside(line.home, queued.slot);
             }
         }
-        lines.count();
+        self.count(&lines);
         begins
     }
 
@@ -219,19 +237,10 @@ impl Parked {
             return false;
         }
         by_id.remove(&line);
-        lines.count();
+        self.count(&lines);
         drop(lines);
         self.freed.send_modify(|times| *times += 1);
         true
-    }
-}
-
-impl Lines {
-    fn count(&self) {
-        for why in Why::ALL {
-            let homes = self.by_id.keys().filter(|line| line.why == why);
-            metrics::homes_parked(why.name(), homes.count());
-        }
     }
 }
 
@@ -254,7 +263,7 @@ mod tests {
 
     #[test]
     fn all_homes_that_are_stuck_have_no_more_together_and_each_has_something() {
-        let parked = Parked::default();
+        let parked = Parked::new(NodeId(1));
         let under_way = UnderWay::new(Consumer::Relay, 0, Arc::default(), &Arc::default());
         let item = Bytes::from(vec![0; 32 * 1024]);
         let queued = |_| Queued {

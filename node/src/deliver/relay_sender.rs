@@ -91,7 +91,7 @@ impl RelaySender {
             leaders,
             peers,
             receiver,
-            parked: Parked::default(),
+            parked: Parked::new(node_id),
         });
         Self {
             lanes: Mutex::default(),

@@ -107,7 +107,6 @@ impl Links {
 
     fn changed(&self, sessions: &HashMap<String, Linked>) {
         self.held.shared_by(sessions.len());
-        metrics::links(sessions.len());
     }
 
     /// The gateways that attend to questions.
@@ -222,7 +221,6 @@ impl Links {
         for (_, linked) in self.sessions.lock().drain() {
             linked.session.close();
         }
-        metrics::links(0);
     }
 }
 

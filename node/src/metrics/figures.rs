@@ -7,18 +7,22 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use parlance_proto::ids::NodeId;
 
 use crate::store::StoreFigures;
+use crate::store::room::Room;
 
 const REPLICAS: &str = "parlance_node_replicas";
+const REPLICAS_STOPPED: &str = "parlance_node_replicas_stopped";
 const LEADER_CHANGES: &str = "parlance_node_leader_changes_total";
 const FOLLOWER_LAG: &str = "parlance_node_follower_lag_entries";
 const NODES_UNHEARD: &str = "parlance_node_nodes_unheard";
 const CLOCK_OFFSET: &str = "parlance_node_clock_offset_seconds";
 const CLOCK_AHEAD: &str = "parlance_node_clock_ahead_seconds";
 const OLDEST_PUSH: &str = "parlance_node_oldest_push_seconds";
+const LINKS: &str = "parlance_node_links";
 const LINK_WAITING: &str = "parlance_node_link_waiting_seconds";
 const LINK_HELD: &str = "parlance_node_link_held_bytes";
 const DISK_FREE: &str = "parlance_node_disk_free_bytes";
 const DISK_TOTAL: &str = "parlance_node_disk_total_bytes";
+const DISK_LACKING: &str = "parlance_node_disk_lacking";
 const DISK_SILENT: &str = "parlance_node_disk_silent_seconds";
 const STORE_MEMORY: &str = "parlance_node_store_memory_bytes";
 const STORE_CACHE: &str = "parlance_node_store_cache_bytes";
@@ -33,6 +37,10 @@ pub(super) fn describe() {
     describe_gauge!(
         REPLICAS,
         "replicas on this node (label state: leading, following, no_leader, stopped)"
+    );
+    describe_gauge!(
+        REPLICAS_STOPPED,
+        "replicas that have stopped by themselves, by damage or a disk that stayed full"
     );
     describe_counter!(
         LEADER_CHANGES,
@@ -61,6 +69,7 @@ pub(super) fn describe() {
         Unit::Seconds,
         "how long the oldest push of the shards led here has been under way"
     );
+    describe_gauge!(LINKS, "link sessions of gateways");
     describe_gauge!(
         LINK_WAITING,
         Unit::Seconds,
@@ -70,6 +79,10 @@ pub(super) fn describe() {
         LINK_HELD,
         Unit::Bytes,
         "bytes that wait for gateways, on all links"
+    );
+    describe_gauge!(
+        DISK_LACKING,
+        "0: the disk has its reserve free; 1: nothing new is taken; 2: nothing at all is"
     );
     describe_gauge!(DISK_FREE, Unit::Bytes, "free space for this node's data");
     describe_gauge!(
@@ -142,7 +155,9 @@ impl NodeFigures {
         gauge!(name, "node" => self.node.clone()).set(value);
     }
 
-    pub(crate) fn replicas(&self, counts: &ReplicaCounts) {
+    /// How many have stopped by themselves counts those too that never ran since the start.
+    pub(crate) fn replicas(&self, counts: &ReplicaCounts, stopped: usize) {
+        self.set(REPLICAS_STOPPED, stopped as f64);
         for (state, count) in [
             ("leading", counts.leading),
             ("following", counts.following),
@@ -179,8 +194,13 @@ impl NodeFigures {
         self.set(LINK_WAITING, oldest_frame.as_secs_f64());
     }
 
-    pub(crate) fn held(&self, bytes: usize) {
-        self.set(LINK_HELD, bytes as f64);
+    pub(crate) fn links(&self, count: usize, held_bytes: usize) {
+        self.set(LINKS, count as f64);
+        self.set(LINK_HELD, held_bytes as f64);
+    }
+
+    pub(crate) fn room(&self, room: Room) {
+        self.set(DISK_LACKING, f64::from(room as u8));
     }
 
     pub(crate) fn silent(&self, disk: Duration) {

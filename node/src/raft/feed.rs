@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::config::CAUGHT_UP_ENTRIES;
 use super::metrics;
 use super::shard_rows::ShardRows;
+use ::metrics::Gauge;
 use parking_lot::Mutex;
 use parlance_proto::ids::NodeId;
 use tokio::sync::Notify;
@@ -23,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A shard's feeding of followers.
 pub(super) struct Feed {
     pub(super) rows: Arc<ShardRows>,
+    /// Counts all that this node sends.
+    under_way: Gauge,
     /// Whoever has this sends: one snapshot at a time.
     pub(super) sending: tokio::sync::Mutex<()>,
     /// A follower is being fed: someone has to look after it.
@@ -51,9 +54,11 @@ enum Stage {
 }
 
 impl Feed {
-    pub(super) fn new(rows: Arc<ShardRows>) -> Arc<Self> {
+    /// Of a shard on this node.
+    pub(super) fn new(node: NodeId, rows: Arc<ShardRows>) -> Arc<Self> {
         Arc::new(Self {
             rows,
+            under_way: metrics::snapshots_sending(node),
             sending: tokio::sync::Mutex::default(),
             begun: Notify::new(),
             begins: AtomicU64::new(0),
@@ -103,7 +108,7 @@ impl Feed {
             return None;
         }
         fed.followers.insert(node, Stage::Receiving);
-        metrics::fed(1.0);
+        self.under_way.increment(1);
         self.begun.notify_one();
         Some(Feeding {
             feed: self.clone(),
@@ -165,7 +170,7 @@ impl Feeding {
 
 impl Drop for Feeding {
     fn drop(&mut self) {
-        metrics::fed(-1.0);
+        self.feed.under_way.decrement(1);
         let mut fed = self.feed.fed.lock();
         if self.delivered {
             let stage = Stage::CatchingUp(u64::MAX, Instant::now());
@@ -189,7 +194,7 @@ mod tests {
     fn feed() -> Arc<Feed> {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(FaultyStore::open(dir.path()));
-        Feed::new(ShardRows::new(ShardId(1), store, Arc::default()))
+        Feed::new(TWO, ShardRows::new(ShardId(1), store, Arc::default()))
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! The metrics of Raft on a node. No labels but a lane's name.
+//! The metrics of Raft on a node. No labels but a lane's name, and the node's id for gauges.
 
 use std::time::Duration;
 
 use metrics::{
-    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
 };
+use parlance_proto::ids::NodeId;
 
 const FSYNC_SECONDS: &str = "parlance_node_log_fsync_seconds";
 const BATCH_ENTRIES: &str = "parlance_node_log_batch_entries";
@@ -17,7 +19,6 @@ const PEER_FRAME_MESSAGES: &str = "parlance_node_peer_frame_messages";
 const SNAPSHOTS: &str = "parlance_node_snapshots_total";
 const SNAPSHOT_BYTES: &str = "parlance_node_snapshot_bytes_total";
 const SNAPSHOTS_SENDING: &str = "parlance_node_snapshots_sending";
-const REPLICAS_STOPPED: &str = "parlance_node_replicas_stopped";
 const DISK_FAILURES: &str = "parlance_node_disk_failures_total";
 
 /// Tells the recorder what the metrics mean. Called once, at start.
@@ -61,10 +62,6 @@ pub(super) fn describe() {
         Unit::Bytes,
         "bytes of rows sent and received in snapshots (label step: sent, received)"
     );
-    describe_gauge!(
-        REPLICAS_STOPPED,
-        "replicas that have stopped by themselves, by damage or a disk that stayed full"
-    );
     describe_gauge!(SNAPSHOTS_SENDING, "snapshots on their way to other nodes");
     describe_counter!(
         DISK_FAILURES,
@@ -84,9 +81,24 @@ pub(super) fn append_round_trip(took: Duration) {
     histogram!(APPEND_SECONDS).record(took.as_secs_f64());
 }
 
-pub(super) fn peer_frame(lane: &'static str, messages: usize, waiting: usize) {
-    histogram!(PEER_FRAME_MESSAGES, "lane" => lane).record(messages as f64);
-    gauge!(PEER_QUEUE, "lane" => lane).set(waiting as f64);
+/// What the writer of one stream counts, looked up once.
+pub(super) struct StreamMetrics {
+    messages: Histogram,
+    waiting: Gauge,
+}
+
+impl StreamMetrics {
+    pub(super) fn new(node: NodeId, lane: &'static str) -> Self {
+        Self {
+            messages: histogram!(PEER_FRAME_MESSAGES, "lane" => lane),
+            waiting: gauge!(PEER_QUEUE, "node" => node.to_string(), "lane" => lane),
+        }
+    }
+
+    pub(super) fn frame(&self, messages: usize, waiting: usize) {
+        self.messages.record(messages as f64);
+        self.waiting.set(waiting as f64);
+    }
 }
 
 pub(super) fn peer_dropped(lane: &'static str) {
@@ -105,12 +117,9 @@ pub(super) fn snapshot_bytes(step: &'static str, bytes: usize) {
     counter!(SNAPSHOT_BYTES, "step" => step).increment(bytes as u64);
 }
 
-pub(super) fn fed(change: f64) {
-    gauge!(SNAPSHOTS_SENDING).increment(change);
-}
-
-pub(super) fn replicas_stopped(count: usize) {
-    gauge!(REPLICAS_STOPPED).set(count as f64);
+/// How many snapshots a node sends.
+pub(super) fn snapshots_sending(node: NodeId) -> Gauge {
+    gauge!(SNAPSHOTS_SENDING, "node" => node.to_string())
 }
 
 pub(super) fn disk_failure() {

@@ -11,7 +11,6 @@ use super::error::RaftError;
 use super::feed::Feed;
 use super::host::{Parts, RaftHost};
 use super::log_store::LogStore;
-use super::metrics;
 use super::network::NetworkFactory;
 use super::purge_gate::FlushState;
 use super::replica::{Replica, ReplicaParts};
@@ -60,11 +59,9 @@ impl RaftHost {
                 reason: e.to_string(),
             })?;
         raft.run();
-        parts.stopped.send_if_modified(|stopped| {
-            let again = stopped.remove(&shard).is_some();
-            metrics::replicas_stopped(stopped.len());
-            again
-        });
+        parts
+            .stopped
+            .send_if_modified(|stopped| stopped.remove(&shard).is_some());
         let replica = ReplicaParts {
             raft,
             feed: opened.feed,
@@ -114,7 +111,10 @@ fn open_replica(
     let gate = Box::new(FlushState::new(shard, store.clone()));
     let log = LogStore::open(shard, parts.log.clone(), gate, parts.tails.clone())
         .map_err(|e| damaged(e.to_string()))?;
-    let feed = Feed::new(ShardRows::new(shard, store, machine.ranges()));
+    let feed = Feed::new(
+        parts.config.node_id,
+        ShardRows::new(shard, store, machine.ranges()),
+    );
     let by_bytes = Arc::new(SnapshotByBytes::new(settings.snapshot_bytes));
     let ended = CancellationToken::new();
     let state = ReplicaState::open(

@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics;
 use super::replica::{Inner, Leadership, Replica};
 use super::state_machine::SnapshotByBytes;
 use super::types::TypeConfig;
@@ -82,7 +81,6 @@ pub(super) async fn watch_replica(
         inner.stop.cancel();
         stopped.send_modify(|stopped| {
             stopped.insert(inner.id, reason);
-            metrics::replicas_stopped(stopped.len());
         });
         // Perhaps its tasks never end: they are waited for last.
         if let Err(error) = inner.raft.shutdown().await {

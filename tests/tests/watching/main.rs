@@ -5,6 +5,7 @@
 mod check;
 mod disk;
 mod files;
+mod gauges;
 mod promql;
 
 use std::time::Duration;

@@ -1,14 +1,14 @@
 //! The writing end of one stream: whatever waits in its queue goes out as one frame and one write.
 
-use parlance_proto::raft::v1::{PeerFrame, PeerMessage};
+use parlance_proto::ids::NodeId;
+use parlance_proto::raft::v1::{PeerFrame, PeerMessage, StreamHello};
 use prost::Message;
 use quinn::{Connection, SendStream};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use super::{Lane, STREAMS, frame};
-use crate::raft::metrics;
-use parlance_proto::raft::v1::StreamHello;
+use crate::raft::metrics::StreamMetrics;
 
 /// Messages that may wait for one stream.
 const QUEUE_MESSAGES_MAX: usize = 16 * 1024;
@@ -68,6 +68,7 @@ async fn write_until_closed(
     lane: Lane,
     queue: &mut mpsc::Receiver<PeerMessage>,
 ) -> std::io::Result<()> {
+    let metrics = StreamMetrics::new(NodeId(hello.node_id), lane.name());
     // One stream says at once which process this is; the others are opened with their first message.
     let opened = match lane {
         Lane::Control => Some(open(connection, hello, lane).await?),
@@ -92,7 +93,7 @@ async fn write_until_closed(
             bytes += message.encoded_len();
             messages.push(message);
         }
-        metrics::peer_frame(lane.name(), messages.len(), queue.len());
+        metrics.frame(messages.len(), queue.len());
         frame::write(&mut stream, &PeerFrame { messages }).await?;
         let Some(message) = queue.recv().await else {
             return Ok(());

@@ -49,7 +49,7 @@ impl StoreBuilder<TypeConfig, LogStore, ReplicaState, TempDir> for Builder {
         let machine = Box::new(Recorder { shard: SHARD });
         let folder = SnapshotFolder::open(dir.path(), SHARD).unwrap();
         let by_bytes = Arc::new(SnapshotByBytes::new(u64::MAX));
-        let feed = Feed::new(ShardRows::new(SHARD, store, row_ranges(SHARD)));
+        let feed = Feed::new(NodeId(1), ShardRows::new(SHARD, store, row_ranges(SHARD)));
         let stop = CancellationToken::new();
         let ends = Ends {
             stop,
