@@ -133,6 +133,32 @@ pub fn time_text(time_ms: i64) -> String {
     humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since_1970).to_string()
 }
 
+const UNITS: [(&str, u64); 4] = [
+    ("day", 24 * 3600),
+    ("hour", 3600),
+    ("minute", 60),
+    ("second", 1),
+];
+
+/// A length of time as text, as in `30 days` and `1 hour 30 minutes`; what is less than a second is left out.
+pub fn duration_text(time: Duration) -> String {
+    let mut left = time.as_secs();
+    let mut parts = Vec::new();
+    for (unit, seconds) in UNITS {
+        let count = left / seconds;
+        left %= seconds;
+        match count {
+            0 => {}
+            1 => parts.push(format!("1 {unit}")),
+            _ => parts.push(format!("{count} {unit}s")),
+        }
+    }
+    if parts.is_empty() {
+        return "0 seconds".to_owned();
+    }
+    parts.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +170,16 @@ mod tests {
         assert_eq!(time_text(1_795_262_399_999), "2026-11-21T11:59:59.999Z");
         assert_eq!(time_text(-1), "1970-01-01T00:00:00.000Z");
         assert_eq!(time_text(i64::MAX), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn lengths_of_time_are_words() {
+        let text = |seconds| duration_text(Duration::from_secs(seconds));
+        assert_eq!(text(30 * 24 * 3600), "30 days");
+        assert_eq!(text(365 * 24 * 3600), "365 days");
+        assert_eq!(text(24 * 3600 + 5400), "1 day 1 hour 30 minutes");
+        assert_eq!(text(61), "1 minute 1 second");
+        assert_eq!(text(0), "0 seconds");
     }
 
     #[test]

@@ -14,6 +14,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::ca_cert;
 
 const AUTHORITY: &str = "authority";
+/// The one that issues, and the one before it.
+const CURRENT: &str = "current";
 const OLD: &str = "old";
 
 /// One certificate.
@@ -27,7 +29,8 @@ pub struct CertificateFile {
     pub serial: String,
     /// Unix time in seconds.
     pub expires_s: i64,
-    /// Of the authority: `new` and, during a rotation, `old`; of others that of the authority that issued it, or `other`.
+    /// Of the authority that issues `current`, during a rotation of the one before it `old`; of others that of the authority that
+    /// issued it, or `other`.
     pub authority: &'static str,
     /// How it stands.
     #[serde(serialize_with = "name_of_standing")]
@@ -108,7 +111,7 @@ pub fn read_certificate(path: &Path) -> anyhow::Result<Serial> {
 }
 
 fn name_of(place: usize) -> &'static str {
-    if place == 0 { "new" } else { OLD }
+    if place == 0 { CURRENT } else { OLD }
 }
 
 fn describe(
@@ -196,10 +199,10 @@ mod tests {
         assert_eq!(
             shown,
             [
-                ("authority", "new", "good"),
+                ("authority", "current", "good"),
                 ("authority", "old", "good"),
-                ("operator alice", "new", "good"),
-                ("gateway east-1", "new", "good"),
+                ("operator alice", "current", "good"),
+                ("gateway east-1", "current", "good"),
                 ("node 1", "old", "ends_soon"),
             ]
         );

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::AppView;
 use crate::admin::Admin;
 use crate::commands::Session;
-use crate::output::time_text;
+use crate::output::{duration_text, time_text};
 
 #[derive(Serialize)]
 struct Apps {
@@ -38,7 +38,7 @@ pub(super) async fn run(session: &Session) -> anyhow::Result<()> {
                 app.app_id.as_str(),
                 &app.name,
                 app.state(),
-                &humantime::format_duration(life).to_string(),
+                &duration_text(life),
                 &time_text(app.created_ms),
             ]);
         }

@@ -9,7 +9,7 @@ use parlance_proto::ids::AppId;
 use super::AppView;
 use crate::admin::Admin;
 use crate::commands::Session;
-use crate::output::confirm;
+use crate::output::{confirm, duration_text};
 
 pub(super) async fn token_life(
     session: &Session,
@@ -23,8 +23,7 @@ pub(super) async fn token_life(
     };
     let app = change_app(session, change).await?;
     session.output.print(&app, |_, app| {
-        let life = Duration::from_millis(app.token_life_max_ms);
-        let life = humantime::format_duration(life);
+        let life = duration_text(Duration::from_millis(app.token_life_max_ms));
         format!("a token of app {} may live {life}", app.app_id)
     })
 }
