@@ -145,38 +145,15 @@ fn calm(stage: &mut Stage<'_>, does: Disturbance, before: Struck) -> u64 {
     let network = &stage.cluster.network;
     network.disturb(Disturbance::default());
     let struck = network.struck();
-    let percent = |percent: u8| percent > 0;
+    let since = |of: fn(&Struck) -> u64| of(&struck) - of(&before);
+    let mixed = does.delay_max > does.delay_min;
     let each = [
-        (
-            "lost",
-            percent(does.lost_percent),
-            struck.lost - before.lost,
-        ),
-        (
-            "doubled",
-            percent(does.doubled_percent),
-            struck.doubled - before.doubled,
-        ),
-        (
-            "damaged",
-            percent(does.damaged_percent),
-            struck.damaged - before.damaged,
-        ),
-        (
-            "replayed",
-            percent(does.replayed_percent),
-            struck.replayed - before.replayed,
-        ),
-        (
-            "late",
-            !does.delay_max.is_zero(),
-            struck.delayed - before.delayed,
-        ),
-        (
-            "out of order",
-            does.delay_max > does.delay_min,
-            struck.overtook - before.overtook,
-        ),
+        ("lost", does.lost_percent > 0, since(|s| s.lost)),
+        ("doubled", does.doubled_percent > 0, since(|s| s.doubled)),
+        ("damaged", does.damaged_percent > 0, since(|s| s.damaged)),
+        ("replayed", does.replayed_percent > 0, since(|s| s.replayed)),
+        ("late", !does.delay_max.is_zero(), since(|s| s.delayed)),
+        ("out of order", mixed, since(|s| s.overtook)),
     ];
     let each = each.into_iter().filter(|(_, does, _)| *does);
     let mut least = u64::MAX;
