@@ -3,11 +3,13 @@
 //! The disks are those of `tests/disk`. Where they cannot be mounted the tests say so and are skipped; in CI they fail.
 
 mod all;
+mod damaged;
 mod errors;
 mod full;
 mod minority;
 mod power;
 mod read;
+mod right;
 mod rot;
 mod slow;
 mod spread;
@@ -19,7 +21,7 @@ use parlance_tests::chaos::ChaosSpec;
 use parlance_tests::cli::{FAILED, Shell};
 use parlance_tests::client::{Connection, history_forward};
 use parlance_tests::cluster::health::http_get;
-use parlance_tests::cluster::{Cluster, ClusterSpec};
+use parlance_tests::cluster::{Cluster, ClusterSpec, START_WITHIN};
 use parlance_tests::disk::DiskOp;
 use parlance_tests::logs::{self, Allowed};
 use parlance_tests::wait::until;
@@ -120,6 +122,14 @@ async fn ends_saying(cluster: &mut Cluster, node_id: u64, words: &[&str]) -> Res
         );
     }
     Ok(())
+}
+
+/// All nodes are killed, those that are left, and started.
+async fn all_started_again(cluster: &mut Cluster) -> Result<()> {
+    cluster.kill_all_nodes()?;
+    cluster.start_all_nodes()?;
+    cluster.wait_nodes_ready(START_WITHIN).await?;
+    cluster.wait_healthy(START_WITHIN).await
 }
 
 /// A replica that has stopped: in the check, in readiness and in the metrics of its node.

@@ -9,7 +9,10 @@ use parlance_tests::disk;
 use parlance_tests::logs;
 use parlance_tests::wait::until;
 
-use crate::{SOON, alice, chat, everything_is_read, on_disks, rows_cannot_be_read, stopped_shows};
+use crate::{
+    SOON, alice, all_started_again, chat, everything_is_read, on_disks, rows_cannot_be_read,
+    stopped_shows,
+};
 
 /// More than a log that is short, fewer than two of them: most are in files, which nobody merges.
 const MESSAGES: u64 = 150;
@@ -79,10 +82,7 @@ async fn when_no_disk_can_be_read_reads_are_refused_and_nothing_is_lost() -> Res
         says_what_to_do(&mut cluster, node_id)?;
         cluster.disk(node_id)?.heal()?;
     }
-    cluster.kill_all_nodes()?;
-    cluster.start_all_nodes()?;
-    cluster.wait_nodes_ready(START_WITHIN).await?;
-    cluster.wait_healthy(START_WITHIN).await?;
+    all_started_again(&mut cluster).await?;
     everything_is_read(&mut alice, &conversation, MESSAGES).await
 }
 
