@@ -7,6 +7,7 @@ use prost::Message;
 const FILES: &[&str] = &[
     "parlance/common/v1/error.proto",
     "parlance/common/v1/limits.proto",
+    "parlance/common/v1/token.proto",
     "parlance/client/v1/frame.proto",
     "parlance/link/v1/link.proto",
     "parlance/raft/v1/peer.proto",
@@ -18,6 +19,7 @@ const FILES: &[&str] = &[
 
 /// What must not be printed by accident: `src/secret.rs` shows the rest of them.
 const SECRET: &[&str] = &[
+    ".parlance.admin.v1.AddAppSecretRequest",
     ".parlance.admin.v1.AppSecret",
     ".parlance.client.v1.LoginRequest",
     ".parlance.client.v1.RenewRequest",

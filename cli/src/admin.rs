@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use parlance_proto::admin::v1::admin_client::AdminClient;
-use parlance_proto::admin::v1::{App, GetAppRequest};
+use parlance_proto::admin::v1::{App, GetAppRequest, ListAppsRequest};
+use parlance_proto::common::v1::TokenFormat;
 use parlance_proto::error::from_status;
 use parlance_proto::ids::AppId;
 use parlance_proto::tls::{ANY_NODE, TlsFiles};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use crate::args::TokenFormatArg;
 use crate::context::ClusterContext;
 use crate::exit::not_possible;
 
@@ -81,13 +83,38 @@ impl Admin {
             .with_context(|| format!("{what}: the node answered without it"))
     }
 
-    /// The secret to sign an app's tokens with: the newest, as the older one is to be retired.
-    pub async fn app_secret(&mut self, app_id: &AppId) -> anyhow::Result<String> {
+    /// All apps, without their secrets.
+    pub async fn apps(&mut self) -> anyhow::Result<Vec<App>> {
+        let mut apps: Vec<App> = Vec::new();
+        loop {
+            let after_app_id = apps.last().map(|app| app.app_id.clone());
+            let request = ListAppsRequest {
+                after_app_id: after_app_id.unwrap_or_default(),
+            };
+            let answer = self.api.list_apps(request).await;
+            let page = answer.map_err(|status| self.failed("list apps", &status))?;
+            let page = page.into_inner();
+            apps.extend(page.apps);
+            if !page.more {
+                return Ok(apps);
+            }
+        }
+    }
+
+    /// The secret to make an app's tokens of a format with: the newest, as the older one is to be retired.
+    pub async fn app_secret(
+        &mut self,
+        app_id: &AppId,
+        format: TokenFormat,
+    ) -> anyhow::Result<String> {
         let app = self.app(app_id, true).await?;
-        let newest = app.secrets.into_iter().next_back();
-        newest
-            .map(|secret| secret.secret)
-            .ok_or_else(|| not_possible(format!("app {app_id:?} has no secret")))
+        let mut of_format = app.secrets.into_iter().filter(|s| s.format() == format);
+        of_format.next_back().map(|secret| secret.secret).ok_or_else(|| {
+            let format = TokenFormatArg::from(format);
+            not_possible(format!(
+                "app {app_id:?} has no secret of the format {format}: add one by `parlance app secret add {app_id} --format {format}`"
+            ))
+        })
     }
 }
 

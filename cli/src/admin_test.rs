@@ -2,7 +2,7 @@
 
 use parlance_proto::admin::v1::admin_server::{Admin as AdminService, AdminServer};
 use parlance_proto::admin::v1::*;
-use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::common::v1::{Error, ErrorCode, TokenFormat};
 use parlance_proto::tls::Role;
 use parlance_testkit::peer::NodePeer;
 use tonic::service::Routes;
@@ -34,6 +34,7 @@ impl AdminService for OneApp {
             secret_id: "s-1".into(),
             secret: "psk_1".into(),
             created_ms: 1,
+            format: TokenFormat::Jwt.into(),
         }];
         Ok(Response::new(GetAppResponse {
             app: Some(App {
@@ -173,14 +174,14 @@ async fn the_next_node_is_asked_when_one_does_not_answer_and_errors_keep_their_c
     assert_eq!(admin.address, address);
     assert_eq!(
         admin
-            .app_secret(&AppId::new("shop").unwrap())
+            .app_secret(&AppId::new("shop").unwrap(), TokenFormat::Jwt)
             .await
             .unwrap(),
         "psk_1"
     );
 
     let missing = admin
-        .app_secret(&AppId::new("shoe").unwrap())
+        .app_secret(&AppId::new("shoe").unwrap(), TokenFormat::Jwt)
         .await
         .unwrap_err();
     assert_eq!(crate::exit::code_of(&missing), crate::exit::NOT_POSSIBLE);

@@ -13,7 +13,7 @@ mod support;
 use std::net::SocketAddr;
 
 use parlance_proto::client::v1::{PingRequest, RenewRequest, client_frame, server_frame::Body};
-use parlance_proto::common::v1::{Error, ErrorCode};
+use parlance_proto::common::v1::{Error, ErrorCode, TokenFormat};
 use parlance_proto::limits::LINK_FRAME_BYTES_MAX;
 use parlance_proto::link::v1::{AppSecret, Kick};
 use parlance_testkit::clock::unix_seconds as now;
@@ -189,6 +189,7 @@ async fn sessions_of_a_retired_secret_end_and_those_of_the_other_stay() {
         app.secrets.push(AppSecret {
             secret_id: "2".into(),
             secret: "the next one".into(),
+            format: TokenFormat::Jwt.into(),
         });
     });
     let next = Signer::new("demo", "the next one");

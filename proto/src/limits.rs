@@ -4,6 +4,8 @@
 pub const USER_ID_BYTES_MAX: usize = 64;
 /// Bytes of an app id; it is part of every key.
 pub const APP_ID_BYTES_MAX: usize = 32;
+/// Bytes of an app's alias. Vendors have numbers, and texts of 64 (Alibaba interactive messaging).
+pub const APP_ALIAS_BYTES_MAX: usize = 64;
 /// Bytes of a group's or room's id, without its prefix. As a user id.
 pub const GROUP_ID_BYTES_MAX: usize = 64;
 /// Bytes of a client message id: a UUID with a prefix fits.

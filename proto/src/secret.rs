@@ -17,9 +17,10 @@ macro_rules! shows_only {
 }
 
 shows_only! {
-    admin::v1::AppSecret, "AppSecret": secret_id created_ms;
-    link::v1::AppSecret, "AppSecret": secret_id;
-    store::v1::AppSecret, "AppSecret": secret_id created_ms;
+    admin::v1::AddAppSecretRequest, "AddAppSecretRequest": app_id format;
+    admin::v1::AppSecret, "AppSecret": secret_id created_ms format;
+    link::v1::AppSecret, "AppSecret": secret_id format;
+    store::v1::AppSecret, "AppSecret": secret_id created_ms format;
     client::v1::LoginRequest, "LoginRequest": platform device_id client_version app_id user_id protocol capabilities;
     client::v1::RenewRequest, "RenewRequest":;
 }
@@ -36,12 +37,14 @@ mod tests {
                 secret_id: "k1".into(),
                 secret: secret.clone(),
                 created_ms: 1,
+                format: 1,
             }],
             ..store::v1::App::default()
         };
         let update = link::v1::AppSecret {
             secret_id: "k1".into(),
             secret: secret.clone(),
+            format: 1,
         };
         let login = client::v1::LoginRequest {
             token: secret.clone(),

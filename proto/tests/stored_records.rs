@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use parlance_proto::common::v1::AppLimits;
+use parlance_proto::common::v1::{AppLimits, TokenFormat, TokenPolicy};
 use parlance_proto::store::v1::*;
 use prost::Message;
 
@@ -360,11 +360,17 @@ fn app() -> App {
             secret_id: "k1".into(),
             secret: "psk_7".into(),
             created_ms: 1_700_000_000_000,
+            format: TokenFormat::Usersig.into(),
         }],
         disabled: true,
         created_ms: 1_700_000_000_000,
         token_life_max_ms: 3_600_000,
         limits: Some(app_limits()),
+        aliases: vec!["1400000000".into()],
+        token_policy: Some(TokenPolicy {
+            token04_gcm_only: true,
+            alivc_nonce_prefix: true,
+        }),
     }
 }
 
@@ -396,7 +402,7 @@ fn change_app(change: app_change::Change) -> meta_command::Body {
 }
 
 #[allow(clippy::too_many_lines, reason = "one of each")]
-fn meta_commands() -> [(&'static str, meta_command::Body); 15] {
+fn meta_commands() -> [(&'static str, meta_command::Body); 19] {
     use app_change::Change;
     use meta_command::Body;
     let secret = app().secrets.remove(0);
@@ -456,6 +462,22 @@ fn meta_commands() -> [(&'static str, meta_command::Body); 15] {
         (
             "change_app token_life_max_ms",
             change_app(Change::TokenLifeMaxMs(3_600_000)),
+        ),
+        (
+            "change_app add_alias",
+            change_app(Change::AddAlias("1400000000".into())),
+        ),
+        (
+            "change_app remove_alias",
+            change_app(Change::RemoveAlias("1400000000".into())),
+        ),
+        (
+            "change_app token04_gcm_only",
+            change_app(Change::Token04GcmOnly(true)),
+        ),
+        (
+            "change_app alivc_nonce_prefix",
+            change_app(Change::AlivcNoncePrefix(true)),
         ),
         (
             "kick_user",

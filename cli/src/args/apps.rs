@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Subcommand;
-use parlance_proto::ids::{AppId, UserId};
+use std::fmt;
+
+use clap::{Subcommand, ValueEnum};
+use parlance_proto::common::v1::TokenFormat;
+use parlance_proto::ids::{AppAlias, AppId, UserId};
 
 #[derive(Debug, Subcommand)]
 pub enum AppCommand {
@@ -23,13 +26,11 @@ pub enum AppCommand {
     },
     /// All apps, without their secrets
     List,
-    /// Change an app's settings
-    Set {
-        app_id: AppId,
-        /// The longest life of a token, 1 minute to 1 year; sessions stay as long as theirs
-        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-        token_life_max: Duration,
-    },
+    /// Change an app's settings; what is not said stays
+    Set(AppSetArgs),
+    /// Other names of an app, as a vendor's number for it
+    #[command(subcommand)]
+    Alias(AliasCommand),
     /// Set what an app's users may do at most, or show it; gateways follow within a second
     Limits {
         /// The app
@@ -51,6 +52,21 @@ pub enum AppCommand {
     Secret(SecretCommand),
 }
 
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true, args = ["token_life_max", "token04_gcm_only", "alivc_nonce_prefix"])]
+pub struct AppSetArgs {
+    pub app_id: AppId,
+    /// The longest life of a token, 1 minute to 1 year; sessions stay as long as theirs
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub token_life_max: Option<Duration>,
+    /// Take Token04 only in the form that uses AES-GCM: the other one can be changed unseen
+    #[arg(long, value_name = "BOOL")]
+    pub token04_gcm_only: Option<bool>,
+    /// Take alivc tokens only with nonces that begin with AK-, and user ids without it: else one token fits several users
+    #[arg(long, value_name = "BOOL")]
+    pub alivc_nonce_prefix: Option<bool>,
+}
+
 /// Messages a second, each gateway for itself; 0 means the gateway's own setting.
 #[derive(Debug, Default, clap::Args)]
 pub struct LimitArgs {
@@ -66,9 +82,44 @@ pub struct LimitArgs {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum AliasCommand {
+    /// Give an app another name, which no other app has; 8 at most
+    Add {
+        app_id: AppId,
+        /// 1 to 64 of A-Z, a-z, 0-9, _ and -
+        alias: AppAlias,
+    },
+    /// Take a name away: clients that say it find the app no more
+    Remove { app_id: AppId, alias: AppAlias },
+}
+
+/// A format of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenFormatArg {
+    /// JSON Web Token, HS256
+    #[default]
+    Jwt,
+    /// Tencent UserSig 2.0
+    Usersig,
+    /// ZEGO Token04
+    Token04,
+    /// Alibaba interactive messaging
+    Alivc,
+}
+
+#[derive(Debug, Subcommand)]
 pub enum SecretCommand {
-    /// Make a secret beside the one in use: tokens of either are taken
-    Add { app_id: AppId },
+    /// Put a secret beside the one in use: tokens of either are taken
+    Add {
+        app_id: AppId,
+        /// Of the tokens that it makes; two secrets of a format at most
+        #[arg(long, value_enum, default_value_t)]
+        format: TokenFormatArg,
+        /// File with a secret that the app's own server has already; default: make one
+        #[arg(long, value_name = "FILE")]
+        secret_file: Option<PathBuf>,
+    },
     /// An app's secrets, by id
     List {
         app_id: AppId,
@@ -126,18 +177,63 @@ pub struct SessionListArgs {
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Sign a token for a user
-    Issue {
-        /// The user
-        #[arg(long)]
-        user: UserId,
-        /// The user's app; default: the context's
-        #[arg(long)]
-        app: Option<AppId>,
-        /// How long it is good for, as in 90s, 15m, 24h, 7d
-        #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
-        ttl: Duration,
-        /// File with the app's secret, as `parlance app create` prints it: then no node is asked
-        #[arg(long, value_name = "FILE")]
-        secret_file: Option<PathBuf>,
-    },
+    Issue(TokenIssueArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TokenIssueArgs {
+    /// The user
+    #[arg(long)]
+    pub user: UserId,
+    /// The user's app; default: the context's
+    #[arg(long)]
+    pub app: Option<AppId>,
+    /// How the app is called in the token; default: for usersig and token04 its first alias that is a number, else its id
+    #[arg(long)]
+    pub alias: Option<AppAlias>,
+    /// Of the token; the app needs a secret of it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: TokenFormatArg,
+    /// Give the user the role of an admin; jwt and alivc only
+    #[arg(long)]
+    pub admin: bool,
+    /// How long it is good for, as in 90s, 15m, 24h, 7d
+    #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
+    pub ttl: Duration,
+    /// File with the app's secret, as `parlance app create` prints it: then no node is asked
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+}
+
+impl From<TokenFormatArg> for TokenFormat {
+    fn from(format: TokenFormatArg) -> Self {
+        match format {
+            TokenFormatArg::Jwt => Self::Jwt,
+            TokenFormatArg::Usersig => Self::Usersig,
+            TokenFormatArg::Token04 => Self::Token04,
+            TokenFormatArg::Alivc => Self::Alivc,
+        }
+    }
+}
+
+impl From<TokenFormat> for TokenFormatArg {
+    fn from(format: TokenFormat) -> Self {
+        match format {
+            TokenFormat::Unspecified | TokenFormat::Jwt => Self::Jwt,
+            TokenFormat::Usersig => Self::Usersig,
+            TokenFormat::Token04 => Self::Token04,
+            TokenFormat::Alivc => Self::Alivc,
+        }
+    }
+}
+
+impl fmt::Display for TokenFormatArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jwt => "jwt",
+            Self::Usersig => "usersig",
+            Self::Token04 => "token04",
+            Self::Alivc => "alivc",
+        })
+    }
 }

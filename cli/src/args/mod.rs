@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use apps::{
-    AppCommand, LimitArgs, SecretCommand, SessionCommand, SessionListArgs, TokenCommand,
-    UserCommand,
+    AliasCommand, AppCommand, AppSetArgs, LimitArgs, SecretCommand, SessionCommand,
+    SessionListArgs, TokenCommand, TokenFormatArg, TokenIssueArgs, UserCommand,
 };
 pub use cluster::{CertificateCommand, ClusterCommand, NodeCommand};
 pub use files::{CaCommand, ContextCommand, IssueArgs, IssueCommand};

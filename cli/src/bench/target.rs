@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parlance_client::wire::Endpoint;
+use parlance_proto::common::v1::TokenFormat;
 use parlance_proto::ids::{AppId, UserId};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -80,7 +81,10 @@ impl Target {
                 ));
             }
             let app = context.app(args.app.as_ref())?;
-            let secret = Admin::connect(&context).await?.app_secret(&app).await?;
+            let secret = Admin::connect(&context)
+                .await?
+                .app_secret(&app, TokenFormat::Jwt)
+                .await?;
             Self {
                 gateways: resolve(&context.gateways).await?,
                 processes: Vec::new(),
@@ -122,7 +126,7 @@ impl Target {
 
     /// A token for a user of this run.
     pub fn token(&self, user: &UserId) -> anyhow::Result<String> {
-        Ok(token::issue(&self.app, user, &self.secret, TOKEN_TTL)?.0)
+        token::issue(&self.app, user, &self.secret, TOKEN_TTL)
     }
 
     /// The gateway of the nth session: they take turns.

@@ -1,74 +1,63 @@
 //! `parlance token issue`.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Context;
-use parlance_proto::ids::{AppId, UserId};
-use serde::Serialize;
+use parlance_proto::common::v1::TokenFormat;
+use parlance_proto::ids::AppId;
 
 use crate::admin::Admin;
-use crate::args::TokenCommand;
+use crate::args::{TokenCommand, TokenIssueArgs};
 use crate::commands::Session;
 use crate::token;
 
-#[derive(Serialize)]
-struct Issued {
-    token: String,
-    app_id: String,
-    user_id: String,
-    /// ms since 1970 UTC.
-    expires_ms: u64,
-}
-
 pub async fn run(session: &Session, command: TokenCommand) -> anyhow::Result<()> {
-    let TokenCommand::Issue {
-        user,
-        app,
-        ttl,
-        secret_file,
-    } = command;
-    let (app, secret) = match secret_file {
-        Some(file) => offline(session, app, &file)?,
-        None => online(session, app).await?,
+    let TokenCommand::Issue(ask) = command;
+    let format = ask.format.into();
+    let (app, secret) = match &ask.secret_file {
+        Some(file) => offline(session, &ask, file)?,
+        None => online(session, &ask, format).await?,
     };
-    issue(session, &app, &user, &secret, ttl)
-}
-
-/// Nothing is asked, unless it is which app is meant.
-fn offline(session: &Session, app: Option<AppId>, file: &Path) -> anyhow::Result<(AppId, String)> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("read secret file {}", file.display()))?;
-    let app = match app {
-        Some(app) => app,
-        None => session.resolve()?.context.app(None)?,
-    };
-    Ok((app, token::secret_of_file(&text)?))
-}
-
-async fn online(session: &Session, app: Option<AppId>) -> anyhow::Result<(AppId, String)> {
-    let context = session.resolve()?.context;
-    let app = context.app(app.as_ref())?;
-    let secret = Admin::connect(&context).await?.app_secret(&app).await?;
-    Ok((app, secret))
-}
-
-fn issue(
-    session: &Session,
-    app: &AppId,
-    user: &UserId,
-    secret: &str,
-    ttl: Duration,
-) -> anyhow::Result<()> {
-    let (token, claims) = token::issue(app, user, secret, ttl)?;
-    let issued = Issued {
-        token,
-        app_id: claims.app,
-        user_id: claims.sub,
-        expires_ms: claims.exp.saturating_mul(1000),
-    };
+    let issued = token::issue_as(format, &app, &ask.user, ask.admin, &secret, ask.ttl)?;
     // The bare token, so that a script can take it as it is.
     session
         .output
         .print(&issued, |_, issued| issued.token.clone())
+}
+
+/// Nothing is asked, unless it is which app is meant.
+fn offline(
+    session: &Session,
+    ask: &TokenIssueArgs,
+    file: &Path,
+) -> anyhow::Result<(String, String)> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("read secret file {}", file.display()))?;
+    let app = match (&ask.alias, &ask.app) {
+        (Some(alias), _) => alias.to_string(),
+        (None, Some(app)) => app.into(),
+        (None, None) => (&session.resolve()?.context.app(None)?).into(),
+    };
+    Ok((app, token::secret_of_file(&text)?))
+}
+
+async fn online(
+    session: &Session,
+    ask: &TokenIssueArgs,
+    format: TokenFormat,
+) -> anyhow::Result<(String, String)> {
+    let context = session.resolve()?.context;
+    let id: AppId = context.app(ask.app.as_ref())?;
+    let mut admin = Admin::connect(&context).await?;
+    let secret = admin.app_secret(&id, format).await?;
+    if let Some(alias) = &ask.alias {
+        return Ok((alias.to_string(), secret));
+    }
+    let number = if token::numbers_apps(format) {
+        let aliases = admin.app(&id, false).await?.aliases;
+        aliases.into_iter().find(|a| a.parse::<u64>().is_ok())
+    } else {
+        None
+    };
+    Ok((number.unwrap_or_else(|| (&id).into()), secret))
 }

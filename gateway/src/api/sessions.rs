@@ -73,7 +73,10 @@ pub async fn authenticate(api: &Api, credentials: &Credentials) -> Result<(Ident
     if !api.router.with_topology(|topology| topology.is_known()) {
         return Err(unknown_cluster());
     }
-    let apps = |id: &str| api.router.with_topology(|topology| topology.apps.app(id));
+    let apps = |id: &str| {
+        api.router
+            .with_topology(|topology| topology.apps.app_called(id))
+    };
     let identity = token::verify(credentials, now_ms(), apps).await?;
     let (app, user, grant) = (&identity.app, &identity.user, &identity.grant);
     let checked = api.router.with_topology(|topology| {
@@ -110,10 +113,10 @@ async fn admit<'s>(
     subscribe(api, session, &user).await?;
     make_room(api, &user);
     let rates = api.bounds.rates.session(&user.app, &user.id);
+    let role = identity.grant.role;
     let caller = session.log_in(Caller {
         user,
         session: session.id,
-        role: identity.role,
         standing: Mutex::new(standing::of(identity.grant, since)),
         agreed,
         chains: Chains::default(),
@@ -125,7 +128,7 @@ async fn admit<'s>(
     });
     standing::begin(api, session, caller);
     tracing::debug!(
-        session = %caller.session, %address, app = %caller.user.app, user = %caller.user.id, role = ?caller.role,
+        session = %caller.session, %address, app = %caller.user.app, user = %caller.user.id, role = ?role,
         device = ?caller.device, since_ms = caller.since_ms, "logged in"
     );
     Ok(caller)

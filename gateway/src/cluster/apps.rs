@@ -13,6 +13,8 @@ use crate::token::{App, Secret};
 #[derive(Debug, Default)]
 pub struct Apps {
     apps: HashMap<AppId, Known<AppRow, Arc<App>>>,
+    /// Other names of apps.
+    aliases: HashMap<String, AppId>,
     kicks: HashMap<(AppId, UserId), Known<KickRow, Arc<Kick>>>,
     /// Counts changes.
     changes: u64,
@@ -57,6 +59,7 @@ impl Apps {
         if whole {
             let stay: HashSet<_> = apps.iter().map(|row| row.app_id.as_str()).collect();
             self.apps.retain(|id, _| stay.contains(id.as_str()));
+            self.aliases.retain(|_, id| stay.contains(id.as_str()));
             // What is known stays as it is: only a new kick ends sessions.
             let stay: HashSet<_> = (kicks.iter())
                 .map(|row| (row.app_id.as_str(), row.user_id.as_str()))
@@ -79,12 +82,19 @@ impl Apps {
         if self.apps.get(&id).is_some_and(|known| known.row == row) {
             return;
         }
+        // A name that went from one app to another may come with either of them first.
+        self.aliases
+            .retain(|alias, of| *of != id || row.aliases.contains(alias));
+        for alias in &row.aliases {
+            self.aliases.insert(alias.clone(), id.clone());
+        }
         let secrets = row.secrets.iter();
         let app = App {
             id: id.clone(),
             secrets: secrets
-                .map(|s| Secret::new(&s.secret_id, &s.secret))
+                .filter_map(|s| Secret::new(&s.secret_id, s.format(), &s.secret))
                 .collect(),
+            policy: row.token_policy.unwrap_or_default(),
             disabled: row.disabled,
             limits: row.limits,
             token_life_max_ms: i64::try_from(row.token_life_max_ms).unwrap_or(i64::MAX),
@@ -118,6 +128,12 @@ impl Apps {
     /// An app by its id.
     pub fn app(&self, id: &str) -> Option<Arc<App>> {
         self.apps.get(id).map(|known| known.value.clone())
+    }
+
+    /// An app by its id or an alias.
+    pub fn app_called(&self, name: &str) -> Option<Arc<App>> {
+        let by_alias = || self.app(self.aliases.get(name)?.as_str());
+        self.app(name).or_else(by_alias)
     }
 
     /// The newest kick of a user.
@@ -195,6 +211,34 @@ mod tests {
             (None, Some(7)),
             "ann's is forgotten"
         );
+    }
+
+    #[test]
+    fn an_app_is_found_by_its_aliases_as_they_are_now() {
+        let mut apps = Apps::default();
+        let called = |apps: &Apps, name: &str| apps.app_called(name).map(|app| app.id.to_string());
+        let with = |id: &str, aliases: &[&str]| AppRow {
+            aliases: aliases.iter().map(ToString::to_string).collect(),
+            ..app(id, false)
+        };
+        apps.merge(
+            true,
+            vec![with("demo", &["1", "2"]), app("shop", false)],
+            vec![],
+        );
+        assert_eq!(called(&apps, "1").as_deref(), Some("demo"));
+        assert_eq!(called(&apps, "demo").as_deref(), Some("demo"));
+        assert!(apps.app("1").is_none(), "an alias is no id");
+
+        apps.merge(
+            false,
+            vec![with("shop", &["1"]), with("demo", &["2"])],
+            vec![],
+        );
+        assert_eq!(called(&apps, "1").as_deref(), Some("shop"));
+        assert_eq!(called(&apps, "2").as_deref(), Some("demo"));
+        apps.merge(true, vec![with("demo", &["2"])], vec![]);
+        assert_eq!(called(&apps, "1"), None, "its app is gone");
     }
 
     #[test]

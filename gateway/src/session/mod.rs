@@ -29,7 +29,7 @@ pub use queue::{Item, Outbound};
 pub use registry::Registry;
 
 use crate::bounds::SessionRates;
-use crate::token::{Grant, Role};
+use crate::token::Grant;
 
 /// A user of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,8 +51,6 @@ pub struct Caller {
     pub user: User,
     /// The session.
     pub session: Uuid,
-    /// What the user may do beyond what members may.
-    pub role: Role,
     /// By what token, which may be renewed.
     pub standing: Mutex<Standing>,
     /// What the login has agreed on.

@@ -77,6 +77,7 @@ mod tests {
             secret_id: Arc::default(),
             issued_ms: 0,
             expires_ms: 7,
+            role: Role::User,
         };
         let standing = Standing {
             grant,
@@ -95,7 +96,6 @@ mod tests {
                 id: UserId::new(user).unwrap(),
             },
             session: session.id,
-            role: Role::User,
             standing: Mutex::new(standing),
             agreed,
             device: Device::default(),

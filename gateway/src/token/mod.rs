@@ -1,15 +1,18 @@
-//! Who a token speaks for. One file a format: another format is another file, and a line in [`verify`].
+//! Who a token speaks for. One file a format: another format is another file, and a line in [`verify`] and [`Secret::new`].
 
+mod alivc;
 mod hs256;
 mod jwt;
+mod token04;
+mod usersig;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
-use parlance_proto::common::v1::{AppLimits, Error, ErrorCode};
-use parlance_proto::ids::{AppId, UserId};
-
-use hs256::Key;
+use parlance_proto::common::v1::{AppLimits, Error, ErrorCode, TokenFormat, TokenPolicy};
+use parlance_proto::ids::{AppAlias, AppId, UserId};
+use ring::hmac;
 
 /// A token is a few hundred bytes.
 const TOKEN_BYTES_MAX: usize = 4096;
@@ -19,14 +22,13 @@ pub const LEEWAY_MS: i64 = 5000;
 /// What a client shows to log in. Formats that carry app and user in the token itself leave the other fields empty.
 #[derive(Default)]
 pub struct Credentials {
-    /// The app, or empty.
+    /// The app's id or an alias, or empty.
     pub app: String,
     /// The user, or empty.
     pub user: String,
     /// The token.
     pub token: String,
     /// What else the format needs, by name.
-    #[allow(dead_code, reason = "JWTs need nothing else; other formats do")]
     pub extra: HashMap<String, String>,
 }
 
@@ -35,9 +37,7 @@ pub struct Credentials {
 pub struct Identity {
     pub app: AppId,
     pub user: UserId,
-    /// What the user may do.
-    pub role: Role,
-    /// For how long, and by what.
+    /// What for, for how long, and by what.
     pub grant: Grant,
 }
 
@@ -46,6 +46,8 @@ pub struct Identity {
 pub struct Grant {
     /// The secret that signed it.
     pub secret_id: Arc<str>,
+    /// What the user may do.
+    pub role: Role,
     /// When it was signed, or the earliest time that it can have been.
     pub issued_ms: i64,
     /// When it ends.
@@ -57,6 +59,8 @@ pub struct Grant {
 pub enum Role {
     /// Nothing more.
     User,
+    /// Everything in the app.
+    Admin,
 }
 
 /// An app, as the cluster's state has it.
@@ -64,8 +68,10 @@ pub enum Role {
 pub struct App {
     /// Its id.
     pub id: AppId,
-    /// Any of these may have signed a token.
+    /// Any of these may have signed a token of its format.
     pub secrets: Vec<Secret>,
+    /// How strict it is.
+    pub policy: TokenPolicy,
     /// No one may be logged in.
     pub disabled: bool,
     /// A token may not live longer.
@@ -74,7 +80,7 @@ pub struct App {
     pub limits: Option<AppLimits>,
 }
 
-/// What signs an app's tokens.
+/// What makes and checks an app's tokens of one format.
 #[derive(Debug, Clone)]
 pub struct Secret {
     /// Its id.
@@ -82,17 +88,36 @@ pub struct Secret {
     key: Key,
 }
 
-impl Secret {
-    /// A secret as operators see it: tokens are signed with the bytes of the text.
-    pub fn new(id: &str, text: &str) -> Self {
-        Self {
-            id: id.into(),
-            key: Key::new(text),
-        }
+#[derive(Clone)]
+enum Key {
+    Jwt(hmac::Key),
+    Usersig(hmac::Key),
+    Token04(Box<token04::Keys>),
+    Alivc(Box<str>),
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
     }
 }
 
-/// Whom the credentials speak for; `apps` looks an app up. The error is for the client.
+impl Secret {
+    /// A secret as operators see it; none if this gateway does not know the format, or the text is no secret of it.
+    pub fn new(id: &str, format: TokenFormat, text: &str) -> Option<Self> {
+        let signs = || hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes());
+        let key = match format {
+            TokenFormat::Unspecified | TokenFormat::Jwt => Key::Jwt(signs()),
+            TokenFormat::Usersig => Key::Usersig(signs()),
+            TokenFormat::Token04 => Key::Token04(Box::new(token04::Keys::new(text)?)),
+            TokenFormat::Alivc => Key::Alivc(text.into()),
+        };
+        let id = id.into();
+        Some(Self { id, key })
+    }
+}
+
+/// Whom the credentials speak for; `apps` looks an app up by its id or an alias. The error is for the client.
 #[allow(
     clippy::unused_async,
     reason = "formats that ask the app's own server wait here"
@@ -102,12 +127,25 @@ pub async fn verify(
     now_ms: i64,
     apps: impl Fn(&str) -> Option<Arc<App>>,
 ) -> Result<Identity, Error> {
-    let identity = jwt::verify(credentials, now_ms, &apps)?;
-    for (field, said, meant) in [
-        ("login.app_id", &credentials.app, identity.app.as_str()),
-        ("login.user_id", &credentials.user, identity.user.as_str()),
-    ] {
-        if !said.is_empty() && said != meant {
+    let token = credentials.token.as_str();
+    if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
+        return Err(invalid(format!("a token has 1 to {TOKEN_BYTES_MAX} bytes")));
+    }
+    // Each format has a shape that none of the others can have.
+    let identity = if token.contains('.') {
+        jwt::verify(token, now_ms, &apps)
+    } else if alivc::looks_like(token) {
+        alivc::verify(credentials, now_ms, &apps)
+    } else if token04::looks_like(token) {
+        token04::verify(credentials, now_ms, &apps)
+    } else {
+        usersig::verify(token, now_ms, &apps)
+    }?;
+    let said = (credentials.app.as_str(), credentials.user.as_str());
+    let same_app = said.0.is_empty() || apps(said.0).is_some_and(|app| app.id == identity.app);
+    let same_user = said.1.is_empty() || said.1 == identity.user.as_str();
+    for (field, same) in [("login.app_id", same_app), ("login.user_id", same_user)] {
+        if !same {
             return Err(Error {
                 field: field.into(),
                 ..Error::new(ErrorCode::TokenInvalid, "the token is for another one")
@@ -117,9 +155,70 @@ pub async fn verify(
     Ok(identity)
 }
 
+/// What a token says of its time. In ms since 1970 UTC.
+struct Times {
+    /// When it was signed, if it says so.
+    issued_ms: Option<i64>,
+    expires_ms: i64,
+}
+
+/// A token is good now, and does not live too long.
+fn grant(
+    app: &App,
+    secret: &Secret,
+    role: Role,
+    times: &Times,
+    now_ms: i64,
+) -> Result<Grant, Error> {
+    let (expires_ms, life_ms) = (times.expires_ms, app.token_life_max_ms);
+    if expires_ms.saturating_add(LEEWAY_MS) <= now_ms {
+        return Err(refused(ErrorCode::TokenExpired, "the token has expired"));
+    }
+    let latest = now_ms.saturating_add(LEEWAY_MS);
+    if times.issued_ms.is_some_and(|issued_ms| issued_ms > latest) {
+        return Err(invalid("the token was signed in the future"));
+    }
+    // If it does not say, it may be as old as a token can be.
+    let issued_ms = times
+        .issued_ms
+        .unwrap_or_else(|| expires_ms.saturating_sub(life_ms));
+    let too_long = expires_ms.saturating_sub(issued_ms) > life_ms
+        || expires_ms > latest.saturating_add(life_ms);
+    if too_long {
+        let life = life_ms / 1000;
+        return Err(invalid(format!("a token of this app may live {life} s")));
+    }
+    Ok(Grant {
+        secret_id: secret.id.clone(),
+        role,
+        issued_ms,
+        expires_ms,
+    })
+}
+
+/// An app by what a token or a client calls it.
+fn known_app(apps: impl Fn(&str) -> Option<Arc<App>>, name: &str) -> Result<Arc<App>, Error> {
+    AppAlias::new(name).map_err(|e| invalid(e.to_string()))?;
+    apps(name).ok_or_else(|| {
+        let message = format!("app {name:?} is unknown");
+        refused(ErrorCode::AppUnknown, message)
+    })
+}
+
+fn user(id: &str) -> Result<UserId, Error> {
+    UserId::new(id).map_err(|e| invalid(e.to_string()))
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    refused(ErrorCode::TokenInvalid, message)
+}
+
 fn refused(code: ErrorCode, message: impl Into<String>) -> Error {
     Error {
         field: "login.token".into(),
         ..Error::new(code, message)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use parlance_proto::client::v1::Event;
-use parlance_proto::common::v1::AppLimits;
+use parlance_proto::common::v1::{AppLimits, TokenFormat};
 use parlance_proto::event::encode_event_frame;
 use parlance_proto::ids::{AppId, ConversationId, UserId};
 use parlance_proto::link::v1::{
@@ -117,6 +117,7 @@ impl World {
         let secret = AppSecret {
             secret_id: "1".into(),
             secret: SECRET.into(),
+            format: TokenFormat::Jwt.into(),
         };
         let mut inner = self.inner.lock();
         let others = std::mem::take(&mut inner.whole.apps);
@@ -136,7 +137,6 @@ impl World {
             apps: vec![App {
                 app_id: "demo".into(),
                 secrets: vec![secret],
-                disabled: false,
                 token_life_max_ms: 7_200_000,
                 // Tests of the limits set their own.
                 limits: Some(AppLimits {
@@ -144,6 +144,7 @@ impl World {
                     user_messages_per_second: 10_000,
                     app_messages_per_second: 10_000,
                 }),
+                ..App::default()
             }],
             feature_level: 1,
             kicks: Vec::new(),
@@ -158,6 +159,7 @@ impl World {
         let secret = || AppSecret {
             secret_id: "1".into(),
             secret: SECRET.into(),
+            format: TokenFormat::Jwt.into(),
         };
         let more = (0..count).map(|number| App {
             app_id: format!("app{number}"),

@@ -1,10 +1,10 @@
 //! Apps: tenants with secrets that sign tokens.
 
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 
 use parlance_proto::admin::v1 as admin;
-use parlance_proto::common::v1::{AppLimits, Error, ErrorCode};
-use parlance_proto::ids::AppId;
+use parlance_proto::common::v1::{AppLimits, Error, ErrorCode, TokenFormat};
+use parlance_proto::ids::{AppAlias, AppId};
 use parlance_proto::limits::MESSAGES_PER_SECOND_MAX;
 use parlance_proto::store::v1::{
     App, AppChange, AppSecret, ChangeApp, CreateApp, SetAppLimits, app_change::Change, meta_command,
@@ -14,12 +14,18 @@ use crate::cluster::Runtime;
 
 /// Bytes of an app's free name.
 const NAME_BYTES_MAX: usize = 128;
+/// Apps on one page: about 1 MiB at most, of the 4 that an answer may have.
+const APPS_PAGE: usize = 1000;
 /// How long a token may live when nobody says.
 const TOKEN_LIFE_MS: u64 = 30 * 24 * 3_600_000;
 /// What an operator may set: a minute to a year.
 const TOKEN_LIFE_RANGE_MS: RangeInclusive<u64> = 60_000..=366 * 24 * 3_600_000;
 /// Tells a secret from a text in hex or base64, which people would decode before they sign with it.
 const SECRET_PREFIX: &str = "psk_";
+/// Bytes of a secret that an app's server has already: none that could be guessed.
+const SECRET_BYTES: RangeInclusive<usize> = 16..=256;
+/// Bytes of a secret of Token04: an AES-256 key.
+const TOKEN04_SECRET_BYTES: usize = 32;
 /// Enough to tell an app's two secrets apart, and short enough to be typed.
 const SECRET_ID_CHARS: usize = 8;
 
@@ -41,7 +47,7 @@ pub(super) async fn create(
         0 => TOKEN_LIFE_MS,
         life => token_life(life)?,
     };
-    let secret = new_secret(runtime);
+    let secret = new_secret(runtime, TokenFormat::Jwt);
     let app = App {
         app_id: ask.app_id,
         name: ask.name,
@@ -50,6 +56,8 @@ pub(super) async fn create(
         disabled: false,
         token_life_max_ms,
         limits: ask.limits,
+        aliases: Vec::new(),
+        token_policy: None,
     };
     let create = CreateApp {
         app: Some(app.clone()),
@@ -67,18 +75,41 @@ pub(super) async fn change(
     ask: admin::ChangeAppRequest,
 ) -> Result<admin::App, Error> {
     let life = ask.token_life_max_ms.map(token_life).transpose()?;
+    for alias in &ask.add_aliases {
+        AppAlias::new(alias).map_err(|e| Error::invalid("add_aliases", e.to_string()))?;
+    }
     let changes = [
         life.map(Change::TokenLifeMaxMs),
         ask.disabled.map(Change::Disabled),
+        ask.token04_gcm_only.map(Change::Token04GcmOnly),
+        ask.alivc_nonce_prefix.map(Change::AlivcNoncePrefix),
     ];
-    propose(runtime, &ask.app_id, changes.into_iter().flatten()).await?;
+    let removed = ask.remove_aliases.into_iter().map(Change::RemoveAlias);
+    let added = ask.add_aliases.into_iter().map(Change::AddAlias);
+    let changes = changes.into_iter().flatten().chain(removed).chain(added);
+    propose(runtime, &ask.app_id, changes).await?;
     get(runtime, &ask.app_id, false)
 }
 
-/// Makes a secret beside the one in use.
-pub(super) async fn add_secret(runtime: &Runtime, app_id: &str) -> Result<admin::AppSecret, Error> {
-    let secret = new_secret(runtime);
-    propose(runtime, app_id, [Change::AddSecret(secret.clone())]).await?;
+/// Puts a secret beside the one in use: the given one, or a new one.
+pub(super) async fn add_secret(
+    runtime: &Runtime,
+    ask: admin::AddAppSecretRequest,
+) -> Result<admin::AppSecret, Error> {
+    let format = match TokenFormat::try_from(ask.format) {
+        Ok(TokenFormat::Unspecified) => TokenFormat::Jwt,
+        Ok(format) => format,
+        Err(_) => {
+            let message = format!("this node knows no token format {}", ask.format);
+            return Err(Error::invalid("format", message));
+        }
+    };
+    let mut secret = new_secret(runtime, format);
+    if !ask.secret.is_empty() {
+        check_secret(format, &ask.secret)?;
+        secret.secret = ask.secret;
+    }
+    propose(runtime, &ask.app_id, [Change::AddSecret(secret.clone())]).await?;
     Ok(shown_secret(&secret, true))
 }
 
@@ -123,15 +154,19 @@ fn check_limits(limits: Option<&AppLimits>) -> Result<(), Error> {
     Ok(())
 }
 
-/// All apps, without secrets.
-pub(super) fn list(runtime: &Runtime) -> Vec<admin::App> {
+/// A page of all apps, without secrets.
+pub(super) fn list(runtime: &Runtime, after: &str) -> admin::ListAppsResponse {
     let state = runtime.view().state();
-    let apps = state.apps().values();
-    apps.map(|app| admin::App {
+    let behind = (Bound::Excluded(after), Bound::Unbounded);
+    let mut apps = state.apps().range::<str, _>(behind);
+    let page = apps.by_ref().take(APPS_PAGE).map(|(_, app)| admin::App {
         secrets: Vec::new(),
         ..shown(app, false)
-    })
-    .collect()
+    });
+    admin::ListAppsResponse {
+        apps: page.collect(),
+        more: apps.next().is_some(),
+    }
 }
 
 /// One app; its secrets' texts only if they are wanted.
@@ -170,14 +205,38 @@ fn token_life(life_ms: u64) -> Result<u64, Error> {
     Err(Error::invalid("token_life_max_ms", message))
 }
 
-fn new_secret(runtime: &Runtime) -> AppSecret {
+/// Vendors' secrets look as the vendors' own do.
+fn new_secret(runtime: &Runtime, format: TokenFormat) -> AppSecret {
     let environment = runtime.environment();
     let id = environment.random_id();
+    let secret = match format {
+        TokenFormat::Unspecified | TokenFormat::Jwt => {
+            format!("{SECRET_PREFIX}{}", hex::encode(environment.random()))
+        }
+        TokenFormat::Usersig => hex::encode(environment.random()),
+        TokenFormat::Token04 | TokenFormat::Alivc => environment.random_id(),
+    };
     AppSecret {
         secret_id: id.chars().take(SECRET_ID_CHARS).collect(),
-        secret: format!("{SECRET_PREFIX}{}", hex::encode(environment.random())),
+        secret,
         created_ms: environment.now_ms(),
+        format: format.into(),
     }
+}
+
+fn check_secret(format: TokenFormat, secret: &str) -> Result<(), Error> {
+    let bytes = secret.len();
+    let rule = if !secret.bytes().all(|b| b.is_ascii_graphic()) {
+        "has other characters than printable ones of ASCII".to_owned()
+    } else if format == TokenFormat::Token04 && bytes != TOKEN04_SECRET_BYTES {
+        format!("has {bytes} characters, a secret of Token04 has {TOKEN04_SECRET_BYTES}")
+    } else if !SECRET_BYTES.contains(&bytes) {
+        let (min, max) = SECRET_BYTES.into_inner();
+        format!("has {bytes} characters, {min} to {max} are allowed")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid("secret", format!("the secret {rule}")))
 }
 
 fn shown(app: &App, with_secrets: bool) -> admin::App {
@@ -190,6 +249,8 @@ fn shown(app: &App, with_secrets: bool) -> admin::App {
         limits: app.limits,
         secrets: secrets.map(|s| shown_secret(s, with_secrets)).collect(),
         token_life_max_ms: app.token_life_max_ms,
+        aliases: app.aliases.clone(),
+        token_policy: app.token_policy,
     }
 }
 
@@ -202,5 +263,31 @@ fn shown_secret(secret: &AppSecret, with_text: bool) -> admin::AppSecret {
             String::new()
         },
         created_ms: secret.created_ms,
+        format: secret.format,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_given_secret_cannot_be_guessed_and_suits_its_format() {
+        let check = |format, secret: &str| check_secret(format, secret).map_err(|e| e.message);
+        assert!(check(TokenFormat::Usersig, &"5".repeat(64)).is_ok());
+        assert!(check(TokenFormat::Token04, &"f".repeat(32)).is_ok());
+        for (format, secret, why) in [
+            (
+                TokenFormat::Token04,
+                "f".repeat(16),
+                "a secret of Token04 has 32",
+            ),
+            (TokenFormat::Alivc, "short".into(), "16 to 256 are allowed"),
+            (TokenFormat::Jwt, "x".repeat(257), "16 to 256 are allowed"),
+            (TokenFormat::Jwt, "sixteen bytes and\n".into(), "printable"),
+        ] {
+            let error = check(format, &secret).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
     }
 }

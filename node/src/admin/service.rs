@@ -102,9 +102,9 @@ impl Admin for AdminService {
     }
 
     async fn list_apps(&self, request: Request<ListAppsRequest>) -> Answer<ListAppsResponse> {
-        of_admin(request, "app list")?;
-        let apps = apps::list(&*self.runtime()?);
-        Ok(Response::new(ListAppsResponse { apps }))
+        let (_, ask) = of_admin(request, "app list")?;
+        let page = apps::list(&*self.runtime()?, &ask.after_app_id);
+        Ok(Response::new(page))
     }
 
     async fn get_app(&self, request: Request<GetAppRequest>) -> Answer<GetAppResponse> {
@@ -127,6 +127,22 @@ impl Admin for AdminService {
         if let Some(life) = ask.token_life_max_ms {
             subject.push_str(&format!(", token_life_max_ms {life}"));
         }
+        for (switch, on) in [
+            ("token04_gcm_only", ask.token04_gcm_only),
+            ("alivc_nonce_prefix", ask.alivc_nonce_prefix),
+        ] {
+            if let Some(on) = on {
+                subject.push_str(&format!(", {switch} {on}"));
+            }
+        }
+        for (what, aliases) in [
+            ("alias", &ask.add_aliases),
+            ("no alias", &ask.remove_aliases),
+        ] {
+            for alias in aliases {
+                subject.push_str(&format!(", {what} {alias:?}"));
+            }
+        }
         let runtime = self.runtime();
         let changed = async move {
             let app = Some(apps::change(&*runtime?, ask).await?);
@@ -142,7 +158,7 @@ impl Admin for AdminService {
         let (caller, ask) = of_admin(request, "app secret add")?;
         let (subject, runtime) = (app_named(&ask.app_id), self.runtime());
         let added = async move {
-            let secret = Some(apps::add_secret(&*runtime?, &ask.app_id).await?);
+            let secret = Some(apps::add_secret(&*runtime?, ask).await?);
             Ok(AddAppSecretResponse { secret })
         };
         caller.changes(subject, added).await

@@ -46,28 +46,32 @@ fn fill<R: Message>(rows: &mut impl Iterator<Item = R>, room: &mut usize) -> Vec
 
 #[cfg(test)]
 mod tests {
-    use parlance_proto::common::v1::AppLimits;
+    use parlance_proto::common::v1::{AppLimits, TokenPolicy};
     use parlance_proto::limits::{
-        APP_ID_BYTES_MAX, LINK_FRAME_BYTES_MAX, SHARD_COUNT_MAX, USER_ID_BYTES_MAX,
+        APP_ALIAS_BYTES_MAX, APP_ID_BYTES_MAX, LINK_FRAME_BYTES_MAX, SHARD_COUNT_MAX,
+        USER_ID_BYTES_MAX,
     };
     use parlance_proto::link::v1::{
         App, AppSecret, DeniedCertificates, Kick, Node, ShardLeader, ShardRoute,
     };
 
-    use super::super::apply::{APPS_MAX, DENIED_MAX, KICKS_MAX};
+    use super::super::apply::apps::{ALIASES_MAX, APPS_MAX, KICKS_MAX, SECRETS_MAX};
+    use super::super::apply::certificates::DENIED_MAX;
     use super::*;
 
     const NODES: usize = 1000;
+    const FORMATS: usize = 4;
 
     /// Everything of which a cluster has a bound is there as often and as long as it may be.
     fn largest() -> ClusterUpdate {
-        let secret = || AppSecret {
+        let secret = AppSecret {
             secret_id: "s".repeat(8),
             secret: "s".repeat(68),
+            format: i32::MAX,
         };
         let app = |n| App {
             app_id: format!("{n:0>APP_ID_BYTES_MAX$}"),
-            secrets: vec![secret(), secret()],
+            secrets: vec![secret.clone(); FORMATS * SECRETS_MAX],
             disabled: true,
             limits: Some(AppLimits {
                 session_messages_per_second: u32::MAX,
@@ -75,6 +79,11 @@ mod tests {
                 app_messages_per_second: u32::MAX,
             }),
             token_life_max_ms: u64::MAX,
+            aliases: vec!["a".repeat(APP_ALIAS_BYTES_MAX); ALIASES_MAX],
+            token_policy: Some(TokenPolicy {
+                token04_gcm_only: true,
+                alivc_nonce_prefix: true,
+            }),
         };
         let kick = |n| Kick {
             app_id: "a".repeat(APP_ID_BYTES_MAX),

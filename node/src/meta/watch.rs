@@ -188,6 +188,7 @@ fn app(app: &stored::App) -> App {
     let secrets = app.secrets.iter().map(|secret| AppSecret {
         secret_id: secret.secret_id.clone(),
         secret: secret.secret.clone(),
+        format: secret.format,
     });
     App {
         app_id: app.app_id.clone(),
@@ -195,6 +196,8 @@ fn app(app: &stored::App) -> App {
         disabled: app.disabled,
         token_life_max_ms: app.token_life_max_ms,
         limits: app.limits,
+        aliases: app.aliases.clone(),
+        token_policy: app.token_policy,
     }
 }
 

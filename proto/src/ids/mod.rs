@@ -9,10 +9,11 @@ mod text;
 
 pub use conversation::{ConversationId, DirectId, GroupId, RoomId};
 pub use number::{NodeId, ShardId};
-pub use text::{AppId, ClientMessageId, UserId};
+pub use text::{AppAlias, AppId, ClientMessageId, UserId};
 
 use crate::limits::{
-    APP_ID_BYTES_MAX, CLIENT_MESSAGE_ID_BYTES_MAX, GROUP_ID_BYTES_MAX, USER_ID_BYTES_MAX,
+    APP_ALIAS_BYTES_MAX, APP_ID_BYTES_MAX, CLIENT_MESSAGE_ID_BYTES_MAX, GROUP_ID_BYTES_MAX,
+    USER_ID_BYTES_MAX,
 };
 use crate::visible::hidden_in;
 
@@ -25,6 +26,9 @@ pub enum IdError {
     /// Not 1 to 32 of `a-z 0-9 -`.
     #[error("app id {0:?} is not allowed: 1 to {APP_ID_BYTES_MAX} of a-z, 0-9 and -")]
     App(String),
+    /// Not 1 to 64 of `A-Z a-z 0-9 _ -`.
+    #[error("alias {0:?} is not allowed: 1 to {APP_ALIAS_BYTES_MAX} of A-Z, a-z, 0-9, _ and -")]
+    Alias(String),
     /// Not 1 to 64 bytes.
     #[error("client message id {0:?} is not allowed: 1 to {CLIENT_MESSAGE_ID_BYTES_MAX} bytes")]
     ClientMessage(String),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::{IdError, refused};
 use crate::limits::{
-    APP_ID_BYTES_MAX, CLIENT_MESSAGE_ID_BYTES_MAX, GROUP_ID_BYTES_MAX, USER_ID_BYTES_MAX,
+    APP_ALIAS_BYTES_MAX, APP_ID_BYTES_MAX, CLIENT_MESSAGE_ID_BYTES_MAX, GROUP_ID_BYTES_MAX,
+    USER_ID_BYTES_MAX,
 };
 use crate::visible::hidden_in;
 
@@ -97,6 +98,16 @@ text_id!(
 );
 
 text_id!(
+    /// Another name of an app, as a vendor's number for it: 1 to 64 of `A-Z`, `a-z`, `0-9`, `_` and `-`.
+    AppAlias,
+    Alias,
+    |text| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        !text.is_empty() && text.len() <= APP_ALIAS_BYTES_MAX && text.bytes().all(allowed)
+    }
+);
+
+text_id!(
     /// A message as its sender named it: 1 to 64 bytes, all of whose characters are seen.
     ClientMessageId,
     ClientMessage,
@@ -116,6 +127,14 @@ mod tests {
         assert!(AppId::new("demo-1").is_ok());
         for id in ["", "Demo", "a_b", "a/b", &"a".repeat(33)] {
             assert!(AppId::new(id).is_err(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn aliases_are_what_vendors_call_apps() {
+        assert!(AppAlias::new("1400000000").is_ok() && AppAlias::new("Ab_c-1").is_ok());
+        for alias in ["", "a b", "a.b", &"a".repeat(65)] {
+            assert!(AppAlias::new(alias).is_err(), "{alias:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use parlance_proto::client::v1::{
     SendResponse, TokenExpiringNotice, client_frame,
 };
 use parlance_proto::common::v1::{Error, ErrorCode};
-use parlance_proto::ids::{AppId, UserId};
+use parlance_proto::ids::{AppAlias, UserId};
 use parlance_testkit::peer::GatewayPeer;
 use server_frame::Body;
 use tokio::net::TcpListener;
@@ -88,7 +88,7 @@ async fn answers_find_their_requests_in_any_order_and_errors_keep_the_connection
     assert!(!refused.outcome_unknown());
     let options = LoginOptions {
         platform: "test".to_owned(),
-        app_id: Some(AppId::new("demo").unwrap()),
+        app_id: Some(AppAlias::new("demo").unwrap()),
         user_id: Some(UserId::new("alice").unwrap()),
         extra: [("nonce".to_owned(), "7".to_owned())].into(),
         capabilities: vec!["rooms".to_owned()],

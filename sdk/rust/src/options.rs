@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parlance_proto::client::v1::LoginRequest;
-use parlance_proto::ids::{AppId, UserId};
+use parlance_proto::ids::{AppAlias, UserId};
 use parlance_proto::version::{CLIENT_PROTOCOLS, greeting};
 
 use crate::wire::Format;
@@ -54,8 +54,8 @@ pub struct LoginOptions {
     pub device_id: String,
     /// As the platform. `Default: this crate's version`
     pub client_version: String,
-    /// For tokens that do not name their app; what a token says must agree. `Default: none`
-    pub app_id: Option<AppId>,
+    /// The app's id or an alias, for tokens that do not name it; what a token says must agree. `Default: none`
+    pub app_id: Option<AppAlias>,
     /// For tokens that do not name their user; what a token says must agree. `Default: none`
     pub user_id: Option<UserId>,
     /// What else a token's format needs, by name. `Default: empty`

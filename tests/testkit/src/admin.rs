@@ -103,9 +103,17 @@ impl Admin {
 
     /// The apps that the node knows.
     pub async fn app_ids(&mut self) -> Result<Vec<String>> {
-        let answer = self.client.list_apps(proto::ListAppsRequest {}).await?;
-        let apps = answer.into_inner().apps;
-        Ok(apps.into_iter().map(|app| app.app_id).collect())
+        let mut ids = Vec::new();
+        loop {
+            let request = proto::ListAppsRequest {
+                after_app_id: ids.last().cloned().unwrap_or_default(),
+            };
+            let page = self.client.list_apps(request).await?.into_inner();
+            ids.extend(page.apps.into_iter().map(|app| app.app_id));
+            if !page.more {
+                return Ok(ids);
+            }
+        }
     }
 
     /// What the node knows of the cluster.

@@ -34,7 +34,7 @@ pub(crate) async fn every_step_is_in_a_log(cluster: &Cluster) -> Result<()> {
         .issue("curious", Role::Gateway("curious".into()))?;
     let curious = channel(&address, &cluster.operator.ca, Some(&gateway)).await?;
     let refused = AdminClient::new(curious)
-        .list_apps(ListAppsRequest {})
+        .list_apps(ListAppsRequest::default())
         .await;
     ensure!(refused.is_err(), "a gateway's certificate on the admin API");
 

@@ -2,6 +2,7 @@
 //! come, after a failover too; and nothing crosses apps. Others chat in another app all the while, and must not notice.
 
 mod audit;
+mod formats;
 mod people;
 mod secrets;
 mod sessions;
@@ -64,6 +65,7 @@ async fn sessions_end_with_their_tokens_unless_they_are_renewed() -> Result<()> 
     tell(spec(), Allowed::default(), async |cluster| {
         let shell = Shell::new(cluster)?;
         let shop = create(&shell, SHOP).await?;
+        formats::vendors_tokens_log_in(cluster, &shell).await?;
         tokens::end(cluster, &shop).await?;
         tokens::live_no_longer_than_their_app_allows(cluster, &shell, &shop).await
     })

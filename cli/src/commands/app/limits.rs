@@ -1,24 +1,16 @@
 //! `parlance app limits`.
 
-use parlance_proto::admin::v1::{ListAppsRequest, SetAppLimitsRequest};
+use parlance_proto::admin::v1::SetAppLimitsRequest;
 use parlance_proto::ids::AppId;
 
 use super::{LimitsView, changed};
 use crate::admin::Admin;
 use crate::args::LimitArgs;
 use crate::commands::Session;
-use crate::exit::not_possible;
 
 pub(super) async fn run(session: &Session, app_id: &AppId, args: &LimitArgs) -> anyhow::Result<()> {
     let mut admin = Admin::connect(&session.resolve()?.context).await?;
-    let answer = admin
-        .api
-        .list_apps(ListAppsRequest {})
-        .await
-        .map_err(|status| admin.failed("list apps", &status))?;
-    let mut apps = answer.into_inner().apps.into_iter();
-    let app = apps.find(|app| app.app_id == app_id.as_str());
-    let app = app.ok_or_else(|| not_possible(format!("there is no app {app_id:?}")))?;
+    let app = admin.app(app_id, false).await?;
     let before = app.limits.unwrap_or_default();
     let limits = changed(args, before);
     if limits != before {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use parlance_proto::admin::v1::ListAppsRequest;
 use serde::Serialize;
 
 use super::AppView;
@@ -17,25 +16,17 @@ struct Apps {
 
 pub(super) async fn run(session: &Session) -> anyhow::Result<()> {
     let mut admin = Admin::connect(&session.resolve()?.context).await?;
-    let answer = admin
-        .api
-        .list_apps(ListAppsRequest {})
-        .await
-        .map_err(|status| admin.failed("list apps", &status))?;
+    let apps = admin.apps().await?.into_iter().map(AppView::from);
     let apps = Apps {
-        apps: answer
-            .into_inner()
-            .apps
-            .into_iter()
-            .map(AppView::from)
-            .collect(),
+        apps: apps.collect(),
     };
     session.output.print(&apps, |output, apps| {
-        let mut table = output.table(&["APP", "NAME", "STATE", "TOKEN LIFE", "CREATED"]);
+        let mut table = output.table(&["APP", "ALSO", "NAME", "STATE", "TOKEN LIFE", "CREATED"]);
         for app in &apps.apps {
             let life = Duration::from_millis(app.token_life_max_ms);
             table.add_row([
                 app.app_id.as_str(),
+                &app.aliases.join(" "),
                 &app.name,
                 app.state(),
                 &duration_text(life),

@@ -1,5 +1,6 @@
 //! `parlance app`: the tenants of a cluster.
 
+mod alias;
 mod create;
 mod limits;
 mod list;
@@ -10,7 +11,7 @@ use parlance_proto::admin::v1::{App, AppSecret};
 use parlance_proto::common::v1::AppLimits;
 use serde::Serialize;
 
-use crate::args::{AppCommand, LimitArgs};
+use crate::args::{AppCommand, LimitArgs, TokenFormatArg};
 use crate::commands::Session;
 
 pub async fn run(session: &Session, command: AppCommand) -> anyhow::Result<()> {
@@ -23,10 +24,8 @@ pub async fn run(session: &Session, command: AppCommand) -> anyhow::Result<()> {
         } => create::run(session, app_id, name, token_life_max, &limits).await,
         AppCommand::Limits { app_id, limits } => limits::run(session, &app_id, &limits).await,
         AppCommand::List => list::run(session).await,
-        AppCommand::Set {
-            app_id,
-            token_life_max,
-        } => set::token_life(session, app_id, token_life_max).await,
+        AppCommand::Set(ask) => set::settings(session, ask).await,
+        AppCommand::Alias(command) => alias::run(session, command).await,
         AppCommand::Disable { app_id, yes } => set::disabled(session, app_id, true, yes).await,
         AppCommand::Enable { app_id } => set::disabled(session, app_id, false, true).await,
         AppCommand::Secret(command) => secret::run(session, command).await,
@@ -41,6 +40,9 @@ struct AppView {
     disabled: bool,
     created_ms: i64,
     token_life_max_ms: u64,
+    aliases: Vec<String>,
+    token04_gcm_only: bool,
+    alivc_nonce_prefix: bool,
     limits: LimitsView,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     secrets: Vec<SecretView>,
@@ -61,6 +63,7 @@ struct SecretView {
     #[serde(skip_serializing_if = "String::is_empty")]
     secret: String,
     created_ms: i64,
+    format: TokenFormatArg,
 }
 
 impl AppView {
@@ -71,8 +74,12 @@ impl AppView {
 
 impl From<App> for AppView {
     fn from(app: App) -> Self {
+        let policy = app.token_policy.unwrap_or_default();
         Self {
             app_id: app.app_id,
+            aliases: app.aliases,
+            token04_gcm_only: policy.token04_gcm_only,
+            alivc_nonce_prefix: policy.alivc_nonce_prefix,
             name: app.name,
             disabled: app.disabled,
             created_ms: app.created_ms,
@@ -85,7 +92,9 @@ impl From<App> for AppView {
 
 impl From<AppSecret> for SecretView {
     fn from(secret: AppSecret) -> Self {
+        let format = secret.format().into();
         Self {
+            format,
             secret_id: secret.secret_id,
             secret: secret.secret,
             created_ms: secret.created_ms,

@@ -1,15 +1,19 @@
 //! `parlance app secret`: a new secret beside the old one, and the end of the old one.
 
+use std::path::Path;
+
 use anyhow::Context;
 use parlance_proto::admin::v1::{AddAppSecretRequest, RetireAppSecretRequest};
+use parlance_proto::common::v1::TokenFormat;
 use parlance_proto::ids::AppId;
 use serde::Serialize;
 
 use super::SecretView;
 use crate::admin::Admin;
-use crate::args::SecretCommand;
+use crate::args::{SecretCommand, TokenFormatArg};
 use crate::commands::Session;
 use crate::output::{Output, confirm, say, time_text};
+use crate::token::secret_of_file;
 
 #[derive(Serialize)]
 struct Secrets {
@@ -25,7 +29,11 @@ struct Retired {
 
 pub(super) async fn run(session: &Session, command: SecretCommand) -> anyhow::Result<()> {
     match command {
-        SecretCommand::Add { app_id } => add(session, &app_id).await,
+        SecretCommand::Add {
+            app_id,
+            format,
+            secret_file,
+        } => add(session, &app_id, format, secret_file.as_deref()).await,
         SecretCommand::List { app_id, reveal } => list(session, &app_id, reveal).await,
         SecretCommand::Retire {
             app_id,
@@ -35,11 +43,26 @@ pub(super) async fn run(session: &Session, command: SecretCommand) -> anyhow::Re
     }
 }
 
-async fn add(session: &Session, app_id: &AppId) -> anyhow::Result<()> {
+async fn add(
+    session: &Session,
+    app_id: &AppId,
+    format: TokenFormatArg,
+    file: Option<&Path>,
+) -> anyhow::Result<()> {
+    let given = match file {
+        Some(file) => {
+            let text = std::fs::read_to_string(file);
+            let text = text.with_context(|| format!("read secret file {}", file.display()))?;
+            secret_of_file(&text)?
+        }
+        None => String::new(),
+    };
     let mut admin = Admin::connect(&session.resolve()?.context).await?;
     let what = format!("add a secret to app {app_id:?}");
     let request = AddAppSecretRequest {
         app_id: app_id.into(),
+        format: TokenFormat::from(format).into(),
+        secret: given,
     };
     let answer = admin.api.add_app_secret(request).await;
     let secret = answer
@@ -47,8 +70,16 @@ async fn add(session: &Session, app_id: &AppId) -> anyhow::Result<()> {
         .into_inner()
         .secret
         .with_context(|| format!("{what}: the node answered without it"))?;
+    if file.is_some() {
+        say("tokens that the app's own server makes with this secret are taken from now on");
+        let shown = SecretView {
+            secret: String::new(),
+            ..secret.into()
+        };
+        return print(session, app_id, vec![shown]);
+    }
     say(
-        "tokens of this secret and of the one before are taken: give it to the app's own server, then retire the other",
+        "tokens of this secret and of the ones before are taken: give it to the app's own server, then retire the other of its format",
     );
     print(session, app_id, vec![secret.into()])
 }
@@ -97,13 +128,14 @@ fn print(session: &Session, app_id: &AppId, secrets: Vec<SecretView>) -> anyhow:
 /// With the texts, if any is there.
 pub(super) fn table(output: &Output, app_id: &str, secrets: &[SecretView]) -> String {
     let revealed = secrets.iter().any(|s| !s.secret.is_empty());
-    let mut head = vec!["APP", "SECRET ID", "CREATED"];
+    let mut head = vec!["APP", "SECRET ID", "FORMAT", "CREATED"];
     head.extend(revealed.then_some("SECRET"));
     let mut table = output.table(&head);
     for secret in secrets {
         let mut row = vec![
             app_id.to_owned(),
             secret.secret_id.clone(),
+            secret.format.to_string(),
             time_text(secret.created_ms),
         ];
         row.extend(revealed.then(|| secret.secret.clone()));

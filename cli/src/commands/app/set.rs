@@ -8,23 +8,29 @@ use parlance_proto::ids::AppId;
 
 use super::AppView;
 use crate::admin::Admin;
+use crate::args::AppSetArgs;
 use crate::commands::Session;
 use crate::output::{confirm, duration_text};
 
-pub(super) async fn token_life(
-    session: &Session,
-    app_id: AppId,
-    token_life_max: Duration,
-) -> anyhow::Result<()> {
+pub(super) async fn settings(session: &Session, ask: AppSetArgs) -> anyhow::Result<()> {
     let change = ChangeAppRequest {
-        app_id: (&app_id).into(),
-        token_life_max_ms: Some(millis(token_life_max)),
+        app_id: (&ask.app_id).into(),
+        token_life_max_ms: ask.token_life_max.map(millis),
+        token04_gcm_only: ask.token04_gcm_only,
+        alivc_nonce_prefix: ask.alivc_nonce_prefix,
         ..ChangeAppRequest::default()
     };
     let app = change_app(session, change).await?;
     session.output.print(&app, |_, app| {
         let life = duration_text(Duration::from_millis(app.token_life_max_ms));
-        format!("a token of app {} may live {life}", app.app_id)
+        let mut text = format!("a token of app {} may live {life}", app.app_id);
+        if app.token04_gcm_only {
+            text.push_str("; of Token04 only the form that uses AES-GCM is taken");
+        }
+        if app.alivc_nonce_prefix {
+            text.push_str("; of alivc tokens only those with a nonce that begins with AK-");
+        }
+        text
     })
 }
 
@@ -48,7 +54,10 @@ pub(super) async fn disabled(
     })
 }
 
-async fn change_app(session: &Session, change: ChangeAppRequest) -> anyhow::Result<AppView> {
+pub(super) async fn change_app(
+    session: &Session,
+    change: ChangeAppRequest,
+) -> anyhow::Result<AppView> {
     let mut admin = Admin::connect(&session.resolve()?.context).await?;
     let what = format!("change app {:?}", change.app_id);
     let answer = admin.api.change_app(change).await;

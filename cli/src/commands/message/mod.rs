@@ -8,6 +8,7 @@ mod view;
 use std::time::Duration;
 
 use parlance_client::{Client, ClientError, LoginOptions, Options, PushStream, connect};
+use parlance_proto::common::v1::TokenFormat;
 use parlance_proto::ids::{AppId, UserId};
 
 use crate::admin::Admin;
@@ -48,7 +49,10 @@ impl Actor {
             (Some(token), None) => TokenSource::Given(token.clone()),
             (_, Some(user)) => {
                 let app = context.app(args.app.as_ref())?;
-                let secret = Admin::connect(&context).await?.app_secret(&app).await?;
+                let secret = Admin::connect(&context)
+                    .await?
+                    .app_secret(&app, TokenFormat::Jwt)
+                    .await?;
                 TokenSource::Signed {
                     app,
                     user: user.clone(),
@@ -86,7 +90,7 @@ impl Actor {
         match &self.token {
             TokenSource::Given(token) => Ok(token.clone()),
             TokenSource::Signed { app, user, secret } => {
-                Ok(token::issue(app, user, secret, TOKEN_TTL)?.0)
+                Ok(token::issue(app, user, secret, TOKEN_TTL)?)
             }
         }
     }

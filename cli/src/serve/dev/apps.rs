@@ -1,7 +1,7 @@
 //! The app of a dev cluster, made at the first run with a generated secret.
 
-use parlance_proto::admin::v1::{CreateAppRequest, ListAppsRequest};
-use parlance_proto::common::v1::AppLimits;
+use parlance_proto::admin::v1::CreateAppRequest;
+use parlance_proto::common::v1::{AppLimits, TokenFormat};
 use parlance_proto::ids::AppId;
 
 use crate::admin::Admin;
@@ -11,11 +11,7 @@ const MESSAGES_PER_SECOND: u32 = 1000;
 
 /// The app's secret; the app is made if it is not there.
 pub(super) async fn secret_of(admin: &mut Admin, app_id: &AppId) -> anyhow::Result<String> {
-    let answer = admin.api.list_apps(ListAppsRequest {}).await;
-    let apps = answer
-        .map_err(|status| admin.failed("list apps", &status))?
-        .into_inner()
-        .apps;
+    let apps = admin.apps().await?;
     if !apps.iter().any(|app| app.app_id == app_id.as_str()) {
         let request = CreateAppRequest {
             app_id: app_id.into(),
@@ -30,5 +26,5 @@ pub(super) async fn secret_of(admin: &mut Admin, app_id: &AppId) -> anyhow::Resu
         let answer = admin.api.create_app(request).await;
         answer.map_err(|status| admin.failed("create the demo app", &status))?;
     }
-    admin.app_secret(app_id).await
+    admin.app_secret(app_id, TokenFormat::Jwt).await
 }

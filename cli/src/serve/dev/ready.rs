@@ -47,7 +47,7 @@ pub(super) fn log_ins(gateways: &Gateways, secret: &str) -> anyhow::Result<Vec<L
         .map(|(place, user)| {
             let own = place % addresses.len();
             let (app, id) = (AppId::new(APP)?, UserId::new(user)?);
-            let (token, _) = token::issue(&app, &id, secret, TOKEN_TTL)?;
+            let token = token::issue(&app, &id, secret, TOKEN_TTL)?;
             // The user's own gateway first; the others are where a client goes when it is lost.
             let order: Vec<_> = urls
                 .iter()

@@ -2,10 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parlance_proto::common::v1::{ErrorCode, TokenFormat, TokenPolicy};
+use parlance_proto::ids::AppId;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::super::Secret;
+use super::super::{Secret, TOKEN_BYTES_MAX};
 use super::*;
 
 /// Seconds since 1970 UTC.
@@ -31,18 +33,17 @@ fn verified(token: &str) -> Result<Identity, Error> {
         (id == "demo").then(|| {
             Arc::new(App {
                 id: AppId::new(id).unwrap(),
-                secrets: vec![Secret::new("1", "old"), Secret::new("2", "new")],
+                secrets: [("1", "old"), ("2", "new")]
+                    .map(|(id, text)| Secret::new(id, TokenFormat::Jwt, text).unwrap())
+                    .into(),
+                policy: TokenPolicy::default(),
                 disabled: false,
                 token_life_max_ms: 3_600_000,
                 limits: None,
             })
         })
     };
-    let credentials = Credentials {
-        token: token.to_owned(),
-        ..Credentials::default()
-    };
-    verify(&credentials, NOW * 1000, apps)
+    verify(token, NOW * 1000, apps)
 }
 
 fn refusal(token: &str) -> ErrorCode {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use parlance_proto::common::v1::AppLimits;
-use parlance_proto::ids::{AppId, UserId};
+use parlance_proto::ids::{AppAlias, AppId, UserId};
 use parlance_proto::store::v1::{
     App, AppSecret, Kick, KickUser, MetaRefusal, app_change, meta_refusal::Reason,
 };
@@ -13,10 +13,12 @@ use super::super::Kicks;
 use super::{Change, refusal};
 use crate::store::{Table, WriteBatch, key};
 
-/// Apps of a cluster: `app list` answers all of them in one message, and each node and gateway has them in memory.
+/// Apps of a cluster: each node and gateway has them in memory.
 pub(in crate::meta) const APPS_MAX: usize = 10_000;
-/// Secrets of an app that are active at a time: the one in use, and the next.
-const SECRETS_MAX: usize = 2;
+/// Secrets of an app and a format that are active at a time: the one in use, and the next.
+pub(in crate::meta) const SECRETS_MAX: usize = 2;
+/// Aliases of an app: one for each vendor, and some more.
+pub(in crate::meta) const ALIASES_MAX: usize = 8;
 /// Kicks of an app that are remembered: about 1 MiB in the memory of each node and gateway.
 pub(super) const KICKS_OF_APP_MAX: usize = 10_000;
 /// Kicks of all apps, one app's not crowding out another's: about 5 MiB, and 15 with the longest ids and reasons.
@@ -27,6 +29,10 @@ type Apps = BTreeMap<String, App>;
 pub(super) fn create(apps: &mut Apps, app: App, write: &mut WriteBatch) -> Change {
     if apps.contains_key(&app.app_id) {
         let message = format!("app {:?} exists already", app.app_id);
+        return Err(refusal(Reason::Exists, message));
+    }
+    if let Some(of) = owner_of(apps, &app.app_id) {
+        let message = format!("{:?} is an alias of app {of:?}", app.app_id);
         return Err(refusal(Reason::Exists, message));
     }
     if apps.len() >= APPS_MAX {
@@ -50,6 +56,14 @@ pub(super) fn change(
             app_change::Change::RetireSecret(secret_id) => retire_secret(&mut app, &secret_id)?,
             app_change::Change::Disabled(disabled) => app.disabled = disabled,
             app_change::Change::TokenLifeMaxMs(life) => app.token_life_max_ms = life,
+            app_change::Change::AddAlias(alias) => add_alias(apps, &mut app, alias)?,
+            app_change::Change::RemoveAlias(alias) => remove_alias(&mut app, &alias)?,
+            app_change::Change::Token04GcmOnly(only) => {
+                app.token_policy.get_or_insert_default().token04_gcm_only = only;
+            }
+            app_change::Change::AlivcNoncePrefix(needed) => {
+                app.token_policy.get_or_insert_default().alivc_nonce_prefix = needed;
+            }
         }
     }
     if app == *before {
@@ -76,9 +90,10 @@ pub(super) fn set_limits(
 }
 
 fn add_secret(app: &mut App, secret: AppSecret) -> Result<(), MetaRefusal> {
-    if app.secrets.len() >= SECRETS_MAX {
+    let alike = app.secrets.iter().filter(|s| s.format == secret.format);
+    if alike.count() >= SECRETS_MAX {
         let message = format!(
-            "app {:?} has {SECRETS_MAX} secrets, and no more are active at a time: retire one first",
+            "app {:?} has {SECRETS_MAX} secrets of this format, and no more are active at a time: retire one first",
             app.app_id
         );
         return Err(refusal(Reason::Forbidden, message));
@@ -101,6 +116,41 @@ fn retire_secret(app: &mut App, secret_id: &str) -> Result<(), MetaRefusal> {
     }
     app.secrets.retain(|s| s.secret_id != secret_id);
     Ok(())
+}
+
+fn add_alias(apps: &Apps, app: &mut App, alias: String) -> Result<(), MetaRefusal> {
+    AppAlias::new(&alias).map_err(|e| refusal(Reason::Forbidden, e.to_string()))?;
+    if app.aliases.contains(&alias) {
+        return Ok(());
+    }
+    if let Some(of) = owner_of(apps, &alias) {
+        let message = format!("{alias:?} is a name of app {of:?}");
+        return Err(refusal(Reason::Exists, message));
+    }
+    if app.aliases.len() >= ALIASES_MAX {
+        let message = format!(
+            "app {:?} has {ALIASES_MAX} aliases, and no more are allowed",
+            app.app_id
+        );
+        return Err(refusal(Reason::Forbidden, message));
+    }
+    app.aliases.push(alias);
+    Ok(())
+}
+
+fn remove_alias(app: &mut App, alias: &str) -> Result<(), MetaRefusal> {
+    if !app.aliases.iter().any(|known| known == alias) {
+        let message = format!("app {:?} has no alias {alias:?}", app.app_id);
+        return Err(refusal(Reason::NotFound, message));
+    }
+    app.aliases.retain(|known| known != alias);
+    Ok(())
+}
+
+/// The app that is called so.
+fn owner_of<'a>(apps: &'a Apps, name: &str) -> Option<&'a str> {
+    let called = |app: &&App| app.app_id == name || app.aliases.iter().any(|known| known == name);
+    apps.values().find(called).map(|app| app.app_id.as_str())
 }
 
 pub(super) fn kick(

@@ -1,5 +1,6 @@
 //! What operators do with apps and users.
 
+use parlance_proto::common::v1::TokenFormat;
 use parlance_proto::ids::{AppId, UserId};
 use parlance_proto::store::v1::{
     AppChange, AppSecret, ChangeApp, CreateApp, Kick, KickUser, app_change::Change as Wanted,
@@ -15,6 +16,7 @@ fn secret(id: &str) -> AppSecret {
         secret_id: id.to_owned(),
         secret: format!("psk_{id}"),
         created_ms: 1,
+        format: TokenFormat::Jwt.into(),
     }
 }
 
@@ -104,6 +106,74 @@ fn kicked(meta: &Meta, user: &str) -> Option<(i64, i64)> {
     let of = ("demo".to_owned(), user.to_owned());
     let kick = meta.machine.kicks.get(&of)?;
     Some((kick.kicked_ms, kick.until_ms))
+}
+
+#[test]
+fn an_app_has_two_secrets_of_each_format() {
+    let mut meta = with_app();
+    let other = |id: &str| AppSecret {
+        format: TokenFormat::Usersig.into(),
+        ..secret(id)
+    };
+    change(&mut meta, Wanted::AddSecret(secret("2"))).unwrap();
+    for id in ["3", "4"] {
+        change(&mut meta, Wanted::AddSecret(other(id))).unwrap();
+    }
+    let fifth = change(&mut meta, Wanted::AddSecret(other("5"))).unwrap_err();
+    assert!(fifth.1.contains("2 secrets of this format"), "{fifth:?}");
+    for id in ["1", "2", "3"] {
+        change(&mut meta, Wanted::RetireSecret(id.into())).unwrap();
+    }
+    let last = change(&mut meta, Wanted::RetireSecret("4".into())).unwrap_err();
+    assert!(last.1.contains("only secret"), "{last:?}");
+}
+
+#[test]
+fn an_alias_belongs_to_one_app_and_is_no_apps_id() {
+    let mut meta = with_app();
+    add_app(&mut meta, "shop");
+    let add = |alias: &str| Wanted::AddAlias(alias.into());
+    change_all(&mut meta, [add("1400000000"), add("Demo_1")]).unwrap();
+    assert_eq!(app(&meta).aliases, ["1400000000", "Demo_1"]);
+    let unchanged = app(&meta);
+    for (alias, reason) in [
+        ("shop", Reason::Exists),
+        ("demo", Reason::Exists),
+        ("a b", Reason::Forbidden),
+    ] {
+        let refused = change(&mut meta, add(alias)).unwrap_err();
+        assert_eq!(refused.0, reason, "{alias}");
+    }
+    let taken = CreateApp {
+        app: Some(App {
+            app_id: "1400000000".into(),
+            ..App::default()
+        }),
+    };
+    let taken = meta.ask(meta_command::Body::CreateApp(taken)).unwrap_err();
+    assert!(taken.1.contains("alias of app"), "{taken:?}");
+    change(&mut meta, add("Demo_1")).unwrap();
+    assert_eq!(app(&meta), unchanged, "the same again is no change");
+
+    for n in 2..apps::ALIASES_MAX {
+        change(&mut meta, add(&format!("x{n}"))).unwrap();
+    }
+    let ninth = change(&mut meta, add("one-more")).unwrap_err();
+    assert_eq!(ninth.0, Reason::Forbidden);
+    let none = change(&mut meta, Wanted::RemoveAlias("y".into())).unwrap_err();
+    assert_eq!(none.0, Reason::NotFound);
+    change(&mut meta, Wanted::RemoveAlias("Demo_1".into())).unwrap();
+    change(&mut meta, add("one-more")).unwrap();
+}
+
+#[test]
+fn the_token_policy_is_set_switch_by_switch() {
+    let mut meta = with_app();
+    change(&mut meta, Wanted::Token04GcmOnly(true)).unwrap();
+    change(&mut meta, Wanted::AlivcNoncePrefix(true)).unwrap();
+    change(&mut meta, Wanted::Token04GcmOnly(false)).unwrap();
+    let policy = app(&meta).token_policy.unwrap();
+    assert!(policy.alivc_nonce_prefix && !policy.token04_gcm_only);
 }
 
 #[test]
@@ -252,11 +322,8 @@ fn all_apps_together_are_full_of_kicks_too() {
     assert!(full.0 == Reason::Forbidden && full.1.contains("of all apps"));
 }
 
-/// What tonic takes of an answer unless it is told otherwise, as `parlance` does not.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
-
 #[test]
-fn a_cluster_has_only_as_many_apps_as_fit_into_one_list() {
+fn a_cluster_has_only_so_many_apps() {
     let mut meta = with_app();
     let row = app(&meta);
     let more = (1..apps::APPS_MAX).map(|n| (format!("app{n}"), row.clone()));
@@ -274,20 +341,4 @@ fn a_cluster_has_only_as_many_apps_as_fit_into_one_list() {
         "{message}"
     );
     assert_eq!(meta.ask(create("demo")).unwrap_err().0, Reason::Exists);
-
-    let longest = parlance_proto::admin::v1::App {
-        app_id: "a".repeat(parlance_proto::limits::APP_ID_BYTES_MAX),
-        name: "n".repeat(128),
-        disabled: true,
-        created_ms: i64::MAX,
-        secrets: Vec::new(),
-        limits: Some(parlance_proto::common::v1::AppLimits {
-            session_messages_per_second: u32::MAX,
-            user_messages_per_second: u32::MAX,
-            app_messages_per_second: u32::MAX,
-        }),
-        token_life_max_ms: u64::MAX,
-    };
-    let row = prost::encoding::message::encoded_len(1, &longest);
-    assert!(apps::APPS_MAX * row < ANSWER_BYTES_MAX);
 }

@@ -5,18 +5,16 @@
 
 #![deny(clippy::iter_over_hash_type)] // its order differs between replicas
 
-mod apps;
+pub(super) mod apps;
 #[cfg(test)]
 mod apps_tests;
-mod certificates;
+pub(super) mod certificates;
 mod nodes;
 mod splits;
 #[cfg(test)]
 mod tests;
 
 #[cfg(test)]
-pub(super) use {apps::APPS_MAX, apps::KICKS_MAX, certificates::DENIED_MAX};
-
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;

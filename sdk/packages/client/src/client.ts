@@ -1,6 +1,6 @@
 // The facade: holds the parts and passes calls on. No logic of its own.
 import { Cache } from "./cache/cache.js";
-import { eventFromWire, readTarget, type ServerFrame } from "./codec.js";
+import { eventFromWire, readTarget, renewToWire, type ServerFrame } from "./codec.js";
 import { ClusterTime } from "./clock.js";
 import { Connection } from "./connection.js";
 import { Conversations } from "./conversations.js";
@@ -130,7 +130,7 @@ export class ParlanceClient extends Listenable {
     this.#renewal = new Renewal({
       ...shared,
       newToken: () => this.#connection.newToken(),
-      renew: (token) => this.#requests.call("renew", () => ({ $case: "renew", value: { token, extra: {} } })),
+      renew: (token) => this.#requests.call("renew", () => renewToWire(token)),
       failed,
     });
     this.#connection = new Connection(this.#settings, {

@@ -10,6 +10,7 @@ import { ClientFrame, ServerFrame } from "./gen/parlance/client/v1/frame.js";
 import type { Content as WireContent, Event as WireEvent } from "./gen/parlance/client/v1/message.js";
 import type { LoginResponse } from "./gen/parlance/client/v1/session.js";
 import type { Content, Conversation, ConversationEvent, HistoryPage, Session, Target } from "./model.js";
+import type { Credentials } from "./options.js";
 import { decodeUtf8, encodeUtf8 } from "./utf8.js";
 import { CAPABILITIES, PROTOCOLS, VERSION } from "./version.js";
 
@@ -51,10 +52,19 @@ export function contentToWire(content: Content): WireContent {
   throw new TypeError("content must be text or custom");
 }
 
-/** App and user are left to the token, which names both. */
-export function loginToWire(token: string, platform: string, deviceId: string): RequestBody {
-  const told = { token, platform, deviceId, clientVersion: VERSION, appId: "", userId: "", extra: {} };
+/** What is not said of app and user is left to the token. */
+export function loginToWire(credentials: Credentials, platform: string, deviceId: string): RequestBody {
+  const { token, appId = "", userId = "", extra = {} } = credentials;
+  const told = { token, appId, userId, extra: { ...extra }, platform, deviceId, clientVersion: VERSION };
   return { $case: "login", value: { ...told, protocol: PROTOCOLS, capabilities: [...CAPABILITIES] } };
+}
+
+/** The session knows its app and user. */
+export function renewToWire({ token, extra = {} }: Credentials): {
+  $case: "renew";
+  value: { token: string; extra: Record<string, string> };
+} {
+  return { $case: "renew", value: { token, extra: { ...extra } } };
 }
 
 /** The two ways to name a conversation, for history and read cursors. */

@@ -24,7 +24,7 @@ import type { ConnectionState, StateChange } from "./events.js";
 import type { Error as WireError } from "./gen/parlance/common/v1/error.js";
 import { Heartbeat } from "./heartbeat.js";
 import type { Session } from "./model.js";
-import type { Settings } from "./options.js";
+import type { Credentials, Settings } from "./options.js";
 import { fraction } from "./random.js";
 import { Tokens } from "./tokens.js";
 import type { Socket } from "./transport.js";
@@ -130,7 +130,7 @@ export class Connection {
   }
 
   /** The session's token is about to end: the app's next one. */
-  newToken(): Promise<string> {
+  newToken(): Promise<Credentials> {
     return this.#tokens.renewed();
   }
 
@@ -160,7 +160,7 @@ export class Connection {
     );
   }
 
-  #dial(attempt: number, token: string): void {
+  #dial(attempt: number, token: Credentials): void {
     const { transport, connectTimeoutMs } = this.#settings;
     const url = this.#url();
     let reader = (bytes: Uint8Array): void => this.#readLogin(bytes, url);
@@ -183,7 +183,7 @@ export class Connection {
     }
   }
 
-  #login(token: string): void {
+  #login(token: Credentials): void {
     const { platform, deviceId, connectTimeoutMs } = this.#settings;
     this.#alarm.start(connectTimeoutMs, () => this.#end(new ConnectionError("no answer to the log-in in time")));
     this.write(encodeRequest(LOGIN_ID, loginToWire(token, platform, deviceId)));

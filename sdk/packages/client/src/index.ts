@@ -53,7 +53,7 @@ export type {
   Target,
   UnknownEvent,
 } from "./model.js";
-export type { ClientOptions, TokenReason } from "./options.js";
+export type { ClientOptions, Credentials, GivenToken, TokenReason } from "./options.js";
 export { platformRandom, type RandomSource } from "./random.js";
 export type { Said, SendOptions } from "./sending.js";
 export type { Changes, Store, StoreOwner } from "./store.js";

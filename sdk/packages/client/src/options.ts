@@ -17,6 +17,19 @@ export type TokenReason =
   /** The cluster refused the last one for another reason. */
   | "refused";
 
+/** A token, and what its format does not carry itself. A JWT needs nothing beside it. */
+export interface Credentials {
+  readonly token: string;
+  /** The app's id or an alias. */
+  readonly appId?: string;
+  readonly userId?: string;
+  /** By name, as in `{ nonce, timestamp, role }`. */
+  readonly extra?: Readonly<Record<string, string>>;
+}
+
+/** What an app gives for a log-in: a token that says all, or a token with the rest. */
+export type GivenToken = string | Credentials;
+
 /** Options of a client. */
 export interface ClientOptions {
   /** WebSocket addresses, as in `wss://chat.example.com/ws`; after a failure the next one is tried. */
@@ -24,7 +37,7 @@ export interface ClientOptions {
   /** The address to begin with. Default: `random`, which spreads clients over gateways. */
   readonly firstGateway?: "random" | "first";
   /** Asked for a token when one is needed: before the first connection and after a refusal, not at each reconnect. */
-  readonly getToken: (reason: TokenReason) => Promise<string> | string;
+  readonly getToken: (reason: TokenReason) => Promise<GivenToken> | GivenToken;
   /** Default: the platform's WebSocket. */
   readonly transport?: Transport;
   /** Default: a `MemoryStore`. */

@@ -2,6 +2,7 @@
 import { Backoff, type BackoffOptions } from "./backoff.js";
 import { Alarm, type Clock } from "./clock.js";
 import { asError, type ParlanceError } from "./errors.js";
+import type { Credentials } from "./options.js";
 import type { RandomSource } from "./random.js";
 
 export interface RenewalContext {
@@ -9,9 +10,9 @@ export interface RenewalContext {
   readonly random: RandomSource;
   readonly backoff: BackoffOptions;
   /** The app's next token. */
-  newToken(): Promise<string>;
+  newToken(): Promise<Credentials>;
   /** Gives it to the gateway. */
-  renew(token: string): Promise<unknown>;
+  renew(token: Credentials): Promise<unknown>;
   failed(error: ParlanceError): void;
 }
 

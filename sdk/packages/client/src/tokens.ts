@@ -2,42 +2,43 @@
 import type { Clock } from "./clock.js";
 import { within } from "./deadline.js";
 import { AppError, TokenError } from "./errors.js";
-import type { TokenReason } from "./options.js";
+import type { Credentials, GivenToken, TokenReason } from "./options.js";
 
 /** One token at a time. */
 export class Tokens {
-  readonly #get: (reason: TokenReason) => Promise<string> | string;
+  readonly #get: (reason: TokenReason) => Promise<GivenToken> | GivenToken;
   readonly #clock: Clock;
   readonly #timeoutMs: number;
-  #token: string | undefined;
+  #token: Credentials | undefined;
   #reason: TokenReason = "first";
   /** The token was accepted once, so that its refusal means it became too old. */
   #accepted = false;
   #refusals = 0;
 
   /** A token that does not come in time is as one that failed; when it comes later nobody wants it. */
-  constructor(get: (reason: TokenReason) => Promise<string> | string, clock: Clock, timeoutMs: number) {
+  constructor(get: (reason: TokenReason) => Promise<GivenToken> | GivenToken, clock: Clock, timeoutMs: number) {
     this.#get = get;
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
   }
 
   /** The token to log in with; rejects with an error of code `token_source`. */
-  current(): Promise<string> {
+  current(): Promise<Credentials> {
     return this.#token === undefined ? this.#ask(this.#reason) : Promise.resolve(this.#token);
   }
 
   /** A newer one for the session that is open, and the log-ins after it; the one before stays until it is there. */
-  renewed(): Promise<string> {
+  renewed(): Promise<Credentials> {
     return this.#ask("expired");
   }
 
-  async #ask(reason: TokenReason): Promise<string> {
+  async #ask(reason: TokenReason): Promise<Credentials> {
     // An app's own function may throw at once.
-    const asked = new Promise<string>((resolve) => resolve(this.#get(reason)));
+    const asked = new Promise<GivenToken>((resolve) => resolve(this.#get(reason)));
     try {
-      const token = await within(this.#clock, this.#timeoutMs, "getToken", asked);
-      if (typeof token !== "string" || token === "") throw new TypeError("getToken gave no token");
+      const given = await within(this.#clock, this.#timeoutMs, "getToken", asked);
+      const token = typeof given === "string" ? { token: given } : given;
+      if (typeof token?.token !== "string" || token.token === "") throw new TypeError("getToken gave no token");
       this.#token = token;
       return token;
     } catch (cause) {

@@ -37,8 +37,10 @@ impl Admin {
     }
 
     pub async fn add_secret(&mut self, app_id: &str) -> Result<proto::AppSecret> {
-        let app_id = app_id.to_owned();
-        let request = proto::AddAppSecretRequest { app_id };
+        let request = proto::AddAppSecretRequest {
+            app_id: app_id.to_owned(),
+            ..proto::AddAppSecretRequest::default()
+        };
         let answer = self.client.add_app_secret(request).await?.into_inner();
         answer.secret.context("an answer without a secret")
     }
