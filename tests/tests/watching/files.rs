@@ -55,6 +55,7 @@ const LABELS: &[&str] = &[
     "step",
     "store",
     "version",
+    "why",
 ];
 const OF_SHARDS: &str = "parlance_node_shard_commands_total";
 /// What people who chat make grow.

@@ -14,7 +14,6 @@ mod splits;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
