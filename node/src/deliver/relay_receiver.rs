@@ -2,8 +2,8 @@
 //!
 //! It first sees to it that the user's list has the conversation as touched (`list_entries.rs`), so that a later login finds it,
 //! and then pushes to the links that have sessions of the user. It answers when all of them have acknowledged. What is
-//! touched already is pushed at once: it does not wait for what has to be written. What cannot be written, as the disk is full
-//! or does not answer, is left to the sender, and nothing else.
+//! touched already is pushed at once: it does not wait for what has to be looked up or written. What cannot be, as the disk is
+//! full or does not answer, is left to the sender, and nothing else.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use parlance_proto::slot::Slot;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 
-use super::list_entries::{is_touched, touch};
+use super::list_entries::{Lists, is_touched, row_of};
 use super::relayed::Relayed;
 use crate::link::{Links, Receipt};
 use crate::meta::Leaders;
@@ -33,6 +33,7 @@ pub struct RelayReceiver {
     shards: Shards,
     links: Links,
     leaders: Leaders,
+    lists: Lists,
 }
 
 impl RelayReceiver {
@@ -42,6 +43,7 @@ impl RelayReceiver {
             shards,
             links,
             leaders,
+            lists: Lists::new(),
         }
     }
 
@@ -105,8 +107,7 @@ impl RelayReceiver {
                 || !is_touched(&shard, leadership.term, &item)
             {
                 late.entries.insert(entry);
-                late.items.push(item);
-                late.places.push(place);
+                late.items.push(LateItem { entry, place, item });
             } else {
                 at_once.push(item);
             }
@@ -114,9 +115,40 @@ impl RelayReceiver {
         let in_line = order.line_up(late.entries.iter().copied().collect());
         let pushed = push(&shard, leadership.term, at_once);
         drop(turn);
-        let written = push_late(&shard, leadership.term, late, in_line);
+        let written = self.push_late(&shard, leadership.term, late.items, in_line);
         let (pushed, written) = join(pushed, written).await;
         pushed.and(written)
+    }
+
+    /// Writes what nobody else is writing, and pushes what is written as soon as all before it is pushed. Answers the places of
+    /// what cannot be written.
+    async fn push_late(
+        &self,
+        shard: &Shard,
+        term: u64,
+        items: Vec<LateItem>,
+        in_line: LatePlace<'_>,
+    ) -> Result<Vec<u32>, ShardError> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let to_write = items.iter().filter(|late| in_line.writes(late.entry));
+        let to_write = to_write.map(|late| &late.item).collect();
+        let written = self.lists.touch(shard, term, to_write).await?;
+        in_line.has_written();
+        in_line.first().await;
+        let (mut to_push, mut left) = (Vec::new(), Vec::new());
+        for LateItem { place, item, .. } in items {
+            if written.contains(&row_of(&item)) || is_touched(shard, term, &item) {
+                to_push.push(item);
+            } else {
+                left.push(place);
+            }
+        }
+        let pushed = push(shard, term, to_push);
+        drop(in_line);
+        pushed.await?;
+        Ok(left)
     }
 }
 
@@ -124,41 +156,15 @@ impl RelayReceiver {
 #[derive(Default)]
 struct Late {
     entries: HashSet<u64>,
-    items: Vec<Relayed>,
-    /// Of each item in its relay.
-    places: Vec<u32>,
+    items: Vec<LateItem>,
 }
 
-/// Writes, and pushes what is written as soon as all before it is pushed. Answers the places of what cannot be written.
-async fn push_late(
-    shard: &Shard,
-    term: u64,
-    late: Late,
-    in_line: LatePlace<'_>,
-) -> Result<Vec<u32>, ShardError> {
-    if late.items.is_empty() {
-        return Ok(Vec::new());
-    }
-    let unwritten = touch(shard, term, &late.items).await;
-    let unwritten = unwritten.map_err(|error| match error {
-        // The next leader has the rows whole.
-        ShardError::Store(error) if shard.raft().report(&error) => ShardError::NotLeader(None),
-        error => error,
-    })?;
-    in_line.first().await;
-    let (mut written, mut left) = (Vec::new(), Vec::new());
-    for (item, place) in late.items.into_iter().zip(late.places) {
-        let entry = shard.push_order().entry(&item.topic, &item.conversation_id);
-        if unwritten.contains(&entry) {
-            left.push(place);
-        } else {
-            written.push(item);
-        }
-    }
-    let pushed = push(shard, term, written);
-    drop(in_line);
-    pushed.await?;
-    Ok(left)
+struct LateItem {
+    /// In the order of pushes.
+    entry: u64,
+    /// In its relay.
+    place: u32,
+    item: Relayed,
 }
 
 /// Queues the items on the links that want them, at once; what it answers waits until their gateways have them.

@@ -2,7 +2,7 @@
 //!
 //! What needs no write goes at once. What has to be written into a list first is *late*: lists are written beside each
 //! other, and then pushed as they were relayed. What comes meanwhile for the same entry of a list is late too, so it does not
-//! overtake what was relayed before it.
+//! overtake what was relayed before it. Of those that wait for an entry one writes it, for all of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -26,8 +26,15 @@ struct Late {
     next: u64,
     /// Told when they are the first.
     places: BTreeMap<u64, Arc<Notify>>,
-    /// How many wait for each entry.
-    entries: HashMap<u64, usize>,
+    entries: HashMap<u64, Waiting>,
+}
+
+/// For one entry.
+#[derive(Default)]
+struct Waiting {
+    places: usize,
+    /// The place that writes it at the moment.
+    writer: Option<u64>,
 }
 
 /// A place among those that are late, until dropped.
@@ -54,7 +61,14 @@ impl PushOrder {
         self.late.lock().entries.contains_key(&entry)
     }
 
-    /// Lines up behind all that are late, with something for these entries. Asked for during one's turn.
+    /// How many are in line.
+    #[cfg(test)]
+    pub(crate) fn in_line(&self) -> usize {
+        self.late.lock().places.len()
+    }
+
+    /// Lines up behind all that are late, with something for these entries; writes those that nobody in line is writing.
+    /// Asked for during one's turn.
     pub fn line_up(&self, entries: Vec<u64>) -> LatePlace<'_> {
         let mut late = self.late.lock();
         let number = late.next;
@@ -65,7 +79,9 @@ impl PushOrder {
         }
         late.places.insert(number, is_first.clone());
         for entry in &entries {
-            *late.entries.entry(*entry).or_default() += 1;
+            let waiting = late.entries.entry(*entry).or_default();
+            waiting.places += 1;
+            waiting.writer.get_or_insert(number);
         }
         LatePlace {
             order: self,
@@ -81,6 +97,29 @@ impl LatePlace<'_> {
     pub async fn first(&self) {
         self.is_first.notified().await;
     }
+
+    /// Whether it is this one that writes the entry.
+    pub fn writes(&self, entry: u64) -> bool {
+        let late = self.order.late.lock();
+        let waiting = late.entries.get(&entry);
+        waiting.is_some_and(|waiting| waiting.writer == Some(self.number))
+    }
+
+    /// What it wrote is written, or cannot be: who lines up now for the same entries looks and writes anew.
+    pub fn has_written(&self) {
+        let mut late = self.order.late.lock();
+        for entry in &self.entries {
+            if let Some(waiting) = late.entries.get_mut(entry) {
+                waiting.end_of(self.number);
+            }
+        }
+    }
+}
+
+impl Waiting {
+    fn end_of(&mut self, writer: u64) {
+        self.writer = self.writer.filter(|number| *number != writer);
+    }
 }
 
 impl Drop for LatePlace<'_> {
@@ -88,8 +127,9 @@ impl Drop for LatePlace<'_> {
         let mut late = self.order.late.lock();
         for entry in &self.entries {
             if let Some(waiting) = late.entries.get_mut(entry) {
-                *waiting -= 1;
-                if *waiting == 0 {
+                waiting.end_of(self.number);
+                waiting.places -= 1;
+                if waiting.places == 0 {
                     late.entries.remove(entry);
                 }
             }
@@ -122,5 +162,21 @@ mod tests {
         drop(third);
         let alone = order.line_up(vec![]);
         assert!(alone.first().now_or_never().is_some());
+    }
+
+    #[test]
+    fn of_those_that_wait_for_an_entry_one_writes_it() {
+        let order = PushOrder::default();
+        let [first, second, third] = [vec![1], vec![1, 2], vec![2]].map(|of| order.line_up(of));
+        assert!(first.writes(1) && !first.writes(2));
+        assert!(second.writes(2) && !second.writes(1) && !third.writes(2));
+        first.has_written();
+        let fourth = order.line_up(vec![1]);
+        assert!(fourth.writes(1) && !first.writes(1) && !second.writes(1));
+        drop(fourth);
+        let fifth = order.line_up(vec![1]);
+        assert!(fifth.writes(1), "who gives up writes no longer");
+        drop(first);
+        assert!(fifth.writes(1) && order.is_late(1));
     }
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::manifest::Existing;
 use super::rocks::RocksStore;
 use super::{Order, ReadView, RowFile, RowRange, StateStore, StoreError, Table, WriteBatch};
 
-/// A write or an import that is held goes on by itself after this.
+/// What is held goes on by itself after this.
 const HELD_MAX: Duration = Duration::from_secs(20);
 
 pub(crate) struct FaultyStore {
@@ -26,6 +27,12 @@ pub(crate) struct FaultyStore {
     pub(crate) holds: AtomicBool,
     /// So many writes do nothing and fail.
     pub(crate) writes_fail: AtomicU32,
+    /// While set, reads of rows of lists wait.
+    pub(crate) lists_hang: AtomicBool,
+    /// So many of them wait.
+    pub(crate) lists_hanging: AtomicU32,
+    /// So many of them fail.
+    pub(crate) lists_fail: AtomicU32,
     /// So many views cannot be read.
     pub(crate) views_fail: AtomicU32,
     /// So many imports do nothing and fail.
@@ -52,6 +59,9 @@ impl FaultyStore {
             held: Mutex::default(),
             holds: AtomicBool::default(),
             writes_fail: AtomicU32::default(),
+            lists_hang: AtomicBool::default(),
+            lists_hanging: AtomicU32::default(),
+            lists_fail: AtomicU32::default(),
             views_fail: AtomicU32::default(),
             imports_fail: AtomicU32::default(),
             import_takes: Mutex::default(),
@@ -91,6 +101,19 @@ fn refuse_some(left: &AtomicU32) -> Result<(), StoreError> {
 impl StateStore for FaultyStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.rows.get(table, key)
+    }
+
+    fn get_many(&self, table: Table, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        if matches!(table, Table::Users) {
+            refuse_some(&self.lists_fail)?;
+            self.lists_hanging.fetch_add(1, Ordering::SeqCst);
+            let until = Instant::now() + HELD_MAX;
+            while self.lists_hang.load(Ordering::SeqCst) && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            self.lists_hanging.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.rows.get_many(table, keys)
     }
 
     fn get_durable(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {

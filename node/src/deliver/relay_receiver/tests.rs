@@ -10,6 +10,7 @@ use parlance_proto::raft::v1::RelayItem;
 use parlance_proto::store::v1::{Command, TouchConversationCommand, command::Body};
 use prost::Message;
 
+use super::super::list_entries::READS_MAX;
 use super::super::relay_sender::tests::eventually;
 use super::*;
 use crate::link::{LinkSession, open_and_closed};
@@ -155,11 +156,10 @@ async fn lists_are_written_for_many_relays_together_and_all_is_pushed_in_its_ord
             assert_eq!((first, second), (done(&[]), done(&[])));
         });
         let watching = async {
-            eventually("both of all wait for one entry", || {
-                home.lone.queues.used() >= 2 * all
-            })
-            .await;
+            let in_line = || shard.push_order().in_line();
+            eventually("both of all wait", || in_line() == 2 * usize::from(RELAYS)).await;
             assert_eq!(home.relay(&[(CHAT, 101)]).await, done(&[]));
+            assert!(home.lone.queues.used() < 2 * all, "each is written once");
             assert_eq!(home.pushed(), [100, 101], "this one needs no write");
             release.send(()).unwrap();
         };
@@ -178,6 +178,32 @@ async fn lists_are_written_for_many_relays_together_and_all_is_pushed_in_its_ord
     for n in 0..RELAYS {
         assert!(place(n) < place(RELAYS + n), "{n}: {pushed:?}");
     }
+    home.lone.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_gives_no_list_back_delays_only_what_has_to_be_looked_up() {
+    const RELAYS: usize = 3 * READS_MAX;
+    let home = Home::start().await;
+    assert_eq!(home.relay(&[(CHAT, 1)]).await, done(&[]));
+    let store = &home.lone.store;
+    store.lists_fail.store(1, Ordering::SeqCst);
+    let items = [(OTHER_CHAT, 2), (CHAT, 3)];
+    assert_eq!(home.relay(&items).await, done(&[0]));
+
+    store.lists_hang.store(true, Ordering::SeqCst);
+    let chats: Vec<String> = (0..RELAYS).map(|n| format!("d:5:alice:user{n}")).collect();
+    let relays = chats.iter();
+    let relays = relays.map(async |chat| home.relay(&[(chat, 2), (CHAT, 4)]).await);
+    for verdict in join_all(relays).await {
+        assert_eq!(verdict, done(&[0]));
+    }
+    let hanging = store.lists_hanging.load(Ordering::SeqCst);
+    assert_eq!(usize::try_from(hanging).unwrap(), READS_MAX);
+    store.lists_hang.store(false, Ordering::SeqCst);
+    assert_eq!(home.relay(&[(OTHER_CHAT, 2)]).await, done(&[]));
+    let pushed = [vec![1, 3], vec![4; RELAYS], vec![2]].concat();
+    assert_eq!(home.pushed(), pushed);
     home.lone.stop().await;
 }
 
