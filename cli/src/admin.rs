@@ -108,9 +108,10 @@ impl Admin {
         format: TokenFormat,
     ) -> anyhow::Result<String> {
         let app = self.app(app_id, true).await?;
-        let mut of_format = app.secrets.into_iter().filter(|s| s.format() == format);
+        let format = TokenFormatArg::from(format);
+        let of_format = app.secrets.into_iter();
+        let mut of_format = of_format.filter(|s| TokenFormatArg::from(s.format()) == format);
         of_format.next_back().map(|secret| secret.secret).ok_or_else(|| {
-            let format = TokenFormatArg::from(format);
             not_possible(format!(
                 "app {app_id:?} has no secret of the format {format}: add one by `parlance app secret add {app_id} --format {format}`"
             ))

@@ -371,6 +371,7 @@ fn app() -> App {
             token04_gcm_only: true,
             alivc_nonce_prefix: true,
         }),
+        token_life_ever_ms: 7_200_000,
     }
 }
 

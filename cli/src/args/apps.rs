@@ -27,7 +27,11 @@ pub enum AppCommand {
     /// All apps, without their secrets
     List,
     /// Change an app's settings; what is not said stays
-    Set(AppSetArgs),
+    Set {
+        app_id: AppId,
+        #[command(flatten)]
+        settings: AppSettingsArgs,
+    },
     /// Other names of an app, as a vendor's number for it
     #[command(subcommand)]
     Alias(AliasCommand),
@@ -53,9 +57,8 @@ pub enum AppCommand {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = true, args = ["token_life_max", "token04_gcm_only", "alivc_nonce_prefix"])]
-pub struct AppSetArgs {
-    pub app_id: AppId,
+#[group(required = true, multiple = true)]
+pub struct AppSettingsArgs {
     /// The longest life of a token, 1 minute to 1 year; sessions stay as long as theirs
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub token_life_max: Option<Duration>,
@@ -89,7 +92,7 @@ pub enum AliasCommand {
         /// 1 to 64 of A-Z, a-z, 0-9, _ and -
         alias: AppAlias,
     },
-    /// Take a name away: clients that say it find the app no more
+    /// Take a name away: clients that use it no longer find the app
     Remove { app_id: AppId, alias: AppAlias },
 }
 
@@ -113,7 +116,7 @@ pub enum SecretCommand {
     /// Put a secret beside the one in use: tokens of either are taken
     Add {
         app_id: AppId,
-        /// Of the tokens that it makes; two secrets of a format at most
+        /// The format of the tokens that it signs; an app has two secrets of each at most
         #[arg(long, value_enum, default_value_t)]
         format: TokenFormatArg,
         /// File with a secret that the app's own server has already; default: make one
@@ -188,7 +191,7 @@ pub struct TokenIssueArgs {
     /// The user's app; default: the context's
     #[arg(long)]
     pub app: Option<AppId>,
-    /// How the app is called in the token; default: for usersig and token04 its first alias that is a number, else its id
+    /// How the app is called in the token; default: for usersig and token04 its first alias that is a number, else its id. With a secret file its id
     #[arg(long)]
     pub alias: Option<AppAlias>,
     /// Of the token; the app needs a secret of it
@@ -200,7 +203,7 @@ pub struct TokenIssueArgs {
     /// How long it is good for, as in 90s, 15m, 24h, 7d
     #[arg(long, default_value = "24h", value_parser = humantime::parse_duration)]
     pub ttl: Duration,
-    /// File with the app's secret, as `parlance app create` prints it: then no node is asked
+    /// File with the app's secret of this format: then no node is asked
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 }

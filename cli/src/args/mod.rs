@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use apps::{
-    AliasCommand, AppCommand, AppSetArgs, LimitArgs, SecretCommand, SessionCommand,
+    AliasCommand, AppCommand, AppSettingsArgs, LimitArgs, SecretCommand, SessionCommand,
     SessionListArgs, TokenCommand, TokenFormatArg, TokenIssueArgs, UserCommand,
 };
 pub use cluster::{CertificateCommand, ClusterCommand, NodeCommand};

@@ -55,7 +55,7 @@ async fn online(
     }
     let number = if token::numbers_apps(format) {
         let aliases = admin.app(&id, false).await?.aliases;
-        aliases.into_iter().find(|a| a.parse::<u64>().is_ok())
+        aliases.into_iter().find(|alias| token::is_number(alias))
     } else {
         None
     };

@@ -107,10 +107,17 @@ pub fn numbers_apps(format: TokenFormat) -> bool {
     matches!(format, TokenFormat::Usersig | TokenFormat::Token04)
 }
 
+/// Whether a name is a number, and written as tokens write it.
+pub fn is_number(app: &str) -> bool {
+    app.parse::<u64>()
+        .is_ok_and(|number| number.to_string() == app)
+}
+
 fn number(app: &str) -> anyhow::Result<u64> {
-    app.parse().map_err(|_| {
+    let number = app.parse().ok().filter(|_| is_number(app));
+    number.ok_or_else(|| {
         let message = format!(
-            "{app:?} is no number, as which tokens of this format call an app: give the app an alias, or say --alias"
+            "tokens of this format call an app by a number, and {app:?} is none: say --alias, or give the app such an alias"
         );
         NotPossible(message).into()
     })
@@ -147,8 +154,10 @@ mod tests {
     #[test]
     fn a_format_that_numbers_apps_says_what_it_needs() {
         let user = UserId::new("alice").unwrap();
-        let refused = issue_as(TokenFormat::Usersig, "demo", &user, false, "secret", TTL);
-        assert!(refused.unwrap_err().to_string().contains("--alias"));
+        for app in ["demo", "007"] {
+            let refused = issue_as(TokenFormat::Usersig, app, &user, false, "secret", TTL);
+            assert!(refused.unwrap_err().to_string().contains("--alias"));
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub async fn renew(
     credentials: Credentials,
 ) -> Result<i64, Error> {
     let credentials = Credentials {
-        app: (&caller.user.app).into(),
+        app: caller.app_called.clone(),
         user: (&caller.user.id).into(),
         ..credentials
     };
@@ -116,6 +116,7 @@ async fn admit<'s>(
     let role = identity.grant.role;
     let caller = session.log_in(Caller {
         user,
+        app_called: credentials.app.clone(),
         session: session.id,
         standing: Mutex::new(standing::of(identity.grant, since)),
         agreed,

@@ -49,6 +49,8 @@ impl User {
 #[derive(Debug)]
 pub struct Caller {
     pub user: User,
+    /// The app as the login called it: tokens of some formats are only good under that name.
+    pub app_called: String,
     /// The session.
     pub session: Uuid,
     /// By what token, which may be renewed.

@@ -95,6 +95,7 @@ mod tests {
                 app: AppId::new("demo").unwrap(),
                 id: UserId::new(user).unwrap(),
             },
+            app_called: String::new(),
             session: session.id,
             standing: Mutex::new(standing),
             agreed,

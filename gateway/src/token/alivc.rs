@@ -54,8 +54,11 @@ pub(super) fn verify(
         "admin" => Role::Admin,
         _ => return Err(invalid("extra.role is admin or empty")),
     };
-    if nonce.len() > NONCE_BYTES_MAX {
-        let message = format!("extra.nonce has at most {NONCE_BYTES_MAX} bytes");
+    // Nothing else: what SHA-256 pads with could be said to be a part of it.
+    let of_nonce = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if nonce.len() > NONCE_BYTES_MAX || !nonce.bytes().all(of_nonce) {
+        let message =
+            format!("extra.nonce has at most {NONCE_BYTES_MAX} of A-Z, a-z, 0-9, - and _");
         return Err(invalid(message));
     }
     let user = user(&credentials.user)?;
@@ -102,4 +105,4 @@ fn is_hex_of(text: &str, bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -65,4 +65,4 @@ pub(super) fn verify(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

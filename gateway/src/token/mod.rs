@@ -76,6 +76,8 @@ pub struct App {
     pub disabled: bool,
     /// A token may not live longer.
     pub token_life_max_ms: i64,
+    /// The longest that it ever was.
+    pub token_life_ever_ms: i64,
     /// What its users may do at most.
     pub limits: Option<AppLimits>,
 }
@@ -178,16 +180,16 @@ fn grant(
     if times.issued_ms.is_some_and(|issued_ms| issued_ms > latest) {
         return Err(invalid("the token was signed in the future"));
     }
-    // If it does not say, it may be as old as a token can be.
-    let issued_ms = times
-        .issued_ms
-        .unwrap_or_else(|| expires_ms.saturating_sub(life_ms));
-    let too_long = expires_ms.saturating_sub(issued_ms) > life_ms
+    let lives = |issued_ms: i64| expires_ms.saturating_sub(issued_ms);
+    let too_long = times.issued_ms.is_some_and(|at| lives(at) > life_ms)
         || expires_ms > latest.saturating_add(life_ms);
     if too_long {
         let life = life_ms / 1000;
         return Err(invalid(format!("a token of this app may live {life} s")));
     }
+    // If it does not say, it may be as old as a token can be.
+    let oldest = || expires_ms.saturating_sub(app.token_life_ever_ms.max(life_ms));
+    let issued_ms = times.issued_ms.unwrap_or_else(oldest);
     Ok(Grant {
         secret_id: secret.id.clone(),
         role,

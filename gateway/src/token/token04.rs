@@ -1,8 +1,8 @@
-//! ZEGO's Token04: `04` and base64 of expiry, iv and JSON that the app's secret encrypts. It carries the user, and the app only
-//! inside, so the client says which it is.
+//! ZEGO's Token04: `04` and base64 of expiry, iv and JSON that the app's secret encrypts. App and user are inside, and the client
+//! says which they are.
 //!
 //! The older form, AES-CBC, is not authenticated: whoever has a token can change its bytes. So everything is checked strictly,
-//! and all failures look alike. The newer one is AES-GCM.
+//! what is inside must be what the client says, nothing of it is told, and all failures look alike. The newer one is AES-GCM.
 
 use std::sync::Arc;
 
@@ -79,8 +79,9 @@ pub(super) fn verify(
     now_ms: i64,
     apps: impl Fn(&str) -> Option<Arc<App>>,
 ) -> Result<Identity, Error> {
-    if credentials.app.is_empty() {
-        let message = "a Token04 does not show its app: say which it is in login.app_id";
+    if credentials.app.is_empty() || credentials.user.is_empty() {
+        let message =
+            "a Token04 does not show its app and user: login.app_id and login.user_id say it";
         return Err(invalid(message));
     }
     let app = known_app(&apps, &credentials.app)?;
@@ -100,7 +101,7 @@ pub(super) fn verify(
         .find_map(|secret| Some((secret, opened(&secret.key)?)))
         .ok_or_else(bad)?;
     let same_app = apps(&opened.app_id.to_string()).is_some_and(|of| of.id == app.id);
-    let same_user = credentials.user.is_empty() || credentials.user == opened.user_id;
+    let same_user = credentials.user == opened.user_id;
     if opened.expire != sealed.expire || !same_app || !same_user {
         return Err(bad());
     }
@@ -164,4 +165,4 @@ fn with_length(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

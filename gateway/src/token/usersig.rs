@@ -47,6 +47,11 @@ pub(super) fn verify(
     })?;
     let user = user(&signed.user)?;
     let app = known_app(apps, &signed.app.to_string())?;
+    // Else a line break in it could end what is signed of one user and begin what is of another.
+    let buffer = signed.user_buffer.as_deref().unwrap_or_default();
+    if STANDARD.decode(buffer).is_err() {
+        return Err(invalid("the UserSig's user buffer is not base64"));
+    }
     let signature = STANDARD.decode(&signed.signature);
     let signature = signature.map_err(|_| invalid("the UserSig's signature is not base64"))?;
     let text = signed.text();

@@ -22,7 +22,7 @@ const TOKEN_LIFE_MS: u64 = 30 * 24 * 3_600_000;
 const TOKEN_LIFE_RANGE_MS: RangeInclusive<u64> = 60_000..=366 * 24 * 3_600_000;
 /// Tells a secret from a text in hex or base64, which people would decode before they sign with it.
 const SECRET_PREFIX: &str = "psk_";
-/// Bytes of a secret that an app's server has already: none that could be guessed.
+/// Bytes of a secret that an app's server has already.
 const SECRET_BYTES: RangeInclusive<usize> = 16..=256;
 /// Bytes of a secret of Token04: an AES-256 key.
 const TOKEN04_SECRET_BYTES: usize = 32;
@@ -58,6 +58,7 @@ pub(super) async fn create(
         limits: ask.limits,
         aliases: Vec::new(),
         token_policy: None,
+        token_life_ever_ms: token_life_max_ms,
     };
     let create = CreateApp {
         app: Some(app.clone()),

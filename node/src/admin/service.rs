@@ -156,7 +156,11 @@ impl Admin for AdminService {
         request: Request<AddAppSecretRequest>,
     ) -> Answer<AddAppSecretResponse> {
         let (caller, ask) = of_admin(request, "app secret add")?;
-        let (subject, runtime) = (app_named(&ask.app_id), self.runtime());
+        let format = ask.format().as_str_name();
+        let (subject, runtime) = (
+            format!("{}, {format}", app_named(&ask.app_id)),
+            self.runtime(),
+        );
         let added = async move {
             let secret = Some(apps::add_secret(&*runtime?, ask).await?);
             Ok(AddAppSecretResponse { secret })

@@ -66,7 +66,7 @@ mod tests {
     fn largest() -> ClusterUpdate {
         let secret = AppSecret {
             secret_id: "s".repeat(8),
-            secret: "s".repeat(68),
+            secret: "s".repeat(256),
             format: i32::MAX,
         };
         let app = |n| App {
@@ -84,6 +84,7 @@ mod tests {
                 token04_gcm_only: true,
                 alivc_nonce_prefix: true,
             }),
+            token_life_ever_ms: u64::MAX,
         };
         let kick = |n| Kick {
             app_id: "a".repeat(APP_ID_BYTES_MAX),

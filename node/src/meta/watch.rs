@@ -198,6 +198,7 @@ fn app(app: &stored::App) -> App {
         limits: app.limits,
         aliases: app.aliases.clone(),
         token_policy: app.token_policy,
+        token_life_ever_ms: app.token_life_ever_ms,
     }
 }
 

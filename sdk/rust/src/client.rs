@@ -119,15 +119,18 @@ impl Client {
         }
     }
 
-    /// Puts a new token of the same user in the place of the session's last one; answers when it ends, in ms since 1970 UTC.
+    /// Puts a new token of the same user in the place of the session's last one, with what else its format needs as at the login;
+    /// answers when it ends, in ms since 1970 UTC.
     ///
     /// # Errors
     /// [`ClientError::Rejected`] if the token is refused; the session then goes on until its last token ends.
-    pub async fn renew(&self, token: &str) -> Result<i64, ClientError> {
-        let request = RenewRequest {
-            token: token.to_owned(),
-            ..RenewRequest::default()
-        };
+    pub async fn renew(
+        &self,
+        token: &str,
+        extra: HashMap<String, String>,
+    ) -> Result<i64, ClientError> {
+        let token = token.to_owned();
+        let request = RenewRequest { token, extra };
         Ok(self.request(request).await?.token_expires_ms)
     }
 

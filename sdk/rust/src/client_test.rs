@@ -8,6 +8,7 @@ use parlance_proto::common::v1::{Error, ErrorCode};
 use parlance_proto::ids::{AppAlias, UserId};
 use parlance_testkit::peer::GatewayPeer;
 use server_frame::Body;
+use std::collections::HashMap;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -180,7 +181,7 @@ async fn a_renewal_says_when_the_new_token_ends() {
     })
     .await;
     let (client, _pushes) = connect(&url, Options::default()).await.unwrap();
-    assert_eq!(client.renew("new").await.unwrap(), 8);
+    assert_eq!(client.renew("new", HashMap::new()).await.unwrap(), 8);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
 use parlance_client::LoginOptions;
+use parlance_proto::client::v1::RenewRequest;
 use parlance_proto::ids::{AppAlias, UserId};
 use parlance_tests::cli::{NOT_POSSIBLE, Shell};
 use parlance_tests::client::{CallError, Connection};
@@ -74,7 +75,56 @@ pub(crate) async fn vendors_tokens_log_in(cluster: &Cluster, shell: &Shell) -> R
             );
         }
     }
-    a_format_that_is_given_up_ends(cluster, shell).await
+    sessions_are_renewed_by_the_name_they_came_with(cluster, shell).await?;
+    a_format_that_is_given_up_ends(cluster, shell).await?;
+    a_name_that_is_taken_away_is_nobodys(cluster, shell).await
+}
+
+async fn sessions_are_renewed_by_the_name_they_came_with(
+    cluster: &Cluster,
+    shell: &Shell,
+) -> Result<()> {
+    for format in FORMATS {
+        let more: &[&str] = match format {
+            "alivc" => &["--alias", NAME],
+            _ => &[],
+        };
+        let first = shell.data(&issue(format, more)).await?;
+        let longer = [more, &["--ttl", "48h"]].concat();
+        let next = login(&shell.data(&issue(format, &longer)).await?)?;
+        for gateway in cluster.gateway_addresses() {
+            let mut connection = Connection::open(&gateway).await?;
+            let before = connection.request(login(&first)?).await?;
+            let renew = RenewRequest {
+                token: next.token.clone(),
+                extra: next.extra.clone(),
+            };
+            let after = connection.request(renew).await?;
+            ensure!(
+                after.token_expires_ms > before.token_expires_ms,
+                "{format}: {before:?} {after:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Another app may have it then.
+async fn a_name_that_is_taken_away_is_nobodys(cluster: &Cluster, shell: &Shell) -> Result<()> {
+    let issued = shell.data(&issue("usersig", &[])).await?;
+    shell.data(&["app", "alias", "remove", APP, NUMBER]).await?;
+    for gateway in cluster.gateway_addresses() {
+        let refused = until("the name is not known any more", SOON, async || {
+            let mut connection = Connection::open(&gateway).await?;
+            let refused = connection.request(login(&issued)?).await;
+            let code = refused.as_ref().err().and_then(CallError::code);
+            ensure!(code.as_deref() == Some("app_unknown"), "{refused:?}");
+            Ok(())
+        });
+        refused.await?;
+    }
+    shell.data(&["app", "alias", "add", "shop", NUMBER]).await?;
+    Ok(())
 }
 
 /// The sessions of its tokens end, and nobody comes in by it any more.

@@ -24,7 +24,7 @@ pub async fn run(session: &Session, command: AppCommand) -> anyhow::Result<()> {
         } => create::run(session, app_id, name, token_life_max, &limits).await,
         AppCommand::Limits { app_id, limits } => limits::run(session, &app_id, &limits).await,
         AppCommand::List => list::run(session).await,
-        AppCommand::Set(ask) => set::settings(session, ask).await,
+        AppCommand::Set { app_id, settings } => set::settings(session, app_id, settings).await,
         AppCommand::Alias(command) => alias::run(session, command).await,
         AppCommand::Disable { app_id, yes } => set::disabled(session, app_id, true, yes).await,
         AppCommand::Enable { app_id } => set::disabled(session, app_id, false, true).await,

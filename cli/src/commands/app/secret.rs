@@ -70,6 +70,11 @@ async fn add(
         .into_inner()
         .secret
         .with_context(|| format!("{what}: the node answered without it"))?;
+    if format == TokenFormatArg::Alivc {
+        say(format!(
+            "in an alivc token nothing separates user id and nonce, so that one token fits several users: if your server's nonces begin with AK-, say `parlance app set {app_id} --alivc-nonce-prefix true`"
+        ));
+    }
     if file.is_some() {
         say("tokens that the app's own server makes with this secret are taken from now on");
         let shown = SecretView {

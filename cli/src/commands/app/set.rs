@@ -8,13 +8,17 @@ use parlance_proto::ids::AppId;
 
 use super::AppView;
 use crate::admin::Admin;
-use crate::args::AppSetArgs;
+use crate::args::AppSettingsArgs;
 use crate::commands::Session;
 use crate::output::{confirm, duration_text};
 
-pub(super) async fn settings(session: &Session, ask: AppSetArgs) -> anyhow::Result<()> {
+pub(super) async fn settings(
+    session: &Session,
+    app_id: AppId,
+    ask: AppSettingsArgs,
+) -> anyhow::Result<()> {
     let change = ChangeAppRequest {
-        app_id: (&ask.app_id).into(),
+        app_id: (&app_id).into(),
         token_life_max_ms: ask.token_life_max.map(millis),
         token04_gcm_only: ask.token04_gcm_only,
         alivc_nonce_prefix: ask.alivc_nonce_prefix,

@@ -123,7 +123,7 @@ impl Tail {
                 }
                 Some(Push::Reconnect { .. }) => return Ok(Ended::Reconnect),
                 Some(Push::TokenExpiring { .. }) => {
-                    client.renew(&actor.new_token()?).await?;
+                    client.renew(&actor.new_token()?, HashMap::new()).await?;
                 }
                 None => {
                     let closed = client.closed().await;

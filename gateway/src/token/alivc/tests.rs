@@ -33,7 +33,7 @@ fn shows(user: &str, token: &str, extra: [&str; 3]) -> Credentials {
     }
 }
 
-fn hash_of(text: &str) -> String {
+pub(in crate::token) fn hash_of(text: &str) -> String {
     let hash = digest(&SHA256, text.as_bytes());
     hash.as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }

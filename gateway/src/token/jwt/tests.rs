@@ -28,6 +28,11 @@ fn signed(claims: &Value, secret: &str) -> String {
     assembled(&json!({"alg": "HS256", "typ": "JWT"}), claims, secret)
 }
 
+/// A good token of another app and user.
+pub(in crate::token) fn signed_by(secret: &str, app: &str, user: &str, exp: i64) -> String {
+    signed(&json!({"app": app, "sub": user, "exp": exp}), secret)
+}
+
 fn verified(token: &str) -> Result<Identity, Error> {
     let apps = |id: &str| {
         (id == "demo").then(|| {
@@ -39,6 +44,7 @@ fn verified(token: &str) -> Result<Identity, Error> {
                 policy: TokenPolicy::default(),
                 disabled: false,
                 token_life_max_ms: 3_600_000,
+                token_life_ever_ms: 7_200_000,
                 limits: None,
             })
         })
@@ -67,7 +73,11 @@ fn a_token_without_iat_counts_as_old_as_it_may_be() {
     let claims = json!({"app": "demo", "sub": "alice", "exp": NOW as f64 + 60.5});
     let grant = verified(&signed(&claims, "new")).unwrap().grant;
     assert_eq!(grant.expires_ms, NOW * 1000 + 60_500);
-    assert_eq!(grant.issued_ms, grant.expires_ms - 3_600_000);
+    assert_eq!(
+        grant.issued_ms,
+        grant.expires_ms - 7_200_000,
+        "as it ever was"
+    );
 }
 
 #[test]

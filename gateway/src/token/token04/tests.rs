@@ -7,7 +7,7 @@ use super::*;
 
 const SECRET: &str = "fa94dd0f974cf2e293728a526b028271";
 /// Of demo, an hour, AES-CBC.
-const FIRST: &str = "04AAAAAGVT/xAAEDAxMjM0NTY3ODlhYmNkZWYAcPDOWcZeMCPxbh1dpHzCTREIwK2oIO5x78Qlcu9iUMPYkqBI5TvjB3JwCxC9+klE8/eu//t2uE7+o7gQ53yB/JkIFUA6xyD5rb5rd5NER5knvdDJH2auGOam8ZKJG5qT/1t+UUUnbL8ghIsUgkbwAAg=";
+pub(in crate::token) const FIRST: &str = "04AAAAAGVT/xAAEDAxMjM0NTY3ODlhYmNkZWYAcPDOWcZeMCPxbh1dpHzCTREIwK2oIO5x78Qlcu9iUMPYkqBI5TvjB3JwCxC9+klE8/eu//t2uE7+o7gQ53yB/JkIFUA6xyD5rb5rd5NER5knvdDJH2auGOam8ZKJG5qT/1t+UUUnbL8ghIsUgkbwAAg=";
 /// The same, its JSON in another order.
 const OTHER_ORDER: &str = "04AAAAAGVT/xAAEDAxMjM0NTY3ODlhYmNkZWYAcPDOWcZeMCPxbh1dpHzCTRH0tbs1JDwaSloPPpfrCE29tUW/QA7cBUDbJW7EPsVPsGpO/KyXwgxISYw5q52prPMSDPSd273V+GccmQjr86yJzXgjAi1WOIdNYImOOK+KUyRl6LN2rT4pm+K4yG/IxH0=";
 /// Of alice and app 1234567890, a day, with a payload.
@@ -32,7 +32,7 @@ fn tokens_of_all_generators_speak_for_their_users() {
         (OF_THE_VENDOR, "1", "demo", HOUR),
         (GCM, "1", "demo", HOUR),
     ] {
-        for (said_app, said_user) in [(app, ""), (app, user), ("demo", user)] {
+        for (said_app, said_user) in [(app, user), ("demo", user)] {
             let who = verified(&app_of(app), &shows(said_app, said_user, token), 10).unwrap();
             assert_eq!((who.app.as_str(), who.user.as_str()), ("demo", user));
             assert_eq!(who.grant.issued_ms, THEN * 1000);
@@ -47,23 +47,30 @@ fn an_expired_token_and_one_of_others_are_refused() {
         verified(app, &credentials, later).unwrap_err().code()
     };
     let (invalid, app) = (ErrorCode::TokenInvalid, app_of("1"));
-    let expired = code(&app, shows("1", "", FIRST), HOUR + 5);
+    let expired = code(&app, shows("1", "demo", FIRST), HOUR + 5);
     assert_eq!(expired, ErrorCode::TokenExpired);
-    assert_eq!(code(&app, shows("1", "", FIRST), -60), invalid);
+    assert_eq!(code(&app, shows("1", "demo", FIRST), -60), invalid);
     assert_eq!(code(&app, shows("", "demo", FIRST), 10), invalid, "no app");
+    assert_eq!(code(&app, shows("1", "", FIRST), 10), invalid, "no user");
     assert_eq!(code(&app, shows("1", "alice", FIRST), 10), invalid);
-    assert_eq!(code(&app, shows("2", "", FIRST), 10), ErrorCode::AppUnknown);
-    assert_eq!(code(&app_of("7"), shows("demo", "", FIRST), 10), invalid);
+    assert_eq!(
+        code(&app, shows("2", "demo", FIRST), 10),
+        ErrorCode::AppUnknown
+    );
+    assert_eq!(
+        code(&app_of("7"), shows("demo", "demo", FIRST), 10),
+        invalid
+    );
     let other = app_with("1", TokenFormat::Token04, &SECRET.replace('f', "e"));
-    assert_eq!(code(&other, shows("1", "", FIRST), 10), invalid);
+    assert_eq!(code(&other, shows("1", "demo", FIRST), 10), invalid);
 }
 
 #[test]
 fn an_app_can_take_the_authenticated_form_only() {
     let mut app = app_of("1");
     app.1.policy.token04_gcm_only = true;
-    assert!(verified(&app, &shows("1", "", GCM), 10).is_ok());
-    let refused = verified(&app, &shows("1", "", FIRST), 10).unwrap_err();
+    assert!(verified(&app, &shows("1", "demo", GCM), 10).is_ok());
+    let refused = verified(&app, &shows("1", "demo", FIRST), 10).unwrap_err();
     assert!(refused.message.contains("AES-GCM"), "{refused:?}");
 }
 
@@ -84,7 +91,7 @@ fn whatever_byte_is_changed_nobody_gets_more() {
             for bit in 0..8 {
                 let mut changed = original.clone();
                 changed[at] ^= 1 << bit;
-                let Ok(who) = verified(&app, &shows("1", "", &token(&changed)), 10) else {
+                let Ok(who) = verified(&app, &shows("1", "demo", &token(&changed)), 10) else {
                     continue;
                 };
                 assert!(!authenticated, "byte {at} bit {bit}");
@@ -134,7 +141,7 @@ fn another_layout_is_no_token() {
         ("nothing", "04".to_owned()),
     ];
     for (what, token) in rows {
-        let refused = verified(&app, &shows("1", "", &token), 10);
+        let refused = verified(&app, &shows("1", "demo", &token), 10);
         assert!(refused.is_err(), "{what}");
     }
 }

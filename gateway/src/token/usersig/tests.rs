@@ -93,6 +93,22 @@ fn what_is_signed_cannot_be_changed_and_other_orders_are_read() {
 }
 
 #[test]
+fn a_user_buffer_is_no_place_for_what_was_signed_of_another() {
+    let name =
+        format!("bob\nTLS.sdkappid:1400000000\nTLS.time:{THEN}\nTLS.expire:{DAY}\nTLS.userbuf:");
+    let rest = format!("\nTLS.sdkappid:1400000000\nTLS.time:{THEN}\nTLS.expire:60\n");
+    let text = format!("TLS.identifier:{name}{rest}");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, KEY.as_bytes());
+    let json = serde_json::json!({
+        "TLS.ver": "2.0", "TLS.identifier": "bob", "TLS.sdkappid": 1_400_000_000, "TLS.time": THEN,
+        "TLS.expire": DAY, "TLS.userbuf": rest.strip_suffix('\n').unwrap(),
+        "TLS.sig": STANDARD.encode(hmac::sign(&key, text.as_bytes())),
+    });
+    let refused = verified(&app(), &shows("", "", &packed(&json.to_string())), 10).unwrap_err();
+    assert!(refused.message.contains("user buffer"), "{refused:?}");
+}
+
+#[test]
 fn a_token_that_would_fill_memory_is_not_unpacked() {
     let bomb = packed(&format!(r#"{{"TLS.ver": "{}"}}"#, "2".repeat(2_000_000)));
     assert!(bomb.len() < 4096);

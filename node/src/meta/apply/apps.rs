@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parlance_proto::common::v1::AppLimits;
+use parlance_proto::common::v1::{AppLimits, TokenFormat};
 use parlance_proto::ids::{AppAlias, AppId, UserId};
 use parlance_proto::store::v1::{
     App, AppSecret, Kick, KickUser, MetaRefusal, app_change, meta_refusal::Reason,
@@ -55,7 +55,11 @@ pub(super) fn change(
             app_change::Change::AddSecret(secret) => add_secret(&mut app, secret)?,
             app_change::Change::RetireSecret(secret_id) => retire_secret(&mut app, &secret_id)?,
             app_change::Change::Disabled(disabled) => app.disabled = disabled,
-            app_change::Change::TokenLifeMaxMs(life) => app.token_life_max_ms = life,
+            app_change::Change::TokenLifeMaxMs(life) => {
+                // Tokens that were made before live on as long as they say.
+                let ever = app.token_life_ever_ms.max(app.token_life_max_ms);
+                (app.token_life_max_ms, app.token_life_ever_ms) = (life, ever.max(life));
+            }
             app_change::Change::AddAlias(alias) => add_alias(apps, &mut app, alias)?,
             app_change::Change::RemoveAlias(alias) => remove_alias(&mut app, &alias)?,
             app_change::Change::Token04GcmOnly(only) => {
@@ -90,8 +94,22 @@ pub(super) fn set_limits(
 }
 
 fn add_secret(app: &mut App, secret: AppSecret) -> Result<(), MetaRefusal> {
-    let alike = app.secrets.iter().filter(|s| s.format == secret.format);
-    if alike.count() >= SECRETS_MAX {
+    let format = |secret: &AppSecret| match secret.format() {
+        TokenFormat::Unspecified => TokenFormat::Jwt,
+        format => format,
+    };
+    let alike = || {
+        let all = app.secrets.iter();
+        all.filter(|known| format(known) == format(&secret))
+    };
+    if let Some(same) = alike().find(|known| known.secret == secret.secret) {
+        let message = format!(
+            "app {:?} has this secret already, as {}",
+            app.app_id, same.secret_id
+        );
+        return Err(refusal(Reason::Exists, message));
+    }
+    if alike().count() >= SECRETS_MAX {
         let message = format!(
             "app {:?} has {SECRETS_MAX} secrets of this format, and no more are active at a time: retire one first",
             app.app_id
@@ -217,7 +235,7 @@ fn forget(apps: &Apps, kicks: &mut Kicks, now_ms: i64, write: &mut WriteBatch) {
     let over = |kick: &Kick| {
         let life = apps
             .get(&kick.app_id)
-            .map_or(0, |app| app.token_life_max_ms);
+            .map_or(0, |app| app.token_life_ever_ms.max(app.token_life_max_ms));
         let life = i64::try_from(life).unwrap_or(i64::MAX);
         kick.kicked_ms.saturating_add(life).max(kick.until_ms) < now_ms
     };

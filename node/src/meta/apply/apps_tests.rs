@@ -116,6 +116,18 @@ fn an_app_has_two_secrets_of_each_format() {
         ..secret(id)
     };
     change(&mut meta, Wanted::AddSecret(secret("2"))).unwrap();
+    let again = change(
+        &mut meta,
+        Wanted::AddSecret(AppSecret {
+            secret_id: "9".into(),
+            ..secret("1")
+        }),
+    );
+    assert_eq!(
+        again.unwrap_err().0,
+        Reason::Exists,
+        "retiring one would not end it"
+    );
     for id in ["3", "4"] {
         change(&mut meta, Wanted::AddSecret(other(id))).unwrap();
     }
@@ -202,6 +214,7 @@ fn a_change_that_changes_nothing_is_no_new_version() {
         disabled + 1
     );
     assert_eq!(app(&meta).token_life_max_ms, 7);
+    assert_eq!(app(&meta).token_life_ever_ms, LIFE_MS, "old tokens live on");
     meta.is_on_disk();
 }
 
