@@ -100,7 +100,10 @@ async fn deliver_one_term(shard: &Shard, sender: &RelaySender) -> Result<Infalli
     while shard.raft().read_barrier().await.is_err() {
         sleep(BARRIER_DELAY).await;
     }
-    let state = shard_state(&**shard.store(), shard.id())?;
+    // Beside the tasks: a disk that is silent while tables go to files keeps readers waiting, too.
+    let (store, id) = (shard.store().clone(), shard.id());
+    let state = tokio::task::spawn_blocking(move || shard_state(&*store, id)).await;
+    let state = state.unwrap_or(Err(StoreError::Stopped))?;
     let done = watermark(&state, Consumer::Relay);
     let term = Term(UnderWay::new(
         Consumer::Relay,
@@ -389,6 +392,24 @@ mod tests {
             ..all
         };
         assert_eq!(of_rows(&replica, &below), [None, None, None]);
+    }
+
+    /// There is one thread for all tasks here, and who waits for a disk must not be on it.
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_a_new_leader_holds_up_no_other_task() {
+        let Fixture { sender, .. } = fixture(16_382);
+        let lone = Lone::founded(ProposerLimits::default()).await;
+        let (release, held) = std::sync::mpsc::sync_channel(1);
+        *lone.store.get_held.lock() = Some(held);
+        let stop = CancellationToken::new();
+        let delivery = deliver_while_leading(lone.shard.clone(), Arc::new(sender), stop.clone());
+        let delivery = tokio::spawn(delivery);
+        let waits = || lone.store.holds.load(Ordering::SeqCst);
+        eventually("the outbox waits for its disk", waits).await;
+        release.send(()).unwrap();
+        stop.cancel();
+        delivery.await.unwrap();
+        lone.stop().await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,7 +23,9 @@ pub(crate) struct FaultyStore {
     pub(crate) full: AtomicBool,
     /// The next write waits for this.
     pub(crate) held: Mutex<Option<Receiver<()>>>,
-    /// A write or an import waits.
+    /// The next read of a row waits for this.
+    pub(crate) get_held: Mutex<Option<Receiver<()>>>,
+    /// A read, a write or an import waits.
     pub(crate) holds: AtomicBool,
     /// So many writes do nothing and fail.
     pub(crate) writes_fail: AtomicU32,
@@ -57,6 +59,7 @@ impl FaultyStore {
             rows,
             full: AtomicBool::default(),
             held: Mutex::default(),
+            get_held: Mutex::default(),
             holds: AtomicBool::default(),
             writes_fail: AtomicU32::default(),
             lists_hang: AtomicBool::default(),
@@ -100,6 +103,7 @@ fn refuse_some(left: &AtomicU32) -> Result<(), StoreError> {
 
 impl StateStore for FaultyStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.hold(&self.get_held);
         self.rows.get(table, key)
     }
 

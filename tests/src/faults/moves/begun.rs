@@ -169,8 +169,11 @@ fn calm(stage: &mut Stage<'_>, does: Disturbance, before: Struck) -> u64 {
 async fn heal_disk(stage: &mut Stage<'_>, node: u64, what: &str) -> Result<u64> {
     let cluster = &mut *stage.cluster;
     let name = "parlance_node_disk_lacking";
-    let lacking = cluster.node_metric(node, name, "").await;
-    let noticed = what == FULL && lacking.is_ok_and(|bytes| bytes > 0.0);
+    let noticed = what == FULL
+        && cluster
+            .node_metric(node, name, "")
+            .await
+            .is_ok_and(|is| is > 0.0);
     let disk = cluster.disk(node)?;
     let struck = disk.times(what)?;
     disk.heal()?;

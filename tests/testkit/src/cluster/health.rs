@@ -6,9 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::Cluster;
 use crate::wait::until;
+
+/// Of an answer to a plain HTTP request; far longer than one takes.
+const HTTP_WITHIN: Duration = Duration::from_secs(15);
 
 impl Cluster {
     /// Waits for `/readyz` of all nodes that run.
@@ -186,8 +190,13 @@ impl OpenMetrics {
     }
 }
 
-/// A plain HTTP GET: the status and the body.
+/// A plain HTTP GET: the status and the body. Whoever does not answer in time is not waited for.
 pub async fn http_get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let got = timeout(HTTP_WITHIN, get(address, path)).await;
+    got.with_context(|| format!("{address} does not answer {path} within {HTTP_WITHIN:?}"))?
+}
+
+async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)
         .await
         .with_context(|| format!("connect to {address}"))?;
