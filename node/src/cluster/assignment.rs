@@ -6,6 +6,7 @@
 //! needed to get there. When none is left on a replaced node, the node ends itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::{TryStreamExt, stream};
 use parlance_proto::ids::{NodeId, ShardId};
@@ -92,10 +93,14 @@ impl Assignment {
     async fn start_missing(&self, state: &MetaState) -> Result<(), StartError> {
         let view = &self.starter.view;
         let running: BTreeSet<ShardId> = view.shards.all().iter().map(|s| s.id()).collect();
+        let shards = state.shards().iter().map(MapShard::id);
+        let new: Vec<ShardId> = shards.filter(|id| !running.contains(id)).collect();
+        let held = with_rows(self.starter.store.clone(), new).await?;
+        let held = |id| running.contains(&id) || held.contains(&id);
         let mut missing = Vec::new();
         for shard in state.shards() {
             let is_there = running.contains(&shard.id()) || self.let_go.contains(&shard.id());
-            if !is_there && self.runs(shard, state)? {
+            if !is_there && self.runs(shard, state, &held) {
                 missing.push(Ok(shard));
             }
         }
@@ -118,11 +123,14 @@ impl Assignment {
         Ok(())
     }
 
-    fn runs(&self, shard: &MapShard, state: &MetaState) -> Result<bool, StoreError> {
-        let (store, node_id) = (&*self.starter.store, self.starter.view.node_id);
+    /// `held` says of which shards there are rows here.
+    fn runs(&self, shard: &MapShard, state: &MetaState, held: &impl Fn(ShardId) -> bool) -> bool {
+        let node_id = self.starter.view.node_id;
+        // It has a replica here, running or about to.
+        let is_here = |id| held(id) && !self.let_go.contains(&id);
         let parent = shard.parent_id().and_then(|parent| state.shard(parent));
         let parent = match parent {
-            Some(parent) if parent.is_on(node_id) || self.holds(parent.id())? => {
+            Some(parent) if parent.is_on(node_id) || is_here(parent.id()) => {
                 // Not by its rows, which an installation that was cut short may replace once more: by its replica.
                 let running = self.starter.view.shards.get(parent.id());
                 Parent::Here {
@@ -131,17 +139,7 @@ impl Assignment {
             }
             _ => Parent::Elsewhere,
         };
-        Ok(should_run(
-            shard,
-            node_id,
-            has_rows(store, shard.id())?,
-            parent,
-        ))
-    }
-
-    /// Whether this node has a replica of a shard, running or about to.
-    fn holds(&self, shard: ShardId) -> Result<bool, StoreError> {
-        Ok(has_rows(&*self.starter.store, shard)? && !self.let_go.contains(&shard))
+        should_run(shard, node_id, held(shard.id()), parent)
     }
 
     async fn stop_unwanted(&mut self, state: &MetaState) {
@@ -229,8 +227,22 @@ fn is_behind(parent: &OwnedRange, child: &MapShard) -> bool {
     last.is_some_and(|last| last < child.first_slot)
 }
 
-fn has_rows(store: &dyn StateStore, shard: ShardId) -> Result<bool, StoreError> {
-    Ok(store.get(Table::Meta, &key::applied(shard))?.is_some())
+/// Those of which there are rows. Asked beside the tasks, which a silent disk must not stop.
+async fn with_rows(
+    store: Arc<dyn StateStore>,
+    shards: Vec<ShardId>,
+) -> Result<BTreeSet<ShardId>, StoreError> {
+    let look = move || {
+        let mut found = BTreeSet::new();
+        for shard in shards {
+            if store.get(Table::Meta, &key::applied(shard))?.is_some() {
+                found.insert(shard);
+            }
+        }
+        Ok(found)
+    };
+    let found = tokio::task::spawn_blocking(look).await;
+    found.unwrap_or(Err(StoreError::Stopped))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::deliver::{RelaySender, deliver_while_leading};
 use crate::raft::RaftHost;
 use crate::shard::{Proposer, Shard, ShardParts};
-use crate::store::StateStore;
+use crate::store::{StateStore, StoreError};
 use crate::totals::Totals;
 
 /// What a replica needs of its node.
@@ -36,20 +36,18 @@ impl ReplicaStarter {
         let (id, store) = (ShardId(of.shard), &self.store);
         let parts = ShardParts::new(self.range_changed.clone(), &self.totals);
         let levels = Levels::new(levels());
-        let machine = ShardMachine::open(
-            id,
-            store.clone(),
-            parts.sink(),
-            dedup(),
-            levels,
-            &self.totals.tips,
-        )?;
+        let (rows, sink, tips) = (store.clone(), parts.sink(), self.totals.tips.clone());
+        let open = move || ShardMachine::open(id, rows, sink, dedup(), levels, &tips);
+        let machine = beside(open).await?;
         let raft = self.host.start_replica(id, Box::new(machine)).await?;
         if of.founder == self.view.node_id.0 {
             raft.initialize(of.replicas.iter().copied().map(NodeId).collect())
                 .await?;
         }
-        parts.marks().load(&shard_state(&**store, id)?);
+        let rows = store.clone();
+        parts
+            .marks()
+            .load(&beside(move || shard_state(&*rows, id)).await?);
         let meta = self.view.meta.clone();
         let proposer = Proposer::start(
             raft.clone(),
@@ -69,6 +67,14 @@ impl ReplicaStarter {
         });
         Ok(())
     }
+}
+
+/// Reads rows beside the tasks, which a silent disk must not stop.
+async fn beside<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or(Err(StoreError::Stopped))
 }
 
 #[cfg(not(feature = "unsafe-test-switches"))]
