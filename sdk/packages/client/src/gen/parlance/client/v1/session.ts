@@ -15,7 +15,7 @@ export const protobufFileName = "parlance/client/v1/session.proto";
 /** Logging in, staying in, being sent elsewhere. */
 
 export interface LoginRequest {
-  /** Made by the app's own server: a signed token (HS256 JWT, claims `app`, `sub`, `iat`, `exp`). */
+  /** Made by the app's own server, in a format that the app takes. */
   token: string;
   /** Free text for logs and device lists, 64 bytes at most each; may be empty. */
   platform: string;
