@@ -20,7 +20,7 @@ use super::tasks::Tasks;
 use crate::apply::OwnedRange;
 use crate::meta::{Leaders, MetaState};
 use crate::raft::Replica;
-use crate::store::{StateStore, StoreError, Table, key};
+use crate::store::{StateStore, StoreError, Table, beside, key};
 
 /// Shards that are started at the same time.
 const STARTING_MAX: usize = 8;
@@ -227,7 +227,7 @@ fn is_behind(parent: &OwnedRange, child: &MapShard) -> bool {
     last.is_some_and(|last| last < child.first_slot)
 }
 
-/// Those of which there are rows. Asked beside the tasks, which a silent disk must not stop.
+/// Those of which there are rows.
 async fn with_rows(
     store: Arc<dyn StateStore>,
     shards: Vec<ShardId>,
@@ -241,8 +241,7 @@ async fn with_rows(
         }
         Ok(found)
     };
-    let found = tokio::task::spawn_blocking(look).await;
-    found.unwrap_or(Err(StoreError::Stopped))
+    beside(look).await
 }
 
 #[cfg(test)]

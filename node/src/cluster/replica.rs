@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::deliver::{RelaySender, deliver_while_leading};
 use crate::raft::RaftHost;
 use crate::shard::{Proposer, Shard, ShardParts};
-use crate::store::{StateStore, StoreError};
+use crate::store::{StateStore, beside};
 use crate::totals::Totals;
 
 /// What a replica needs of its node.
@@ -67,14 +67,6 @@ impl ReplicaStarter {
         });
         Ok(())
     }
-}
-
-/// Reads rows beside the tasks, which a silent disk must not stop.
-async fn beside<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    let read = tokio::task::spawn_blocking(read).await;
-    read.unwrap_or(Err(StoreError::Stopped))
 }
 
 #[cfg(not(feature = "unsafe-test-switches"))]

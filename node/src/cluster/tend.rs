@@ -14,7 +14,7 @@ use super::view::ClusterView;
 use crate::apply::shard_state;
 use crate::meta::MetaState;
 use crate::shard::Shard;
-use crate::store::{StateStore, StoreError};
+use crate::store::{StateStore, beside};
 
 /// Between looks when nothing changes.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -72,8 +72,7 @@ impl Tend {
     async fn tend_one(&self, shard: &Shard, state: &MetaState) -> Result<(), Error> {
         let number = shard.id();
         let store = self.store.clone();
-        let own = tokio::task::spawn_blocking(move || shard_state(&*store, number)).await;
-        let own = own.unwrap_or(Err(StoreError::Stopped));
+        let own = beside(move || shard_state(&*store, number)).await;
         let own = own.map_err(crate::shard::ShardError::from)?;
         if own.epoch == 0
             && let Some(range) = state.founding_range(number)

@@ -26,7 +26,7 @@ use crate::raft::Leadership;
 use crate::sabotage::{Switch, is_on};
 use crate::shard::{Fed, Shard, StoreRows};
 use crate::store::key::ConversationKeys;
-use crate::store::{StateStore, StoreError, Table, decode};
+use crate::store::{StateStore, StoreError, Table, beside, decode};
 
 /// Items taken from the feed at once.
 const ITEMS_MAX: usize = 1024;
@@ -100,10 +100,8 @@ async fn deliver_one_term(shard: &Shard, sender: &RelaySender) -> Result<Infalli
     while shard.raft().read_barrier().await.is_err() {
         sleep(BARRIER_DELAY).await;
     }
-    // Beside the tasks: a disk that is silent while tables go to files keeps readers waiting, too.
     let (store, id) = (shard.store().clone(), shard.id());
-    let state = tokio::task::spawn_blocking(move || shard_state(&*store, id)).await;
-    let state = state.unwrap_or(Err(StoreError::Stopped))?;
+    let state = beside(move || shard_state(&*store, id)).await?;
     let done = watermark(&state, Consumer::Relay);
     let term = Term(UnderWay::new(
         Consumer::Relay,
@@ -243,8 +241,7 @@ impl Reader<'_> {
             });
             effects.collect()
         };
-        let read = tokio::task::spawn_blocking(read).await;
-        read.unwrap_or(Err(StoreError::Stopped))
+        beside(read).await
     }
 
     /// Delivers all outbox rows from the next number on.

@@ -276,3 +276,11 @@ pub trait StateStore: Send + Sync + 'static {
     /// A failure or crash in between is mended by calling it again with the same files.
     fn import(&self, ranges: &[RowRange], dir: &Path, files: &[RowFile]) -> Result<(), StoreError>;
 }
+
+/// Reads rows beside the tasks: a disk that is silent, even one that only syncs, keeps who reads waiting, and must stop nobody else.
+pub async fn beside<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or(Err(StoreError::Stopped)) // cut off only when the process ends
+}
